@@ -1,0 +1,41 @@
+# `make run` and `make test` set up everything they need in .venv; a second call skips the set-up.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# A name on the path may be a version manager's stand-in that does not run, so each one is tried.
+PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13; do \
+    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
+    done)
+
+.PHONY: run test check bench format clean
+.DEFAULT_GOAL := test
+
+run: $(STAMP)
+	$(BIN)/nanguard check --exit-zero examples/skipgram.py
+
+test: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -q
+
+check: test
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+format: $(STAMP)
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# pip is asked for, not only the folder: a venv made without ensurepip has no pip.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "nanguard needs Python 3.11 or newer: none of python3.11, python3 is" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,dev]'
+	@touch $@
