@@ -1,0 +1,26 @@
+"""Site: where a term stands in a file, and what the terms around it are called there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nanguard.finding import Span
+from nanguard.term import Term
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One place where a program computes a term.
+
+    `names` is the source text of the terms that the program has a name or an expression for at this place, so that
+    a replacement can be written in the program's own words.  `masked` says that every use of the value is behind a
+    selection (where, masked_fill, an index), which makes a non-finite entry harmless in the forward direction.
+    """
+
+    term: Term
+    span: Span
+    target: str
+    text: str
+    names: Mapping[Term, str] = field(default_factory=dict)
+    masked: bool = False
