@@ -1,0 +1,102 @@
+"""The ops table: everything nanguard knows about an operation, a row for each canonical one.
+
+A row holds how the operation is spelled in torch, its range, its exact evaluation and how it is run, emitted to fx
+and printed.  Adding an operation is adding a row to the module of its family; no stage keeps a list of its own.
+torch's functions are named by strings, so that the table needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from nanguard import term as terms
+from nanguard.ops import elementwise, loss, reduce, shape
+from nanguard.ops.row import (
+    AXIS, CAST, COMPOSITE, ELEMENTWISE, LEAF, MOVEMENT, REDUCE, REQUIRED, BindError, Op, Spelling, bind, build,
+    read_spelling,
+)  # fmt: skip
+from nanguard.term import Attr, Term
+
+__all__ = [
+    "AXIS", "CAST", "COMPOSITE", "ELEMENTWISE", "LEAF", "MOVEMENT", "REDUCE", "BindError", "Op", "Spelling",
+    "call", "family", "full_name", "meaning", "parse", "row", "rows", "spellings",
+]  # fmt: skip
+
+
+@cache
+def rows() -> Mapping[str, Op]:
+    """The rows by the name of their operation."""
+    listed = (*reduce.ROWS, *elementwise.ROWS, *loss.ROWS, *shape.ROWS, *shape.JOINS)
+    table = {row.name: row for row in listed}
+    if len(table) != len(listed):
+        raise ValueError("two rows of the ops table have one name")
+    return table
+
+
+def row(name: str) -> Op | None:
+    """The row of an operation, None for leaves (const, symbol, var)."""
+    return rows().get(name)
+
+
+def family(term: Term) -> str:
+    """The family of a term's operation; leaves without a row are LEAF."""
+    found = rows().get(term.op)
+    return found.family if found is not None else LEAF
+
+
+# What an op takes in an expression: its operands and the attributes with defaults (an attribute without a default
+# must be given there, but a template may leave it out, so it defaults to None).
+def _signature(name: str) -> tuple[tuple[str, ...], Mapping[str, Attr]] | None:
+    found = rows().get(name)
+    if found is None or name in {op.name for op in shape.JOINS}:
+        return None
+    attrs = {key: None if default is REQUIRED else default for key, default in found.signature.attrs}
+    return found.operands, attrs
+
+
+@cache
+def parse(text: str) -> Term:
+    """The term that an expression of the rule language writes; raises `term.ExpressionError`."""
+    return terms.parse(text, _signature)
+
+
+@cache
+def spellings() -> Mapping[str, tuple[Spelling, ...]]:
+    """The spellings by full dotted name; where one name has several, the first whose arguments fit is meant."""
+    found: dict[str, list[Spelling]] = {}
+    for op in rows().values():
+        for text in op.spellings:
+            spelling = read_spelling(text, op, parse)
+            found.setdefault(spelling.name, []).append(spelling)
+    return {name: tuple(listed) for name, listed in found.items()}
+
+
+def full_name(name: str) -> str:
+    """A dotted name of the table with its abbreviation spelled out."""
+    if name.startswith("F."):
+        return "torch.nn.functional." + name[2:]
+    return "torch." + name if name.startswith("nn.") else name
+
+
+def call(name: str, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term | None:
+    """The term that a call of the function `name` (a full dotted name) means, None for a name not in the table.
+
+    `args` and `keywords` are terms and plain values.  Raises `BindError` when no spelling takes these arguments.
+    """
+    error: BindError | None = None
+    for spelling in spellings().get(name, ()):
+        try:
+            return build(spelling, rows()[spelling.op], bind(spelling, args, keywords))
+        except BindError as failed:
+            error = failed
+    if error is not None:
+        raise error
+    return None
+
+
+@cache
+def meaning(name: str) -> Term | None:
+    """What a composite operation computes, as a term over its operands; None for a primitive one."""
+    found = rows().get(name)
+    return parse(found.means) if found is not None and found.means else None

@@ -1,0 +1,304 @@
+"""Rows of the operations that act entry by entry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from nanguard import interval as iv
+from nanguard.interval import Interval
+from nanguard.ops.row import ELEMENTWISE, Exact, Op, Range, listed, signature
+
+INF = math.inf
+
+
+def _row(
+    name: str,
+    spellings: str,
+    *,
+    params: str = "x",
+    torch: str | None = None,
+    means: str | None = None,
+    range: Range | None = None,
+    exact: Exact | None = None,
+    commutes: bool = False,
+    singular: bool = False,
+    more: tuple[str, ...] = (),
+) -> Op:
+    """A row; `{}` in the list of spellings stands for the name."""
+    spelled = listed(spellings, name) + more
+    first = spelled[0] if spelled and torch is None else torch
+    return Op(name, signature(params), ELEMENTWISE, first, spelled, means, range, exact, commutes, singular=singular)
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
+def _softplus(value: float) -> float:
+    return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
+
+
+def _log(x: Interval) -> Interval:
+    inside = x.within(0.0, INF)
+    result = iv.rising(inside, lambda value: math.log(value) if value > 0 else -INF, -INF, INF)
+    return replace(result, may_inf=x.may_inf or x.holds(0), may_nan=x.may_nan or x.low < 0)
+
+
+def _exp(x: Interval) -> Interval:
+    result = iv.rising(x, math.exp, 0.0, INF)
+    overflows = x.high > math.log(x.format.max)
+    return replace(result, may_inf=x.may_inf or overflows)
+
+
+def _bounded(low: float, high: float) -> Range:
+    """The range of an oscillating or bounded function of anything."""
+
+    def result(x: Interval) -> Interval:
+        return Interval(low, high, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
+
+    return result
+
+
+def _arc(low: float, high: float) -> Range:
+    """The range of acos or asin: nan outside [-1, 1]."""
+
+    def result(x: Interval) -> Interval:
+        return Interval(low, high, may_nan=x.may_nan or x.low < -1 or x.high > 1, dtype=x.dtype)
+
+    return result
+
+
+def _atanh(x: Interval) -> Interval:
+    inside = x.within(-1.0, 1.0)
+    result = iv.rising(inside, lambda v: math.atanh(v) if abs(v) < 1 else math.copysign(INF, v), -INF, INF)
+    return replace(result, may_inf=x.holds(1) or x.holds(-1), may_nan=x.may_nan or x.low < -1 or x.high > 1)
+
+
+def _cosh(x: Interval) -> Interval:
+    return replace(iv.rising(iv.magnitude(x), math.cosh, 1.0, INF), may_inf=x.high > 89 or x.low < -89)
+
+
+def _pow(x: Interval, exponent: Interval) -> Interval:
+    if exponent.low == exponent.high:
+        return iv.power(x, exponent.low)
+    if x.positive or x.nonnegative:
+        return Interval(0.0, INF if x.high > 1 else 1.0, may_inf=x.may_inf, dtype=x.dtype)
+    return Interval(may_nan=True, dtype=x.dtype)
+
+
+def _clamp(x: Interval, low: Interval | None, high: Interval | None) -> Interval:
+    result = x
+    if low is not None:
+        result = iv.maximum(result, low)
+    if high is not None:
+        result = iv.minimum(result, high)
+    return replace(result, may_inf=x.may_inf and not result.bounded, may_nan=x.may_nan)
+
+
+def _where(condition: Interval, a: Interval, b: Interval) -> Interval:
+    return iv.hull((a, b))
+
+
+def _step(x: Interval, *rest: Interval) -> Interval:
+    return Interval(0.0, 1.0, integer=True, dtype=x.dtype)
+
+
+def _round(x: Interval) -> Interval:
+    low = x.low if math.isinf(x.low) else math.floor(x.low)
+    high = x.high if math.isinf(x.high) else math.ceil(x.high)
+    return replace(x, low=low, high=high, low_open=False, high_open=False, integer=True, nonzero=False)
+
+
+def _nan_to_num(x: Interval) -> Interval:
+    return replace(x, may_nan=False, may_inf=False)
+
+
+def _square(x: Interval) -> Interval:
+    return iv.power(x, 2)
+
+
+def _add(x: Interval, other: Interval) -> Interval:
+    return iv.add(x, other)
+
+
+def _sub(x: Interval, other: Interval) -> Interval:
+    return iv.add(x, iv.negate(other))
+
+
+def _logaddexp(x: Interval, other: Interval) -> Interval:
+    return Interval(max(x.low, other.low), iv.add(iv.maximum(x, other), iv.point(0.7, x.dtype)).high, dtype=x.dtype)
+
+
+def _compare(sign: str) -> Exact:
+    def result(x: Any, other: Any) -> Any:
+        return x.compare(sign, other)
+
+    return result
+
+
+_UNARY = "torch.{} Tensor.{} Tensor.{}_ math.{} torch.special.{}"
+_BINARY = "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{}"
+
+ARITHMETIC = (
+    _row("add", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{}", params="x, other", range=_add, commutes=True,
+         exact=lambda x, y: x + y, more=("torch.add(x, other, alpha) -> x + alpha * other",)),
+    _row("sub", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{} torch.subtract Tensor.subtract",
+         params="x, other", range=_sub, exact=lambda x, y: x - y,
+         more=("torch.rsub(x, other) -> sub(other, x)", "Tensor.__rsub__(x, other) -> sub(other, x)")),
+    _row("mul", _BINARY + " torch.multiply Tensor.multiply", params="x, other", range=iv.mul, commutes=True,
+         exact=lambda x, y: x * y),
+    _row("div", "torch.{} Tensor.{} Tensor.{}_ operator.truediv operator.itruediv torch.true_divide torch.divide"
+         " Tensor.divide Tensor.true_divide", params="x, other", range=iv.div, exact=lambda x, y: x / y, singular=True),
+    _row("floordiv", "operator.floordiv torch.floor_divide Tensor.floor_divide", params="x, other",
+         torch="torch.floor_divide", range=lambda x, y: _round(iv.div(x, y)), exact=lambda x, y: (x / y).floor()),
+    _row("mod", "operator.mod torch.remainder Tensor.remainder torch.fmod Tensor.fmod", params="x, other",
+         torch="torch.remainder", exact=lambda x, y: x - (x / y).floor() * y,
+         range=lambda x, y: Interval(min(0.0, y.low), max(0.0, y.high), dtype=x.dtype)),
+    _row("neg", "torch.{} Tensor.{} Tensor.{}_ operator.{} torch.negative Tensor.negative", range=iv.negate,
+         exact=lambda x: -x),
+    _row("pow", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{} torch.float_power math.{}",
+         params="x, exponent", range=_pow, exact=lambda x, y: x**y, singular=True),
+    _row("abs", "torch.{} Tensor.{} Tensor.{}_ builtins.abs operator.abs torch.absolute Tensor.absolute math.fabs",
+         range=iv.magnitude, exact=lambda x: x.abs()),
+    _row("sign", "torch.{} Tensor.{} torch.sgn Tensor.sgn", exact=lambda x: x.sign(),
+         range=lambda x: Interval(-1.0 if x.low < 0 else 0.0, 1.0 if x.high > 0 else 0.0, integer=True, dtype=x.dtype)),
+    _row("floor", _UNARY, range=_round, exact=lambda x: x.floor()),
+    _row("ceil", _UNARY, range=_round, exact=lambda x: -((-x).floor())),
+    _row("round", "torch.{} Tensor.{} builtins.{}", range=_round, exact=lambda x: (x + 0.5).floor()),
+    _row("maximum", "torch.{} Tensor.{} torch.fmax torch.max(x, other) Tensor.max(x, other)", params="x, other",
+         range=iv.maximum, commutes=True, exact=lambda x, y: x.maximum(y)),
+    _row("minimum", "torch.{} Tensor.{} torch.fmin", params="x, other",
+         range=iv.minimum, commutes=True, exact=lambda x, y: x.minimum(y)),
+    _row("clamp", "torch.{} Tensor.{} Tensor.{}_ torch.clip Tensor.clip Tensor.clip_",
+         params="x, min=None, max=None", range=_clamp, exact=lambda x, low, high: x.clamp(low, high),
+         more=("torch.clamp_min(x, min) -> clamp(x, min, none)", "Tensor.clamp_min(x, min) -> clamp(x, min, none)",
+               "Tensor.clamp_min_(x, min) -> clamp(x, min, none)", "torch.clamp_max(x, max) -> clamp(x, none, max)",
+               "Tensor.clamp_max(x, max) -> clamp(x, none, max)", "Tensor.clamp_max_(x, max) -> clamp(x, none, max)",
+               "F.hardtanh(x, min_val=-1.0, max_val=1.0) -> clamp(x, min_val, max_val)",
+               "F.relu6(x) -> clamp(x, 0.0, 6.0)")),
+    _row("relu", "torch.{} Tensor.{} Tensor.{}_ F.{} nn.ReLU[inplace=False]",
+         range=lambda x: iv.maximum(x, iv.point(0.0, x.dtype)), exact=lambda x: x.relu()),
+    _row("where", "torch.{}", params="condition, x, other", range=_where, exact=lambda c, x, y: c.choose(x, y),
+         more=("Tensor.where(x, condition, other) -> where(condition, x, other)",
+               "Tensor.masked_fill(x, mask, value) -> where(mask, value, x)",
+               "Tensor.masked_fill_(x, mask, value) -> where(mask, value, x)",
+               "torch.masked_fill(x, mask, value) -> where(mask, value, x)")),
+    _row("nan_to_num", "torch.{} Tensor.{} Tensor.{}_", params="x", range=_nan_to_num, exact=lambda x: x),
+)  # fmt: skip
+
+COMPARISONS = tuple(
+    _row(name, f"torch.{name} Tensor.{name} operator.{name}", params="x, other", range=_step, exact=_compare(name))
+    for name in ("gt", "ge", "lt", "le", "eq", "ne")
+) + (
+    _row("logical_and", "torch.{} Tensor.{} operator.and_ torch.bitwise_and", params="x, other", range=_step,
+         commutes=True, exact=lambda x, y: x.minimum(y)),
+    _row("logical_or", "torch.{} Tensor.{} operator.or_ torch.bitwise_or", params="x, other", range=_step,
+         commutes=True, exact=lambda x, y: x.maximum(y)),
+    _row("logical_not", "torch.{} Tensor.{} operator.invert torch.bitwise_not", range=_step,
+         exact=lambda x: x.compare("eq", 0)),
+    _row("isnan", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.compare("ne", x)),
+    _row("isfinite", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.compare("eq", x)),
+    _row("isinf", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.compare("ne", x)),
+)  # fmt: skip
+
+EXPONENTIAL = (
+    _row("exp", _UNARY, range=_exp, exact=lambda x: x.exp(), singular=True),
+    _row("exp2", _UNARY, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
+    _row("expm1", _UNARY, range=lambda x: iv.add(_exp(x), iv.point(-1.0, x.dtype)), exact=lambda x: x.exp() - 1,
+         singular=True),
+    _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True),
+    _row("log2", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log() / x.ln2(),
+         singular=True),
+    _row("log10", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log() / x.ln10(),
+         singular=True),
+    _row("log1p", _UNARY, range=lambda x: _log(iv.add(x, iv.point(1.0, x.dtype))), exact=lambda x: (x + 1).log(),
+         singular=True),
+    _row("sqrt", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: iv.power(x, 0.5),
+         exact=lambda x: x.sqrt(), singular=True),
+    _row("rsqrt", "torch.{} Tensor.{} Tensor.{}_", range=lambda x: iv.power(x, -0.5), exact=lambda x: 1 / x.sqrt(),
+         singular=True),
+    _row("reciprocal", "torch.{} Tensor.{} Tensor.{}_", range=iv.reciprocal, exact=lambda x: 1 / x, singular=True),
+    _row("square", "torch.{} Tensor.{} Tensor.{}_", range=_square, exact=lambda x: x * x),
+    _row("logaddexp", "torch.{} Tensor.{}", params="x, other", range=_logaddexp, commutes=True,
+         exact=lambda x, y: (x.exp() + y.exp()).log()),
+    _row("xlogy", "torch.{} Tensor.{} torch.special.{}", params="x, other", exact=lambda x, y: x.xlogy(y),
+         range=lambda x, y: iv.mul(x, _log(y)), singular=True),
+    _row("entr", "torch.special.{}", exact=lambda x: -x.xlogy(x), singular=True,
+         range=lambda x: Interval(-INF if x.high > 1 else 0.0, 0.37, dtype=x.dtype)),
+    _row("hypot", "torch.{} Tensor.{}", params="x, other", range=lambda x, y: Interval(0.0, INF, dtype=x.dtype),
+         exact=lambda x, y: (x * x + y * y).sqrt(), commutes=True, singular=True),
+)  # fmt: skip
+
+ACTIVATIONS = (
+    _row("sigmoid", "torch.{} Tensor.{} Tensor.{}_ F.{} torch.special.expit torch.special.{} nn.Sigmoid[]",
+         range=lambda x: iv.rising(x, _sigmoid, 0.0, 1.0), exact=lambda x: 1 / (1 + (-x).exp())),
+    # 1 - sigmoid(x): one name for it, so that what it cancels to is not lost in sigmoid(-x)
+    _row("one_minus_sigmoid", "", means="1 - sigmoid(x)", exact=lambda x: 1 / (1 + x.exp()),
+         range=lambda x: iv.falling(x, lambda value: _sigmoid(-value), 0.0, 1.0)),
+    _row("logsigmoid", "F.{} nn.LogSigmoid[]", range=lambda x: iv.rising(x, lambda v: -_softplus(-v), -INF, 0.0),
+         exact=lambda x: -((1 + (-x).exp()).log())),
+    _row("tanh", "torch.{} Tensor.{} Tensor.{}_ F.{} nn.Tanh[] math.{}",
+         range=lambda x: iv.rising(x, math.tanh, -1.0, 1.0), exact=lambda x: 1 - 2 / ((2 * x).exp() + 1)),
+    _row("softplus", "", params="x", torch="F.softplus", range=lambda x: iv.rising(x, _softplus, 0.0, INF),
+         exact=lambda x: (1 + x.exp()).log(),
+         more=("F.softplus(x, beta=1.0, threshold=20.0) -> softplus(beta * x) / beta",
+               "nn.Softplus[beta=1.0, threshold=20.0](x, beta=1.0, threshold=20.0) -> softplus(beta * x) / beta")),
+    _row("silu", "F.{} nn.SiLU[inplace=False]", means="x * sigmoid(x)", exact=lambda x: x / (1 + (-x).exp()),
+         range=lambda x: Interval(-0.27847, max(x.high, 0.0), dtype=x.dtype)),
+    _row("gelu", "F.{} nn.GELU[approximate='none']", exact=lambda x: x * (1 + (x / x.sqrt2()).erf()) / 2,
+         range=lambda x: Interval(-0.17, max(x.high, 0.0), dtype=x.dtype)),
+    _row("elu", "F.{} nn.ELU[alpha=1.0]", exact=lambda x: x.compare("gt", 0).choose(x, x.exp() - 1),
+         range=lambda x: Interval(-1.0, max(x.high, 0.0), dtype=x.dtype)),
+    _row("leaky_relu", "F.{} nn.LeakyReLU[negative_slope=0.01]", exact=lambda x: x.maximum(x * 0.01),
+         range=lambda x: x),
+    _row("softsign", "F.{} nn.Softsign[]", means="x / (1 + abs(x))",
+         range=lambda x: iv.rising(x, lambda v: v / (1 + abs(v)), -1.0, 1.0)),
+    _row("logit", "torch.{} Tensor.{} torch.special.{}", params="x", means="log(x / (1 - x))", singular=True,
+         more=("torch.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))",
+               "Tensor.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))")),
+)  # fmt: skip
+
+TRIGONOMETRIC = (
+    _row("sin", _UNARY, range=_bounded(-1.0, 1.0), exact=lambda x: x.sin()),
+    _row("cos", _UNARY, range=_bounded(-1.0, 1.0), exact=lambda x: x.cos()),
+    _row("tan", _UNARY, exact=lambda x: x.sin() / x.cos(), range=lambda x: Interval(dtype=x.dtype), singular=True),
+    _row("asin", "torch.{} Tensor.{} torch.arcsin Tensor.arcsin math.{}", range=_arc(-math.pi / 2, math.pi / 2),
+         exact=lambda x: x.asin(), singular=True),
+    _row("acos", "torch.{} Tensor.{} torch.arccos Tensor.arccos math.{}", range=_arc(0.0, math.pi),
+         exact=lambda x: x.acos(), singular=True),
+    _row("atan", "torch.{} Tensor.{} torch.arctan Tensor.arctan math.{}", exact=lambda x: x.atan(),
+         range=lambda x: iv.rising(x, math.atan, -math.pi / 2, math.pi / 2)),
+    _row("atan2", "torch.{} Tensor.{} torch.arctan2 math.{}", params="x, other", exact=lambda y, x: y.atan2(x),
+         range=lambda y, x: Interval(-3.1415927, 3.1415927, dtype=x.dtype)),
+    _row("sinh", _UNARY, range=lambda x: iv.rising(x, math.sinh, -INF, INF), exact=lambda x: (x.exp() - (-x).exp()) / 2,
+         singular=True),
+    _row("cosh", _UNARY, range=_cosh, exact=lambda x: (x.exp() + (-x).exp()) / 2, singular=True),
+    _row("asinh", "torch.{} Tensor.{} torch.arcsinh math.{}", range=lambda x: iv.rising(x, math.asinh, -INF, INF),
+         exact=lambda x: (x + (x * x + 1).sqrt()).log()),
+    _row("acosh", "torch.{} Tensor.{} torch.arccosh math.{}", exact=lambda x: (x + (x * x - 1).sqrt()).log(),
+         range=lambda x: Interval(0.0, INF, may_nan=x.low < 1, dtype=x.dtype), singular=True),
+    _row("atanh", "torch.{} Tensor.{} torch.arctanh Tensor.arctanh math.{}", range=_atanh,
+         exact=lambda x: ((1 + x) / (1 - x)).log() / 2, singular=True),
+    _row("sinc", "torch.{} Tensor.{} torch.special.{}", range=_bounded(-0.2173, 1.0),
+         exact=lambda x: (x * x.pi()).sin() / (x * x.pi())),
+)  # fmt: skip
+
+SPECIAL = (
+    _row("erf", _UNARY, range=lambda x: iv.rising(x, math.erf, -1.0, 1.0), exact=lambda x: x.erf()),
+    _row("erfc", _UNARY, range=lambda x: iv.falling(x, math.erfc, 0.0, 2.0), exact=lambda x: 1 - x.erf()),
+    _row("erfcx", "torch.special.{}", exact=lambda x: (1 - x.erf()) * (x * x).exp(),
+         range=lambda x: Interval(0.0, INF, dtype=x.dtype)),
+    _row("erfinv", "torch.{} Tensor.{} torch.special.{}", range=lambda x: Interval(dtype=x.dtype), singular=True),
+    _row("ndtr", "torch.special.{}", exact=lambda x: (1 + (x / x.sqrt2()).erf()) / 2,
+         range=lambda x: iv.rising(x, lambda v: 0.5 * math.erfc(-v / math.sqrt(2)), 0.0, 1.0)),
+    _row("log_ndtr", "torch.special.{}", exact=lambda x: ((1 + (x / x.sqrt2()).erf()) / 2).log(),
+         range=lambda x: Interval(-INF, 0.0, dtype=x.dtype)),
+    _row("lgamma", "torch.{} Tensor.{} math.{} torch.special.gammaln", exact=lambda x: x.lgamma(), singular=True,
+         range=lambda x: Interval(-0.1215 if x.positive else -INF, INF, may_inf=x.holds(0), dtype=x.dtype)),
+    _row("digamma", "torch.{} Tensor.{} torch.special.{} torch.special.psi", exact=lambda x: x.digamma(),
+         range=lambda x: Interval(may_inf=x.holds(0), dtype=x.dtype), singular=True),
+)  # fmt: skip
+
+ROWS = ARITHMETIC + COMPARISONS + EXPONENTIAL + ACTIVATIONS + TRIGONOMETRIC + SPECIAL

@@ -1,0 +1,56 @@
+"""Rows of the losses of torch.nn.functional and of torch.nn."""
+
+from __future__ import annotations
+
+import math
+
+from nanguard.interval import Interval
+from nanguard.ops.row import COMPOSITE, Op, Range, signature
+
+INF = math.inf
+
+
+def _between(low: float, high: float) -> Range:
+    def result(*operands: Interval) -> Interval:
+        return Interval(low, high, may_nan=any(x.may_nan for x in operands if x is not None), dtype=operands[0].dtype)
+
+    return result
+
+
+def _loss(
+    name: str, module: str, means: str, range: Range, params: str = "x, target; reduction='mean'",
+    constructor: str = "weight=None, reduction='mean'",
+) -> Op:  # fmt: skip
+    return Op(
+        name, signature(params), COMPOSITE, f"F.{name}", (f"F.{name}", f"nn.{module}[{constructor}]"), means, range
+    )
+
+
+_POSITIVE = _between(0.0, INF)
+
+ROWS = (
+    # `reduced` is how a loss ends: the mean, the sum or the entries themselves
+    Op("reduced", signature("x; reduction='mean'"), COMPOSITE, None, (), None, lambda x: x),
+    # the entry of each row that the integer target names, along dimension 1 (as the class losses of torch do)
+    Op("of_class", signature("x, target"), COMPOSITE, None, (), None, lambda x, target: x),
+    _loss("cross_entropy", "CrossEntropyLoss", "reduced(-of_class(log_softmax(x, dim=1), target), reduction=reduction)",
+          _POSITIVE, constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+    _loss("nll_loss", "NLLLoss", "reduced(-of_class(x, target), reduction=reduction)", _between(-INF, INF),
+          constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+    _loss("binary_cross_entropy", "BCELoss",
+          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0)),
+    _loss("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",
+          "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE),
+    _loss("kl_div", "KLDivLoss", "reduced(xlogy(target, target) - target * x, reduction=reduction)",
+          _between(-INF, INF)),
+    _loss("mse_loss", "MSELoss", "reduced(square(x - target), reduction=reduction)", _POSITIVE,
+          constructor="size_average=None, reduce=None, reduction='mean'"),
+    _loss("l1_loss", "L1Loss", "reduced(abs(x - target), reduction=reduction)", _POSITIVE,
+          constructor="size_average=None, reduce=None, reduction='mean'"),
+    _loss("smooth_l1_loss", "SmoothL1Loss",
+          "reduced(where(abs(x - target) < 1, 0.5 * square(x - target), abs(x - target) - 0.5), reduction=reduction)",
+          _POSITIVE),
+    _loss("huber_loss", "HuberLoss",
+          "reduced(where(abs(x - target) < 1, 0.5 * square(x - target), abs(x - target) - 0.5), reduction=reduction)",
+          _POSITIVE, constructor="reduction='mean', delta=1.0"),
+)  # fmt: skip

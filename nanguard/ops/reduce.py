@@ -1,0 +1,154 @@
+"""Rows of the operations that act along dimensions: reductions, softmaxes, cumulative ones, products of matrices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from nanguard import interval as iv
+from nanguard.interval import Interval
+from nanguard.ops.row import AXIS, COMPOSITE, REDUCE, Op, listed, signature
+
+INF = math.inf
+
+
+def _sum(x: Interval) -> Interval:
+    """At least one entry is assumed, so a sum of values >= 1 is >= 1."""
+    return Interval(
+        x.low if x.low >= 0 else -INF, x.high if x.high <= 0 else INF, x.low_open and x.low >= 0,
+        x.high_open and x.high <= 0, x.may_inf, x.may_nan or (x.may_inf and x.low < 0 < x.high), x.integer,
+        dtype=x.dtype,
+    )  # fmt: skip
+
+
+def _same(x: Interval, *rest: Interval) -> Interval:
+    return replace(x, integer=False)
+
+
+def _extreme(x: Interval) -> Interval:
+    return x
+
+
+def _prod(x: Interval) -> Interval:
+    if x.low >= 0:
+        return Interval(0.0, 1.0 if x.high <= 1 else INF, may_inf=x.may_inf, dtype=x.dtype)
+    return Interval(may_inf=x.may_inf, dtype=x.dtype)
+
+
+def _spread(x: Interval) -> Interval:
+    """The range of a variance or a deviation: 0 for a constant input."""
+    return Interval(0.0, INF, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
+
+
+def _unit(x: Interval) -> Interval:
+    return Interval(0.0, 1.0, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
+
+
+def _nonpositive(x: Interval) -> Interval:
+    spread = x.high - x.low
+    return Interval(-INF if math.isnan(spread) else -spread - 10, 0.0, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
+
+
+def _logsumexp(x: Interval) -> Interval:
+    return Interval(x.low, INF, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype)
+
+
+def _free(*operands: Interval) -> Interval:
+    return Interval(may_nan=any(x.may_nan for x in operands), dtype=operands[0].dtype)
+
+
+def _product(x: Interval, other: Interval) -> Interval:
+    return _sum(iv.mul(x, other))
+
+
+def _norm(x: Interval) -> Interval:
+    return Interval(0.0, INF, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype)
+
+
+def _cosine(x: Interval, other: Interval, *rest: Interval) -> Interval:
+    return Interval(-1.0000004, 1.0000004, dtype=x.dtype)
+
+
+def _fold(name: str) -> Any:
+    return lambda entries: entries[0].fold(name, entries)
+
+
+def _reduce(
+    name: str, spellings: str, range: Any, exact: str | None = None, means: str | None = None,
+    params: str = "x; *dim=None, keepdim=False", torch: str | None = None, pair: bool = False,
+) -> Op:  # fmt: skip
+    spelled = listed(spellings, name)
+    return Op(
+        name, signature(params), REDUCE, torch or f"torch.{name}", spelled, means, range,
+        _fold(exact) if exact else None, pair=pair,
+    )  # fmt: skip
+
+
+REDUCTIONS = (
+    _reduce("sum", "torch.{} Tensor.{} torch.nansum", _sum, "sum"),
+    _reduce("mean", "torch.{} Tensor.{} torch.nanmean", _same, "mean"),
+    _reduce("prod", "torch.{} Tensor.{}", _prod, "prod"),
+    _reduce("amax", "torch.{} Tensor.{} torch.max(x;*dim=None,keepdim=False) Tensor.max(x;*dim=None,keepdim=False)",
+            _extreme, "amax", pair=True),
+    _reduce("amin", "torch.{} Tensor.{} torch.min(x;*dim=None,keepdim=False) Tensor.min(x;*dim=None,keepdim=False)",
+            _extreme, "amin", pair=True),
+    _reduce("median", "torch.{} Tensor.{} torch.quantile(x;q,dim=None,keepdim=False)"
+            " Tensor.quantile(x;q,dim=None,keepdim=False)", _extreme, pair=True),
+    _reduce("logsumexp", "torch.{} Tensor.{} torch.special.logsumexp", _logsumexp,
+            means="log(sum(exp(x), dim=dim, keepdim=keepdim))"),
+    _reduce("var", "torch.{} Tensor.{}", _spread, "var", params="x; *dim=None, keepdim=False, correction=1"),
+    _reduce("std", "torch.{} Tensor.{}", _spread, "std", params="x; *dim=None, keepdim=False, correction=1"),
+    _reduce("vector_norm", "torch.linalg.{}(x;ord=2,dim=None,keepdim=False)"
+            " torch.norm(x;ord='fro',dim=None,keepdim=False) Tensor.norm(x;ord='fro',dim=None,keepdim=False)"
+            " torch.linalg.norm(x;ord=None,dim=None,keepdim=False)", _norm, "norm",
+            params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm"),
+    _reduce("any", "torch.{} Tensor.{} torch.all Tensor.all", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
+)  # fmt: skip
+
+
+def _axis(name: str, spellings: str, range: Any, means: str | None, params: str, torch: str) -> Op:
+    return Op(name, signature(params), AXIS, torch, listed(spellings, name), means, range)
+
+
+AXES = (
+    _axis("softmax", "torch.{} Tensor.{} F.{} nn.Softmax[dim=None] nn.Softmax2d[](x;dim=1) torch.special.softmax",
+          _unit, "exp(x) / sum(exp(x), dim=dim, keepdim=true)", "x; dim=None", "torch.softmax"),
+    _axis("log_softmax", "torch.{} Tensor.{} F.{} nn.LogSoftmax[dim=None] torch.special.log_softmax", _nonpositive,
+          "x - log(sum(exp(x), dim=dim, keepdim=true))", "x; dim=None", "F.log_softmax"),
+    Op("cumsum", signature("x; dim"), AXIS, "torch.cumsum", ("torch.cumsum", "Tensor.cumsum"), None, _sum,
+       lambda entries: entries[0].scan("sum", entries)),
+    Op("cumprod", signature("x; dim"), AXIS, "torch.cumprod", ("torch.cumprod", "Tensor.cumprod"), None, _prod,
+       lambda entries: entries[0].scan("prod", entries)),
+    _axis("logcumsumexp", "torch.{} Tensor.{}", _logsumexp, "log(cumsum(exp(x), dim=dim))", "x; dim",
+          "torch.logcumsumexp"),
+)  # fmt: skip
+
+PRODUCTS = (
+    Op("dot", signature("x, other"), COMPOSITE, "torch.dot", ("torch.dot", "Tensor.dot", "torch.inner", "torch.vdot"),
+       "sum(x * other, dim=none, keepdim=false)", _product),
+    Op("matmul", signature("x, other"), COMPOSITE, "torch.matmul", ("torch.matmul", "Tensor.matmul", "torch.mm",
+       "Tensor.mm", "torch.bmm", "Tensor.bmm", "torch.mv", "operator.matmul", "Tensor.mv"),
+       "sum(unsqueeze(x, dim=-1) * unsqueeze(other, dim=-3), dim=-2, keepdim=false)", _product),
+    Op("linear", signature("x; weight=None, bias=None"), COMPOSITE, None, (
+        "F.linear", "nn.Linear[in_features=None, out_features=None, bias=True](x;weight=None,bias=None)",
+        "nn.LazyLinear[out_features=None](x;weight=None)", "nn.Bilinear[a=None, b=None](x;weight=None)",
+        "nn.Conv1d[a=None, b=None, c=None](x;weight=None)", "nn.Conv2d[a=None, b=None, c=None](x;weight=None)",
+        "nn.Conv3d[a=None, b=None, c=None](x;weight=None)", "nn.Embedding[a=None, b=None](x;weight=None)",
+        "F.conv1d(x;weight=None,bias=None)", "F.conv2d(x;weight=None,bias=None)",
+        "F.conv3d(x;weight=None,bias=None)", "F.embedding(x;weight=None)"), None, _free),
+    Op("cosine_similarity", signature("x, other, eps=1e-8; dim=1"), COMPOSITE, "F.cosine_similarity", (
+        "F.cosine_similarity(x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)",
+        "torch.cosine_similarity(x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)",
+        "nn.CosineSimilarity[dim=1, eps=1e-8](x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)"),
+       None, _cosine),
+    Op("normalize", signature("x, eps=1e-12; p=2.0, dim=1"), COMPOSITE, "F.normalize", (
+        "F.normalize(x, eps=1e-12; p=2.0, dim=1) -> normalize(x, eps, p=p, dim=dim)",),
+       "x / clamp(vector_norm(x, ord=p, dim=dim, keepdim=true), eps, none)",
+       lambda x, eps: Interval(-1.0000002, 1.0000002, dtype=x.dtype)),
+    Op("cdist", signature("x, other; p=2.0"), COMPOSITE, "torch.cdist", ("torch.cdist",),
+       "vector_norm(unsqueeze(x, dim=-2) - unsqueeze(other, dim=-3), ord=p, dim=-1, keepdim=false)",
+       lambda x, other: Interval(0.0, INF, dtype=x.dtype)),
+)  # fmt: skip
+
+ROWS = REDUCTIONS + AXES + PRODUCTS

@@ -1,0 +1,206 @@
+"""The shape of a row of the ops table, and how the spellings of an operation are written and bound.
+
+A signature is written ``operands ; attributes``: ``"x ; dim=None, keepdim=False"``.  Operands are terms, attributes
+plain values.  ``*dim`` as the first attribute takes the remaining positional arguments (``x.sum(0, 1)``).
+
+A spelling is a dotted name, alone when it takes its arguments as the row does, else with a signature of its own, and
+with an expression where its arguments mean something else::
+
+    torch.sigmoid
+    torch.clamp_min(x, min) -> clamp(x, min, none)
+    nn.Softmax[dim=None]                    a module: the arguments of its constructor, then those of the row
+
+``F.`` and ``nn.`` are short for ``torch.nn.functional.`` and ``torch.nn.``, ``Tensor.`` marks a method.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nanguard.interval import Interval
+from nanguard.term import UNKNOWN, Attr, Term, const, fill, make
+
+ELEMENTWISE, REDUCE, AXIS, MOVEMENT, CAST, LEAF, COMPOSITE = (
+    "elementwise", "reduce", "axis", "movement", "cast", "leaf", "composite",
+)  # fmt: skip
+
+Range = Callable[..., Interval]
+Exact = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Parameters of a spelling: operands and attributes with their defaults; REQUIRED marks those without one."""
+
+    operands: tuple[tuple[str, Attr], ...]
+    attrs: tuple[tuple[str, Attr], ...]
+    star: bool = False  # the first attribute takes the remaining positional arguments
+
+
+REQUIRED = object()
+
+
+def signature(text: str) -> Signature:
+    """Read a signature as the table writes it."""
+    operands, _, attrs = text.partition(";")
+    star = attrs.strip().startswith("*")
+    return Signature(_parameters(operands), _parameters(attrs.strip().removeprefix("*")), star)
+
+
+def _parameters(text: str) -> tuple[tuple[str, Attr], ...]:
+    if not text.strip():
+        return ()
+    arguments = ast.parse(f"def f({text}): pass").body[0].args  # type: ignore[attr-defined]
+    missing = [REQUIRED] * (len(arguments.args) - len(arguments.defaults))
+    defaults = [*missing, *(ast.literal_eval(default) for default in arguments.defaults)]
+    return tuple(zip((argument.arg for argument in arguments.args), defaults, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A canonical operation.
+
+    `torch` is the dotted name by which it is run, emitted to fx and printed; `means` what it computes in terms of
+    other operations (then `range` and `exact` follow from it where they are not given); `range` maps the intervals of
+    the operands to that of the result; `exact` computes it on dual numbers over balls, entry by entry.
+    """
+
+    name: str
+    signature: Signature
+    family: str
+    torch: str | None = None
+    spellings: tuple[str, ...] = ()
+    means: str | None = None
+    range: Range | None = None
+    exact: Exact | None = None
+    commutes: bool = False
+    pure: bool = True
+    pair: bool = False  # it gives values and their indices: ``values, indices = x.sort()``
+    singular: bool = False  # it, or its derivative, can be non-finite at a finite argument
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the operands, in order."""
+        return tuple(name for name, _ in self.signature.operands)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """One way to write an operation."""
+
+    name: str
+    op: str
+    signature: Signature
+    constructor: Signature | None = None  # for a module
+    template: Term | None = None
+
+    @property
+    def receives(self) -> tuple[tuple[str, Attr], ...]:
+        """The parameters in the order in which they are taken from positional arguments."""
+        return (*self.signature.operands, *self.signature.attrs)
+
+
+_SPELLING = re.compile(r"^(?P<name>[\w.]+)(\[(?P<ctor>.*)\])?(\((?P<params>.*?)\))?(\s*->\s*(?P<template>.+))?$")
+
+
+_LISTED = re.compile(r"[\w.]+(?:\[[^\]]*\])?(?:\([^)]*\))?")
+
+
+def listed(text: str, name: str) -> tuple[str, ...]:
+    """The spellings of a list that has spaces between them; `{}` stands for the name of the operation."""
+    return tuple(_LISTED.findall(text.replace("{}", name)))
+
+
+def read_spelling(text: str, op: Op, parse: Callable[[str], Term]) -> Spelling:
+    """Read a spelling of the row `op`; `parse` reads an expression."""
+    match = _SPELLING.match(text.strip())
+    if match is None:
+        raise ValueError(f"not a spelling: {text!r}")
+    name = match["name"].replace("F.", "torch.nn.functional.", 1) if match["name"].startswith("F.") else match["name"]
+    if name.startswith("nn."):
+        name = "torch." + name
+    constructor = signature(f"; {match['ctor']}") if match["ctor"] is not None else None
+    own = signature(match["params"]) if match["params"] is not None else op.signature
+    template = parse(match["template"]) if match["template"] else None
+    return Spelling(name, op.name, own, constructor, template)
+
+
+class BindError(TypeError):
+    """The arguments of a call do not fit the spelling."""
+
+
+# Keyword names that mean the first operand, whatever the row calls it.
+_FIRST = ("input", "self")
+_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction"}
+
+
+def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> dict[str, Attr]:
+    """Arguments by the parameter names of `spelling`; keywords it does not know (dtype, out, device) are left out.
+
+    Raises `BindError` if an operand is missing or there are too many arguments.
+    """
+    receives = spelling.receives
+    names = [name for name, _ in receives]
+    given: dict[str, Attr] = {}
+    positional = list(args)
+    plain = len(spelling.signature.operands) if spelling.signature.star else len(names)
+    given.update(zip(names[:plain], positional, strict=False))
+    rest = positional[plain:]
+    if rest and spelling.signature.star:
+        first = rest[0]
+        given[names[plain]] = first if len(rest) == 1 else tuple(rest)
+        if len(rest) > 1 and isinstance(rest[-1], bool):  # x.sum(1, True)
+            given[names[plain]] = rest[0] if len(rest) == 2 else tuple(rest[:-1])
+            if plain + 1 < len(names):
+                given[names[plain + 1]] = rest[-1]
+    elif rest and not any(isinstance(value, str) for value in rest):
+        raise BindError(f"{spelling.name} takes {len(names)} arguments")
+    for key, value in keywords.items():
+        name = _RENAMED.get(key, key)
+        if name not in names and name in _FIRST and names and names[0] not in given:
+            name = names[0]
+        if name in names and name not in given:
+            given[name] = value
+    for name, default in receives:
+        if name not in given:
+            if default is REQUIRED:
+                raise BindError(f"{spelling.name} needs {name}")
+            given[name] = default
+    return given
+
+
+def as_term(value: Attr) -> Term:
+    """An argument as an operand."""
+    return value if isinstance(value, Term) else const(value)
+
+
+def as_attr(value: Attr) -> Attr:
+    """An argument as an attribute: the value of a constant, UNKNOWN for a term that is none."""
+    if isinstance(value, Term):
+        return value.value if value.op == "const" else UNKNOWN
+    if isinstance(value, list | tuple):
+        items = tuple(as_attr(item) for item in value)
+        return UNKNOWN if UNKNOWN in items else items
+    return value
+
+
+def build(spelling: Spelling, row: Op, given: Mapping[str, Attr]) -> Term:
+    """The term that a call of `spelling` with the arguments `given` means."""
+    if spelling.template is not None:
+        terms = {name: as_term(given[name]) for name, _ in spelling.receives if not isinstance(given[name], tuple)}
+        attrs = {name: as_attr(given[name]) for name, _ in spelling.receives}
+        return fill(spelling.template, terms, attrs)
+    operands = tuple(as_term(given[name]) for name, _ in spelling.signature.operands)
+    attrs = tuple((name, as_attr(given.get(name, default))) for name, default in row.signature.attrs)
+    if any(name == "dim" and _is_tensor(given.get(name)) for name, _ in attrs):
+        raise BindError(f"{spelling.name} takes a number for dim")  # torch.max(x, other) is another operation
+    return make(row.name, operands, attrs)
+
+
+def _is_tensor(value: Attr) -> bool:
+    """Whether an argument is a tensor for sure, not a number that is not known."""
+    return isinstance(value, Term) and value.op != "const" and value.attr("kind") not in ("number", "size")

@@ -1,0 +1,129 @@
+"""Rows of the operations that move entries about, convert them, or make new tensors.
+
+A movement gives entries of its operand in another place: it commutes with whatever acts entry by entry.  Where an
+attribute of it is not known (a size, say) it is run as the identity.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from nanguard.interval import Interval, hull
+from nanguard.ops.row import CAST, COMPOSITE, LEAF, MOVEMENT, Op, Range, listed, signature
+
+INF = math.inf
+
+
+def _same(x: Interval, *rest: Interval) -> Interval:
+    return x
+
+
+def _all(*parts: Interval) -> Interval:
+    return hull(parts)
+
+
+def _move(
+    name: str, params: str, spellings: str, torch: str | None = None, more: tuple[str, ...] = (), pair: bool = False
+) -> Op:  # fmt: skip
+    spelled = listed(spellings, name) + more
+    return Op(name, signature(params), MOVEMENT, torch or f"Tensor.{name}", spelled, range=_same, pair=pair)
+
+
+MOVEMENTS = (
+    _move("reshape", "x; *shape=None", "torch.reshape(x;shape) Tensor.{} Tensor.view Tensor.view_as(x;other)"
+          " Tensor.reshape_as(x;other) Tensor.unflatten(x;dim,shape) torch.unflatten(x;dim,shape)"),
+    _move("flatten", "x; start_dim=0, end_dim=-1", "torch.{} Tensor.{}"
+          " nn.Flatten[start_dim=1,end_dim=-1](x;start_dim=1,end_dim=-1) torch.ravel(x) Tensor.ravel(x)"),
+    _move("squeeze", "x; dim=None", "torch.{} Tensor.{} Tensor.squeeze_"),
+    _move("unsqueeze", "x; dim", "torch.{} Tensor.{} Tensor.unsqueeze_"),
+    _move("transpose", "x; dim0, dim1", "torch.{} Tensor.{} torch.swapaxes Tensor.swapaxes"),
+    _move("t", "x", "torch.{} Tensor.{}"),
+    _move("permute", "x; *dims=None", "torch.permute(x;dims) Tensor.{}"),
+    _move("movedim", "x; source, destination", "torch.{} Tensor.{}"),
+    _move("expand", "x; *size=None", "Tensor.{} Tensor.expand_as(x;other) Tensor.repeat torch.tile Tensor.tile"
+          " torch.broadcast_to(x;size) Tensor.broadcast_to(x;size)"),
+    _move("repeat_interleave", "x; repeats=None, dim=None", "torch.{} Tensor.{}"),
+    _move("flip", "x; *dims=None", "torch.flip(x;dims) Tensor.{} torch.fliplr torch.flipud"),
+    _move("roll", "x; shifts=None, dims=None", "torch.{} Tensor.{}"),
+    _move("diagonal", "x; offset=0, dim1=0, dim2=1", "torch.{} Tensor.{} torch.diag(x) Tensor.diag(x)"),
+    _move("tril", "x; diagonal=0", "torch.{} Tensor.{} torch.triu Tensor.triu"),
+    _move("select", "x; dim, index", "torch.{} Tensor.{} torch.narrow(x;dim,start,length)"
+          " Tensor.narrow(x;dim,start,length)"),
+    # x[...]: key holds ints, None, "..." and ("slice", start, stop, step); a key with tensors in it is a pick
+    _move("index", "x; key=None", "", torch="operator.getitem"),
+    _move("pick", "x; dim=None, index=None", "torch.gather torch.index_select Tensor.gather Tensor.index_select"
+          " torch.take(x;index) Tensor.take(x;index) torch.take_along_dim(x;index,dim)"),
+    _move("masked_select", "x, mask", "torch.{} Tensor.{}"),
+    _move("sort", "x; dim=-1, descending=False", "torch.{} Tensor.{} torch.topk(x;k,dim) Tensor.topk(x;k,dim)",
+          pair=True),
+    _move("unbind", "x; dim=0", "torch.{} Tensor.{} torch.chunk(x;chunks,dim) Tensor.chunk(x;chunks,dim)"
+          " torch.split(x;size,dim) Tensor.split(x;size,dim)"),
+)  # fmt: skip
+
+CASTS = tuple(
+    Op(name, signature(params), CAST, f"Tensor.{name}", listed(spellings, name), range=_same)
+    for name, params, spellings in (
+        ("to", "x; dtype=None", "Tensor.to Tensor.type Tensor.type_as(x;other) Tensor.float(x) Tensor.double(x)"
+         " Tensor.half(x) Tensor.bfloat16(x) builtins.float(x) Tensor.item(x) Tensor.cuda(x) Tensor.cpu(x)"
+         " Tensor.tolist(x) torch.as_tensor torch.tensor Tensor.numpy(x) torch.from_numpy"),
+        ("contiguous", "x", "Tensor.contiguous Tensor.clone torch.clone Tensor.requires_grad_(x)"
+         " nn.Identity[] torch.atleast_1d torch.atleast_2d Tensor.retain_grad"),
+        ("dropout", "x; p=0.5, training=False", "F.dropout nn.Dropout[p=0.5] F.dropout1d F.dropout2d"),
+    )
+) + (
+    Op("detach", signature("x"), CAST, "Tensor.detach", ("Tensor.detach", "Tensor.detach_"), range=_same),
+    Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
+       ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
+       range=lambda x: replace(x, integer=True, low_open=False, high_open=False,
+                               low=-INF if x.low == -INF else float(int(x.low)),
+                               high=INF if x.high == INF else float(int(x.high)))),
+    # a fact that reading found on the way here (a test that was passed, a mask): value `x`, within the bounds
+    Op("assume", signature("x; low=None, high=None, low_open=False, high_open=False"), CAST, None, (),
+       range=None),
+)  # fmt: skip
+
+
+def _between(low: float, high: float, integer: bool = False, low_open: bool = False, high_open: bool = False) -> Range:
+    def result(*operands: Interval) -> Interval:
+        dtype = operands[0].dtype if operands else "float32"
+        return Interval(low, high, low_open, high_open, integer=integer, nonzero=low > 0, dtype=dtype)
+
+    return result
+
+
+CREATION = (
+    Op("zeros", signature("; size=None"), LEAF, "torch.zeros", ("torch.zeros", "torch.empty", "torch.zeros_like",
+       "torch.empty_like", "Tensor.new_zeros(x)", "Tensor.new_empty(x)"), range=_between(0.0, 0.0, True)),
+    Op("ones", signature("; size=None"), LEAF, "torch.ones", ("torch.ones", "torch.ones_like", "Tensor.new_ones(x)"),
+       range=_between(1.0, 1.0, True)),
+    Op("full", signature("value; size=None"), LEAF, "torch.full", ("torch.full(size, fill_value) -> full(fill_value)",
+       "torch.full_like(x, fill_value) -> full(fill_value)", "Tensor.new_full(x, size, fill_value) -> full(fill_value)",
+       ), range=_same),
+    Op("rand", signature("; size=None"), LEAF, "torch.rand", ("torch.rand", "torch.rand_like", "Tensor.uniform_(x)"),
+       range=_between(0.0, 1.0, high_open=True), pure=False),
+    Op("randn", signature("; size=None"), LEAF, "torch.randn", ("torch.randn", "torch.randn_like", "Tensor.normal_(x)"),
+       range=_between(-6.0, 6.0), pure=False),
+    Op("arange", signature("; end=None"), LEAF, "torch.arange", ("torch.arange", "builtins.range"),
+       range=_between(0.0, INF, True)),
+    Op("one_hot", signature("x; num_classes=-1"), COMPOSITE, "F.one_hot", ("F.one_hot", "torch.nn.functional.one_hot"),
+       range=_between(0.0, 1.0, True)),
+    Op("eye", signature("; n=None"), LEAF, "torch.eye", ("torch.eye",), range=_between(0.0, 1.0, True)),
+    Op("numel", signature("x"), COMPOSITE, "torch.numel", ("torch.numel", "Tensor.numel", "builtins.len", "Tensor.size",
+       "Tensor.dim", "Tensor.nelement", "Tensor.ndimension"), range=_between(1.0, INF, True)),
+    Op("count_nonzero", signature("x"), COMPOSITE, "torch.count_nonzero", ("torch.count_nonzero",
+       "Tensor.count_nonzero"), range=_between(0.0, INF, True)),
+    Op("argmax", signature("x; dim=None"), COMPOSITE, "torch.argmax", ("torch.argmax", "Tensor.argmax", "torch.argmin",
+       "Tensor.argmin", "torch.argsort", "Tensor.argsort"), range=_between(0.0, INF, True)),
+)  # fmt: skip
+
+# any number of operands: no call spells them and no expression of a rule writes them
+JOINS = (
+    Op("stack", signature("parts"), MOVEMENT, "torch.stack", (), range=_all),
+    # values that meet after an if: one of them, it is not known which
+    Op("either", signature("parts"), COMPOSITE, None, (), range=_all),
+    # what reading cannot see through; the operands are kept
+    Op("opaque", signature("parts"), LEAF, None, ()),
+)
+
+ROWS = MOVEMENTS + CASTS + CREATION
