@@ -1,0 +1,150 @@
+"""The algebra of normal forms: sums and products of any number of operands, powers with constant exponents.
+
+In a normal form ``a - b`` is ``a + (-1) * b``, ``a / b`` is ``a * b ** -1``, operands of sums and products are in one
+order, and constants are folded, but for a guard's epsilon, which stays an operand of its own: ``1 + 1e-8 - p``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from nanguard.term import Term, const, is_number, make, number
+
+NARY = ("add", "mul")
+WIDEST = 12  # operands of a sum or product that are still matched in any order
+MINUS_ONE = const(-1)
+
+
+def join(op: str, terms: Sequence[Term]) -> Term:
+    """The sum or the product of some terms in normal form."""
+    return total(terms) if op == "add" else product(terms)
+
+
+def negative(term: Term) -> Term:
+    """-term, distributed over a sum."""
+    return product((MINUS_ONE, term))
+
+
+def parts(op: str, terms: Iterable[Term]) -> Iterable[Term]:
+    """The operands of nested sums or products, flat."""
+    for term in terms:
+        if term.op == op:
+            yield from term.args
+        else:
+            yield term
+
+
+def split(term: Term) -> tuple[float, Term | None]:
+    """A term as coefficient times the rest (None for a constant)."""
+    value = number(term)
+    if value is not None:
+        return value, None
+    if term.op == "mul" and is_number(term.args[0]):
+        rest = term.args[1:]
+        return number(term.args[0]) or 0.0, rest[0] if len(rest) == 1 else make("mul", rest)
+    return 1.0, term
+
+
+def total(terms: Iterable[Term]) -> Term:
+    """A sum: like terms collected, constants folded but for those too small beside the others."""
+    constants: list[float] = []
+    coefficients: dict[Term, float] = {}
+    for term in parts("add", terms):
+        coefficient, base = split(term)
+        if base is None:
+            constants.append(coefficient)
+        else:
+            coefficients[base] = coefficients.get(base, 0.0) + coefficient
+    listed = [_scaled(coefficient, base) for base, coefficient in coefficients.items() if coefficient != 0]
+    listed.extend(const(_whole(value)) for value in _fold(constants))
+    if not listed:
+        return const(0)
+    return listed[0] if len(listed) == 1 else make("add", tuple(sorted(listed, key=_order)))
+
+
+def _fold(constants: Iterable[float]) -> list[float]:
+    """Constants added where none of them is a guard beside the other."""
+    kept: list[float] = []
+    for value in constants:
+        for index, other in enumerate(kept):
+            if value == 0 or other == 0 or 1e-2 < abs(value / other) < 1e2:
+                kept[index] = value + other
+                break
+        else:
+            kept.append(value)
+    return [value for value in kept if value != 0]
+
+
+def _scaled(coefficient: float, base: Term) -> Term:
+    return base if coefficient == 1 else product((const(_whole(coefficient)), base))
+
+
+def _whole(value: float) -> int | float:
+    """Integers as such, so that 2 and 2.0 are one constant in a normal form."""
+    return int(value) if math.isfinite(value) and value == math.floor(value) and abs(value) < 2**53 else value
+
+
+def _order(term: Term) -> tuple[bool, int]:
+    """Constants first, the rest by digest."""
+    return not is_number(term), term.digest
+
+
+def product(terms: Iterable[Term]) -> Term:
+    """A product: the coefficient in front, equal factors as powers, a minus sign distributed over a lone sum."""
+    coefficient = 1.0
+    exponents: dict[tuple[Term, bool], float] = {}
+    for term in parts("mul", terms):
+        value = number(term)
+        if value is not None:
+            coefficient *= value
+            continue
+        base, exponent = _base(term)
+        key = (base, exponent > 0)
+        exponents[key] = exponents.get(key, 0.0) + exponent
+    listed = [power(base, exponent) for (base, _), exponent in exponents.items()]
+    if coefficient == 0:
+        return const(0)
+    if not listed:
+        return const(_whole(coefficient))
+    if coefficient == -1 and len(listed) == 1 and listed[0].op == "add":
+        return total(product((MINUS_ONE, term)) for term in listed[0].args)
+    if coefficient != 1:
+        listed.append(const(_whole(coefficient)))
+    return listed[0] if len(listed) == 1 else make("mul", tuple(sorted(listed, key=_order)))
+
+
+def _base(term: Term) -> tuple[Term, float]:
+    exponent = number(term.args[1]) if term.op == "pow" else None
+    return (term.args[0], exponent) if exponent is not None else (term, 1.0)
+
+
+def power(base: Term, exponent: float) -> Term:
+    """base ** exponent: powers of powers and of products where that is the same for every base."""
+    if exponent == 1:
+        return base
+    if exponent == 0:
+        return const(1)
+    value = number(base)
+    if value is not None:
+        return _constant_power(base, value, exponent)
+    whole = exponent == math.floor(exponent)
+    inner, outer = _base(base)
+    if inner is not base and whole and (outer == math.floor(outer) or exponent == -1):
+        return power(inner, outer * exponent)
+    if base.op == "mul" and whole:
+        coefficient, rest = split(base)
+        if coefficient != 1 and rest is not None:
+            return product((const(_whole(coefficient**exponent)), power(rest, exponent)))
+        return product(power(factor, exponent) for factor in base.args)
+    return make("pow", (base, const(_whole(exponent))))
+
+
+def _constant_power(base: Term, value: float, exponent: float) -> Term:
+    try:
+        result = value**exponent
+    except (ZeroDivisionError, OverflowError):
+        result = complex()
+    if isinstance(result, float) and math.isfinite(result):
+        return const(_whole(result))
+    return make("pow", (base, const(_whole(exponent))))

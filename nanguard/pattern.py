@@ -1,0 +1,150 @@
+"""Matching a pattern against a normal form, operands of sums and products in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nanguard import algebra, ops
+from nanguard.term import Attr, Hole, Term, is_number, number
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """What the variables of a pattern stand for, and what of a sum or product at the root it left over."""
+
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    attrs: Mapping[str, Attr] = field(default_factory=dict)
+    rest: tuple[Term, ...] = ()
+
+    def with_term(self, name: str, term: Term) -> Bindings:
+        return Bindings({**self.terms, name: term}, self.attrs, self.rest)
+
+    def with_attr(self, name: str, value: Attr) -> Bindings:
+        return Bindings(self.terms, {**self.attrs, name: value}, self.rest)
+
+
+def match(pattern: Term, term: Term, leave_rest: bool = True) -> Iterator[Bindings]:
+    """The ways in which `pattern` (in normal form) is `term` (in normal form).
+
+    At the root, a pattern that is a sum or a product also matches a part of one (``leave_rest``); what is left over
+    is in `Bindings.rest`.
+    """
+    if pattern.op == term.op and pattern.op in algebra.NARY:
+        yield from _nary(pattern, term, Bindings(), leave_rest)
+    else:
+        yield from _match(pattern, term, Bindings())
+
+
+def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
+    if pattern.op == "var":
+        yield from _bind(pattern.name, term, bound)
+    elif is_number(pattern):
+        if is_number(term) and _close(number(pattern), number(term)):
+            yield bound
+    elif _is_negated_variable(pattern):
+        yield from _bind(pattern.args[1].name, algebra.negative(term), bound)
+    elif pattern.op != term.op:
+        return
+    elif pattern.op in algebra.NARY:
+        yield from _nary(pattern, term, bound, False)
+    elif len(pattern.args) == len(term.args):
+        for found in _attributes(pattern, term, bound):
+            row = ops.row(pattern.op)
+            orders = [term.args]
+            if row is not None and row.commutes and len(term.args) == 2:
+                orders.append(term.args[::-1])
+            for args in orders:
+                yield from _operands(pattern.args, args, found)
+
+
+def _bind(name: str, term: Term, bound: Bindings) -> Iterator[Bindings]:
+    if name not in bound.terms:
+        yield bound.with_term(name, term)
+    elif bound.terms[name] is term:
+        yield bound
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    """Equal but for the digits that people leave off a constant like log(2)."""
+    return a is not None and b is not None and abs(a - b) <= 1e-6 * abs(a)
+
+
+def _is_negated_variable(pattern: Term) -> bool:
+    return (
+        pattern.op == "mul"
+        and len(pattern.args) == 2
+        and number(pattern.args[0]) == -1
+        and pattern.args[1].op == "var"
+    )
+
+
+def _operands(patterns: tuple[Term, ...], terms: tuple[Term, ...], bound: Bindings) -> Iterator[Bindings]:
+    if not patterns:
+        yield bound
+        return
+    for found in _match(patterns[0], terms[0], bound):
+        yield from _operands(patterns[1:], terms[1:], found)
+
+
+def _attributes(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
+    for key, wanted in pattern.attrs:
+        value = term.attr(key)
+        if isinstance(wanted, Hole):
+            if wanted.name not in bound.attrs:
+                bound = bound.with_attr(wanted.name, value)
+            elif not same_attr(bound.attrs[wanted.name], value):
+                return
+        elif wanted is not None and not same_attr(wanted, value):
+            return
+    yield bound
+
+
+def same_attr(a: Attr, b: Attr) -> bool:
+    """Whether two attributes mean the same: ``(1,)`` is ``1``, and ``-1`` may be any dimension."""
+    a = a[0] if isinstance(a, tuple) and len(a) == 1 else a
+    b = b[0] if isinstance(b, tuple) and len(b) == 1 else b
+    if isinstance(a, int) and isinstance(b, int) and not isinstance(a, bool) and not isinstance(b, bool):
+        return a == b or (a < 0) != (b < 0)
+    return a == b
+
+
+def _nary(pattern: Term, term: Term, bound: Bindings, leave_rest: bool) -> Iterator[Bindings]:
+    """Match the operands of a sum or product as multisets; a variable takes what the others leave."""
+    fixed = [arg for arg in pattern.args if arg.op != "var"]
+    variables = [arg.name for arg in pattern.args if arg.op == "var"]
+    if len(term.args) < len(fixed) + (1 if variables else 0) or len(term.args) > algebra.WIDEST:
+        return
+    for found, left in _choose(fixed, term.args, bound):
+        yield from _share(variables, left, found, term.op, leave_rest)
+
+
+def _choose(
+    patterns: list[Term], terms: tuple[Term, ...], bound: Bindings
+) -> Iterator[tuple[Bindings, tuple[Term, ...]]]:
+    """Match each pattern with a different term; also gives the terms that are left."""
+    if not patterns:
+        yield bound, terms
+        return
+    for index, term in enumerate(terms):
+        for found in _match(patterns[0], term, bound):
+            yield from _choose(patterns[1:], terms[:index] + terms[index + 1 :], found)
+
+
+def _share(
+    variables: list[str], left: tuple[Term, ...], bound: Bindings, op: str, leave_rest: bool
+) -> Iterator[Bindings]:
+    """Bind the variables of a sum or product to what is left, the last one to all that remains."""
+    if not variables:
+        if not left:
+            yield bound
+        elif leave_rest:
+            yield Bindings(bound.terms, bound.attrs, left)
+        return
+    if len(variables) == 1:
+        if left:
+            yield from _bind(variables[0], algebra.join(op, left), bound)
+        return
+    for index, term in enumerate(left):
+        for found in _bind(variables[0], term, bound):
+            yield from _share(variables[1:], left[:index] + left[index + 1 :], found, op, leave_rest)
