@@ -1,0 +1,946 @@
+"""Reading expressions: what an expression of Python computes, as a value of `values`.
+
+Nothing is run or imported.  Every expression that is an operation of the ops table is recorded with its place.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nanguard import ops
+from nanguard.state import Frame, State
+from nanguard.term import Attr, Term, const, is_number, make, number, symbol
+from nanguard.values import (
+    Bound, Built, Class, External, Function, Instance, Items, Many, Partial, Shape, Super, Table, TensorMethod, Value,
+    alternatives, either, is_option, known, opaque, option, terms_in, to_term,
+)  # fmt: skip
+
+_OPERATORS: Mapping[type[ast.operator], str] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.Pow: "pow", ast.FloorDiv: "floordiv",
+    ast.Mod: "mod", ast.MatMult: "matmul", ast.BitAnd: "and_", ast.BitOr: "or_",
+}  # fmt: skip
+_COMPARISONS: Mapping[type[ast.cmpop], str] = {
+    ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq", ast.NotEq: "ne",
+}  # fmt: skip
+_CONSTANTS: Mapping[str, float] = {"math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf")}
+_WHOLE = ("slice", None, None, None)
+_MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
+_MAX_UNROLL = 4
+
+
+class BudgetSpent(Exception):
+    """A target has taken as many steps as it may; what was found until then stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An expression of the file that computes a term, with what was in scope there."""
+
+    node: ast.expr
+    term: Term
+    target: str
+    values: Mapping[ast.expr, Value]
+    env: Mapping[str, Value]
+
+
+class Expressions:
+    """Evaluates expressions; the calls of functions of the file are left to the subclass."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[ast.expr, Term], Place] = {}
+        self.steps = 0
+
+    def call_function(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
+        state: State, frame: Frame,
+    ) -> Value:  # fmt: skip
+        """The value that a function of the file returns."""
+        raise NotImplementedError
+
+    def construct(
+        self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> Value:
+        """An object of a class of the file."""
+        raise NotImplementedError
+
+    # --- the expression at hand --------------------------------------------------------------------------------------
+
+    def evaluate(self, node: ast.expr, state: State, frame: Frame) -> Value:
+        """The value of an expression."""
+        self.steps += 1
+        if self.steps > _MAX_STEPS:
+            raise BudgetSpent
+        handler = _HANDLERS.get(type(node))
+        value = state.look(handler(self, node, state, frame)) if handler else opaque(ast.unparse(node)[:80])
+        frame.values[node] = value
+        return value
+
+    def operation(
+        self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+        frame: Frame,
+    ) -> Value | None:  # fmt: skip
+        """A call of the ops table, recorded at `node`; None if the table has not got it or takes other arguments."""
+        if name not in ops.spellings():
+            return None
+        choices = _choices(args)
+        results: list[Value] = []
+        for chosen in choices:
+            given = [_argument(state.look(value)) for value in chosen]
+            named = {key: _argument(state.look(value)) for key, value in keywords.items()}
+            try:
+                term = ops.call(name, given, named)
+            except ops.BindError:
+                return None
+            if term is None:
+                return None
+            results.append(self.record(term, node, state, frame))
+        return either(results)
+
+    def record(self, term: Term, node: ast.expr, state: State, frame: Frame) -> Term:
+        """Note that `node` computes `term`."""
+        if state.without_gradient and term.op != "const":
+            term = make("detach", (term,))
+        key = (node, term)
+        if key not in self.places:
+            self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot)
+        return term
+
+    def name(self, node: ast.Name, state: State, frame: Frame) -> Value:
+        if node.id in state.env:
+            return state.env[node.id]
+        return External(f"builtins.{node.id}")
+
+    def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
+        value = node.value
+        return const(value if isinstance(value, bool | int | float | str | type(None)) else "...")
+
+    def binary(self, node: ast.BinOp, state: State, frame: Frame) -> Value:
+        left = self.evaluate(node.left, state, frame)
+        right = self.evaluate(node.right, state, frame)
+        return self.arithmetic(node.op, left, right, node, state, frame)
+
+    def arithmetic(
+        self, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State, frame: Frame
+    ) -> Value:
+        """A binary operator on values: numbers are computed, lists joined, the rest are operations."""
+        operator = _OPERATORS.get(type(sign))
+        a, b = known(left), known(right)
+        if a is not None and b is not None:
+            return _computed(sign, a, b)
+        if isinstance(left, Items) and isinstance(right, Items) and operator == "add":
+            return Items(left.items + right.items)
+        if isinstance(left, Items | Many) and operator == "mul":
+            return Many(either(list(left.items))) if isinstance(left, Items) and left.items else left
+        if operator is None:
+            return opaque(ast.unparse(node)[:80], tuple(terms_in(left) + terms_in(right)))
+        found = self.operation(f"operator.{operator}", (left, right), {}, node, state, frame)
+        return found if found is not None else opaque(operator, tuple(terms_in(left) + terms_in(right)))
+
+    def unary(self, node: ast.UnaryOp, state: State, frame: Frame) -> Value:
+        value = self.evaluate(node.operand, state, frame)
+        constant = known(value)
+        if isinstance(node.op, ast.Not):
+            return const(not constant.value) if constant is not None else opaque("not", tuple(terms_in(value)))
+        if constant is not None and is_number(constant) and isinstance(node.op, ast.USub):
+            return const(-constant.value)  # type: ignore[operator]
+        if isinstance(node.op, ast.UAdd):
+            return value
+        name = "operator.neg" if isinstance(node.op, ast.USub) else "operator.invert"
+        return self.operation(name, (value,), {}, node, state, frame) or opaque(name, tuple(terms_in(value)))
+
+    def comparison(self, node: ast.Compare, state: State, frame: Frame) -> Value:
+        left = self.evaluate(node.left, state, frame)
+        rights = [self.evaluate(right, state, frame) for right in node.comparators]
+        if len(rights) == 1 and type(node.ops[0]) in _COMPARISONS and not is_option(left):
+            a, b = known(left), known(rights[0])
+            if a is not None and b is not None:
+                return _compared(node.ops[0], a, b)
+            name = f"operator.{_COMPARISONS[type(node.ops[0])]}"
+            found = self.operation(name, (left, rights[0]), {}, node, state, frame)
+            if found is not None:
+                return found
+        return opaque(ast.unparse(node)[:80], tuple(term for value in (left, *rights) for term in terms_in(value)))
+
+    def boolean(self, node: ast.BoolOp, state: State, frame: Frame) -> Value:
+        """``a or b`` as a value: a default for an option that is None, else one of them."""
+        values = [self.evaluate(part, state, frame) for part in node.values]
+        return either(values)
+
+    def conditional(self, node: ast.IfExp, state: State, frame: Frame) -> Value:
+        results = []
+        for outcome, branch in self.decide(node.test, state, frame):
+            results.append(self.evaluate(node.body if outcome else node.orelse, branch, frame))
+        return either(results) if results else opaque("no branch")
+
+    def walrus(self, node: ast.NamedExpr, state: State, frame: Frame) -> Value:
+        value = self.evaluate(node.value, state, frame)
+        if isinstance(node.target, ast.Name):
+            state.env[node.target.id] = value
+        return value
+
+    def collection(self, node: ast.Tuple | ast.List | ast.Set, state: State, frame: Frame) -> Value:
+        items: list[Value] = []
+        for element in node.elts:
+            if isinstance(element, ast.Starred):
+                value = self.evaluate(element.value, state, frame)
+                if not isinstance(value, Items):
+                    return Many(self.element(value))
+                items.extend(value.items)
+            else:
+                items.append(self.evaluate(element, state, frame))
+        return Items(tuple(items))
+
+    def mapping(self, node: ast.Dict, state: State, frame: Frame) -> Value:
+        items: dict[object, Value] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            held = self.evaluate(value, state, frame)
+            name = known(self.evaluate(key, state, frame)) if key is not None else None
+            if name is not None:
+                items[name.value] = held
+            elif isinstance(held, Table):
+                items.update(held.items)
+        return Table(items)
+
+    def comprehension(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, state: State, frame: Frame
+    ) -> Value:  # fmt: skip
+        inner = self.iterated(node.generators, state, frame)
+        return Many(self.evaluate(node.elt, inner, frame)) if inner is not None else Items(())
+
+    def table_comprehension(self, node: ast.DictComp, state: State, frame: Frame) -> Value:
+        inner = self.iterated(node.generators, state, frame)
+        if inner is not None:
+            self.evaluate(node.key, inner, frame)
+            self.evaluate(node.value, inner, frame)
+        return Table({})
+
+    def iterated(self, generators: list[ast.comprehension], state: State, frame: Frame) -> State | None:
+        """The state inside a comprehension, with one item for all; None if a filter lets nothing through."""
+        inner = state.copy()
+        for generator in generators:
+            iterable = self.evaluate(generator.iter, inner, frame)
+            self.assign(generator.target, self.element(iterable), inner, frame)
+            for test in generator.ifs:
+                passed = [branch for outcome, branch in self.decide(test, inner, frame) if outcome]
+                if not passed:
+                    return None
+                inner = passed[0]
+        return inner
+
+    def lambda_(self, node: ast.Lambda, state: State, frame: Frame) -> Value:
+        return Function(node, state.env, f"{frame.qualname}.<lambda>" if frame.qualname else "<lambda>")
+
+    def text(self, node: ast.JoinedStr, state: State, frame: Frame) -> Value:
+        return const("f-string")
+
+    def awaited(self, node: ast.Await | ast.YieldFrom, state: State, frame: Frame) -> Value:
+        return self.evaluate(node.value, state, frame)
+
+    def yielded(self, node: ast.Yield, state: State, frame: Frame) -> Value:
+        if node.value is not None:
+            frame.returns.append(self.evaluate(node.value, state, frame))
+        return opaque("sent")
+
+    def starred(self, node: ast.Starred, state: State, frame: Frame) -> Value:
+        return self.evaluate(node.value, state, frame)
+
+    # --- attributes and items ----------------------------------------------------------------------------------------
+
+    def attribute(self, node: ast.Attribute, state: State, frame: Frame) -> Value:
+        return self.member(self.evaluate(node.value, state, frame), node.attr, node, state, frame)
+
+    def member(self, value: Value, name: str, node: ast.expr, state: State, frame: Frame) -> Value:
+        """``value.name``"""
+        match value:
+            case External(name=module):
+                full = f"{module}.{name}"
+                return const(_CONSTANTS[full]) if full in _CONSTANTS else External(full)
+            case Instance():
+                return self.instance_member(value, name, state, frame)
+            case Super(instance=instance, after=after):
+                found = instance.cls.find(name, after)
+                return Bound(instance, found) if isinstance(found, Function) else External(f"builtins.super.{name}")
+            case Class():
+                found = value.find(name)
+                return found if found is not None else External(f"{value.name}.{name}")
+            case Term():
+                return self.term_member(value, name, node, state, frame)
+            case Items() | Many() | Table() | Built() | Partial():
+                return TensorMethod(to_term(value), name) if not isinstance(value, Table) else opaque(name)
+        return opaque(name, tuple(terms_in(value)))
+
+    def instance_member(self, value: Instance, name: str, state: State, frame: Frame) -> Value:
+        if name in value.attrs:
+            return value.attrs[name]
+        found = value.cls.find(name)
+        if isinstance(found, Function):
+            if _is_property(found):
+                return self.call_function(found, (), {}, value, state, frame)
+            return found if _is_static(found) else Bound(value, found)
+        return found if found is not None else symbol(f"self.{name}")
+
+    def term_member(self, term: Term, name: str, node: ast.expr, state: State, frame: Frame) -> Value:
+        match name:
+            case "shape":
+                return Shape(term)
+            case "T" | "mT" | "H":
+                return self.operation("Tensor.t", (term,), {}, node, state, frame) or term
+            case "data":
+                return make("detach", (term,))
+            case "values" if _is_pair(term):
+                return term
+            case "indices" if _is_pair(term):
+                return symbol(f"indices of {term.op}", "index")
+            case "ndim":
+                return symbol("ndim", "size")
+            case "dtype" | "device" | "is_cuda" | "requires_grad" | "grad" | "training":
+                return symbol(f"{term.op}.{name}", "option", default=None)
+        return TensorMethod(term, name)
+
+    def subscript(self, node: ast.Subscript, state: State, frame: Frame) -> Value:
+        value = self.evaluate(node.value, state, frame)
+        if isinstance(node.slice, ast.Slice) and isinstance(value, Items | Many):
+            return Many(self.element(value))
+        if isinstance(value, Shape):
+            return make("numel", (value.term,))
+        if isinstance(value, Items):
+            return self.item(value, node, state, frame)
+        if isinstance(value, Table):
+            key = known(self.evaluate(node.slice, state, frame))
+            return value.items.get(key.value, opaque("item")) if key is not None else opaque("item")
+        if isinstance(value, Many):
+            self.evaluate(node.slice, state, frame)
+            return value.item
+        if isinstance(value, Term):
+            return self.index(value, node, state, frame)
+        self.evaluate(node.slice, state, frame)
+        return value if isinstance(value, External) else opaque("item", tuple(terms_in(value)))
+
+    def item(self, value: Items, node: ast.Subscript, state: State, frame: Frame) -> Value:
+        key = known(self.evaluate(node.slice, state, frame))
+        if key is not None and isinstance(key.value, int) and -len(value.items) <= key.value < len(value.items):
+            return value.items[key.value]
+        return either(list(value.items)) if value.items else opaque("item")
+
+    def index(self, term: Term, node: ast.Subscript, state: State, frame: Frame) -> Value:
+        """``x[key]``: a view for a plain key, a selection for a mask, a pick for indices."""
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        values = [self.key(part, state, frame) for part in parts]
+        plain = [value for value in values if not isinstance(value, Term)]
+        if _is_pair(term) and values in ([0], [1]):
+            return term if values == [0] else symbol(f"indices of {term.op}", "index")
+        if len(plain) == len(values):
+            result = make("index", (term,), (("key", tuple(plain)),))
+        elif len(values) == 1 and isinstance(values[0], Term) and _is_mask(values[0]):
+            narrowed = narrow(term, values[0], True)
+            result = make("masked_select", (narrowed, values[0]))
+        else:
+            result = make("pick", (term,), (("dim", None), ("index", ast.unparse(node.slice)[:60])))
+        return self.record(result, node, state, frame)
+
+    def key(self, node: ast.expr, state: State, frame: Frame) -> Attr:
+        """One part of an index: an int, None, "...", a slice, or the term of a tensor."""
+        if isinstance(node, ast.Slice):
+            bounds = [
+                known(self.evaluate(part, state, frame)) if part is not None else const(None)
+                for part in (node.lower, node.upper, node.step)
+            ]
+            return ("slice", *(bound.value if bound is not None else "?" for bound in bounds))
+        value = self.evaluate(node, state, frame)
+        constant = known(value)
+        return constant.value if constant is not None else to_term(value)
+
+    def element(self, value: Value) -> Value:
+        """One item of an iterable, standing for all."""
+        match value:
+            case Items(items=items) if items:
+                return either(list(items))
+            case Many(item=item):
+                return item
+            case Shape(term=term):
+                return make("numel", (term,))
+            case Table(items=items) if items:
+                return opaque("key")
+            case Term() if value.op == "arange":
+                return symbol("counter", "size", low=0)
+            case Term():
+                return make("pick", (value,), (("dim", 0), ("index", "item")))
+        return opaque("item", tuple(terms_in(value)))
+
+    def assign(self, target: ast.expr, value: Value, state: State, frame: Frame) -> None:
+        """Bind the names of an assignment's left side."""
+        match target:
+            case ast.Name(id=name):
+                state.env[name] = value
+            case ast.Starred(value=inner):
+                self.assign(inner, Many(self.element(value)), state, frame)
+            case ast.Tuple(elts=targets) | ast.List(elts=targets):
+                for part, item in zip(targets, self.unpacked(value, targets), strict=True):
+                    self.assign(part, item, state, frame)
+            case ast.Attribute(value=owner, attr=name):
+                held = self.evaluate(owner, state, frame)
+                if isinstance(held, Instance):
+                    held.attrs[name] = value
+            case ast.Subscript():
+                self.store(target, value, state, frame)
+
+    def unpacked(self, value: Value, targets: Sequence[ast.expr]) -> list[Value]:
+        """The values for the parts of a tuple on the left side."""
+        count = len(targets)
+        if isinstance(value, Items) and len(value.items) == count:
+            return list(value.items)
+        if isinstance(value, Shape):
+            return [make("numel", (value.term,)) for _ in targets]
+        if isinstance(value, Term) and _is_pair(value) and count == 2:
+            return [value, symbol(f"indices of {value.op}", "index")]
+        if isinstance(value, Term) and value.op == "opaque":
+            return [make("opaque", (value,), (("name", f"{value.name}[{index}]"),)) for index in range(count)]
+        return [self.element(value) for _ in targets]
+
+    def store(self, target: ast.Subscript, value: Value, state: State, frame: Frame) -> None:
+        """``x[key] = value``: the name gets the value where the key selects, and keeps its own elsewhere."""
+        held = self.evaluate(target.value, state, frame)
+        key = self.evaluate(target.slice, state, frame) if not isinstance(target.slice, ast.Slice) else opaque("slice")
+        if isinstance(held, Table):
+            constant = known(key)
+            if constant is not None:
+                self.assign(target.value, Table({**held.items, constant.value: value}), state, frame)
+        elif isinstance(held, Term):
+            mask = to_term(key) if isinstance(key, Term) and _is_mask(key) else opaque("selected", tuple(terms_in(key)))
+            replaced = make("where", (mask, to_term(value), held))
+            self.record(replaced, target, state, frame)
+            self.assign(target.value, replaced, state, frame)
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def call(self, node: ast.Call, state: State, frame: Frame) -> Value:
+        function = self.evaluate(node.func, state, frame)
+        args: list[Value] = []
+        for arg in node.args:
+            value = self.evaluate(arg, state, frame)
+            if isinstance(arg, ast.Starred):
+                args.extend(value.items if isinstance(value, Items) else [self.element(value)])
+            else:
+                args.append(value)
+        keywords: dict[str, Value] = {}
+        for keyword in node.keywords:
+            value = self.evaluate(keyword.value, state, frame)
+            if keyword.arg is not None:
+                keywords[keyword.arg] = value
+            elif isinstance(value, Table):
+                keywords.update({str(key): held for key, held in value.items.items()})
+        result = self.apply(function, args, keywords, node, state, frame)
+        self.written_in_place(node, function, result, state, frame)
+        return result
+
+    def written_in_place(self, node: ast.Call, function: Value, result: Value, state: State, frame: Frame) -> None:
+        """``x.clamp_(min=0)`` changes what ``x`` names."""
+        if not isinstance(function, TensorMethod) or not isinstance(node.func, ast.Attribute):
+            return
+        if function.name.endswith("_") and not function.name.endswith("__") and isinstance(result, Term):
+            if isinstance(node.func.value, ast.Name | ast.Attribute):
+                self.assign(node.func.value, result, state, frame)
+
+    def apply(
+        self, function: Value, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+        frame: Frame,
+    ) -> Value:  # fmt: skip
+        """The value of a call."""
+        match function:
+            case External(name=name):
+                return self.external(name, args, keywords, node, state, frame)
+            case TensorMethod(term=term, name=name):
+                return self.method(term, name, args, keywords, node, state, frame)
+            case Function():
+                return self.call_function(function, args, keywords, None, state, frame)
+            case Bound(instance=instance, function=method):
+                return self.call_function(method, args, keywords, instance, state, frame)
+            case Class():
+                return self.construct(function, args, keywords, state, frame)
+            case Instance():
+                found = function.cls.find("__call__") or function.cls.find("forward")
+                if isinstance(found, Function):
+                    return self.call_function(found, args, keywords, function, state, frame)
+            case Built():
+                return self.built(function, args, keywords, node, state, frame)
+            case Partial():
+                return self.apply(
+                    function.function, (*function.args, *args), {**function.keywords, **keywords}, node, state, frame
+                )
+        return self.unknown(_label(node), args, keywords, function)
+
+    def unknown(self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], function: Value) -> Term:
+        """The result of a call that reading knows nothing of."""
+        held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
+        if isinstance(function, TensorMethod):
+            held.insert(0, function.term)
+        return opaque(name, tuple(held))
+
+    def external(
+        self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+        frame: Frame,
+    ) -> Value:  # fmt: skip
+        """A call of something of another module."""
+        name = name.replace("torch.Tensor.", "Tensor.")
+        builtin = _BUILTINS.get(name)
+        if builtin is not None:
+            found = builtin(self, args, keywords, node, state, frame)
+            if found is not None:
+                return found
+        if name.startswith("torch.nn.") and name.rsplit(".", 1)[-1][:1].isupper():
+            return Built(name.replace("torch.nn.modules.", "torch.nn."), tuple(args), dict(keywords))
+        found = self.operation(name, args, keywords, node, state, frame)
+        return found if found is not None else self.unknown(name, args, keywords, External(name))
+
+    def method(
+        self, term: Term, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr,
+        state: State, frame: Frame,
+    ) -> Value:  # fmt: skip
+        """A call of a tensor's method."""
+        if name in ("masked_fill", "masked_fill_", "where") and len(args) == 2:
+            term = narrow(term, to_term(args[0]), name == "where")
+        found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)
+        if found is None and name.endswith("_"):
+            found = self.operation(f"Tensor.{name[:-1]}", (term, *args), keywords, node, state, frame)
+        return found if found is not None else self.unknown(f".{name}", args, keywords, TensorMethod(term, name))
+
+    def built(
+        self, module: Built, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+        frame: Frame,
+    ) -> Value:  # fmt: skip
+        """A call of a module of torch."""
+        if module.name == "torch.nn.Sequential":
+            value: Value = args[0] if args else opaque("input")
+            for part in module.args:
+                value = self.apply(part, (value,), {}, node, state, frame)
+            return value
+        for spelling in ops.spellings().get(module.name, ()):
+            if spelling.constructor is None:
+                continue
+            names = [name for name, _ in spelling.constructor.attrs]
+            settings = {**dict(zip(names, module.args, strict=False)), **module.keywords}
+            taken = {name: value for name, value in settings.items() if name in dict(spelling.receives)}
+            found = self.operation(module.name, args, {**taken, **keywords}, node, state, frame)
+            if found is not None:
+                return found
+        return self.unknown(module.name, args, keywords, module)
+
+    # --- decisions ---------------------------------------------------------------------------------------------------
+
+    def decide(self, test: ast.expr, state: State, frame: Frame) -> list[tuple[bool, State]]:
+        """The ways a test can go, each with what is known then."""
+        match test:
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return [(not outcome, branch) for outcome, branch in self.decide(operand, state, frame)]
+            case ast.BoolOp(op=ast.And(), values=parts):
+                return self.connected(parts, False, state, frame)
+            case ast.BoolOp(op=ast.Or(), values=parts):
+                return self.connected(parts, True, state, frame)
+            case ast.Compare(left=left, ops=[sign], comparators=[right]):
+                return self.compared(test, left, sign, right, state, frame)
+        value = self.evaluate(test, state, frame)
+        if state.option_open(value):
+            return self.truth_of_option(value, state)
+        return self.split(value, state)
+
+    def connected(
+        self, parts: list[ast.expr], ends: bool, state: State, frame: Frame
+    ) -> list[tuple[bool, State]]:  # fmt: skip
+        """``and`` (ends at the first False) and ``or`` (ends at the first True)."""
+        open_states, closed = [state], []
+        for part in parts:
+            following = []
+            for current in open_states:
+                for outcome, branch in self.decide(part, current, frame):
+                    if outcome is ends:
+                        closed.append((ends, branch))
+                    else:
+                        following.append(branch)
+            open_states = following[:4]
+        return [*closed[:4], *((not ends, branch) for branch in open_states)]
+
+    def truth_of_option(self, value: Value, state: State) -> list[tuple[bool, State]]:
+        """``if weight:`` for an option: its default first, the other way after it."""
+        assert isinstance(value, Term)
+        default = bool(value.attr("default"))
+        results = []
+        for outcome in (default, not default):
+            branch = state.copy()
+            branch.facts[value] = _chosen(value, outcome)
+            results.append((outcome, branch))
+        return results
+
+    def compared(
+        self, test: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr, state: State, frame: Frame
+    ) -> list[tuple[bool, State]]:
+        """A test with one comparison."""
+        value = self.evaluate(left, state, frame)
+        other = self.evaluate(right, state, frame)
+        constant = known(other)
+        if isinstance(sign, ast.Is | ast.IsNot | ast.Eq | ast.NotEq) and constant is not None:
+            positive = isinstance(sign, ast.Is | ast.Eq)
+            if state.option_open(value):
+                return self.option_is(value, constant, positive, state)
+            if isinstance(sign, ast.Is | ast.IsNot) or constant.value is None:
+                held = known(value)
+                if held is not None:
+                    return [((held.value is constant.value) == positive, state)]
+                if constant.value is None:
+                    return [(not positive, state)]
+        if isinstance(sign, ast.In | ast.NotIn):
+            return self.contained(value, other, isinstance(sign, ast.In), state)
+        return self.split(self.evaluate(test, state, frame), state)
+
+    def contained(self, value: Value, other: Value, positive: bool, state: State) -> list[tuple[bool, State]]:
+        held = known(value)
+        if isinstance(other, Items) and all(known(item) is not None for item in other.items):
+            if held is not None:
+                return [((held in other.items) == positive, state)]
+            if is_option(value) and isinstance(value, Term) and const(value.attr("default")) in other.items:
+                return [(positive, state)]
+        return [(True, state.copy()), (False, state.copy())]
+
+    def option_is(self, value: Value, constant: Term, positive: bool, state: State) -> list[tuple[bool, State]]:
+        """A test of an option against a constant: both ways, unless it was excluded before."""
+        assert isinstance(value, Term)
+        same, other = state.copy(), state.copy()
+        same.facts[value] = constant
+        excluded = make("eq", (value, constant))
+        if state.facts.get(excluded) is False:
+            return [(not positive, state)]
+        other.facts[excluded] = False
+        if constant.value is None:
+            other.facts[value] = symbol(value.name)
+        results = [(positive, same), (not positive, other)]
+        return results if constant.value == value.attr("default") else results[::-1]
+
+    def split(self, value: Value, state: State) -> list[tuple[bool, State]]:
+        """Both ways of a test on a value, narrowed by what it says; one way if it is known."""
+        constant = known(value)
+        if constant is not None:
+            return [(bool(constant.value), state)]
+        if not isinstance(value, Term):
+            truth = bool(value.items) if isinstance(value, Items) else True
+            return [(truth, state)]
+        decided = state.facts.get(value)
+        if isinstance(decided, bool):
+            return [(decided, state)]
+        results = []
+        for outcome in (True, False):
+            branch = state.copy()
+            branch.facts[value] = outcome
+            self.narrow_names(value, outcome, branch)
+            results.append((outcome, branch))
+        return results
+
+    def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
+        """Narrow what the names of a state stand for by a test that went `outcome`."""
+        inner, truth = _quantified(test, outcome)
+        if inner is None or len(inner.args) != 2:
+            return
+        subject, narrowed = inner.args[0], narrow(inner.args[0], inner, truth)
+        if narrowed is not subject:
+            for name, held in state.env.items():
+                if held is subject:
+                    state.env[name] = narrowed
+
+
+def narrow(term: Term, test: Term, outcome: bool) -> Term:
+    """`term` with what a comparison of it with a constant tells, when that went `outcome`."""
+    if test.op == "logical_not":
+        return narrow(term, test.args[0], not outcome)
+    if test.op == "logical_and" and outcome:
+        return narrow(narrow(term, test.args[0], True), test.args[1], True)
+    if test.op not in ("gt", "ge", "lt", "le", "eq", "ne"):
+        return term
+    subject, bound = test.args
+    op = test.op
+    if number(subject) is not None:
+        subject, bound = bound, subject
+        op = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}.get(op, op)
+    value = number(bound)
+    if subject is not term or value is None:
+        return term
+    if not outcome:
+        op = {"gt": "le", "le": "gt", "ge": "lt", "lt": "ge", "eq": "ne", "ne": "eq"}[op]
+    facts = {
+        "gt": (value, None, True, False), "ge": (value, None, False, False), "lt": (None, value, False, True),
+        "le": (None, value, False, False), "eq": (value, value, False, False), "ne": (None, None, False, False),
+    }[op]  # fmt: skip
+    names = ("low", "high", "low_open", "high_open")
+    return make("assume", (term,), tuple(zip(names, facts, strict=True)) + (("nonzero", op == "ne" and value == 0),))
+
+
+def _quantified(test: Term, outcome: bool) -> tuple[Term | None, bool]:
+    """The comparison inside ``(p > 0).all()`` that holds of every entry, if the test says so."""
+    if test.op == "any":
+        inner = test.args[0]
+        if test.attr("every") and outcome:
+            return inner, True
+        return (None, outcome) if test.attr("every") or outcome else (inner, False)
+    return test, outcome
+
+
+def _chosen(value: Term, outcome: bool) -> Value:
+    """What an option is when a test of its truth went `outcome`."""
+    default = value.attr("default")
+    if isinstance(default, bool):
+        return const(outcome)
+    if outcome:
+        return const(default) if default else symbol(value.name)
+    return const(default) if not default else const(None)
+
+
+def _choices(args: Sequence[Value]) -> list[tuple[Value, ...]]:
+    """The argument lists that operands of several values stand for, at most a few."""
+    lists: list[tuple[Value, ...]] = [()]
+    for value in args:
+        options = alternatives(value) if isinstance(value, Term) else (value,)
+        if len(lists) * len(options) > _MAX_UNROLL:
+            options = (value,)
+        lists = [(*chosen, option) for chosen in lists for option in options]
+    return lists
+
+
+def _argument(value: Value) -> Attr:
+    """A value as the ops table takes it."""
+    if isinstance(value, Items):
+        return tuple(_argument(item) for item in value.items)
+    return to_term(value)
+
+
+def _computed(sign: ast.operator, a: Term, b: Term) -> Value:
+    """Arithmetic on known numbers (texts and the like become opaque)."""
+    x, y = a.value, b.value
+    if not isinstance(x, int | float) or not isinstance(y, int | float):
+        return opaque("text")
+    if isinstance(sign, ast.Pow) and (abs(y) > 64 or abs(x) > 1e6):
+        return opaque("power")
+    try:
+        result = _ARITHMETIC[type(sign)](x, y)
+    except (ArithmeticError, ValueError, KeyError, TypeError):
+        return opaque("arithmetic")
+    return const(result) if isinstance(result, int | float) and not isinstance(result, complex) else opaque("number")
+
+
+_ARITHMETIC: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: lambda x, y: x + y,
+    ast.Sub: lambda x, y: x - y,
+    ast.Mult: lambda x, y: x * y,
+    ast.Div: lambda x, y: x / y,
+    ast.FloorDiv: lambda x, y: x // y,
+    ast.Mod: lambda x, y: x % y,
+    ast.Pow: lambda x, y: x**y,
+}
+
+
+def _compared(sign: ast.cmpop, a: Term, b: Term) -> Value:
+    x, y = a.value, b.value
+    if isinstance(sign, ast.Eq | ast.NotEq):
+        return const((x == y) == isinstance(sign, ast.Eq))
+    if not isinstance(x, int | float) or not isinstance(y, int | float):
+        return opaque("comparison")
+    match sign:
+        case ast.Gt():
+            return const(x > y)
+        case ast.GtE():
+            return const(x >= y)
+        case ast.Lt():
+            return const(x < y)
+    return const(x <= y)
+
+
+def _is_pair(term: Term) -> bool:
+    """Whether the operation gives values and indices (a reduction does so only along a dimension)."""
+    row = ops.row(term.op)
+    return row is not None and row.pair and (row.family != ops.REDUCE or term.attr("dim") is not None)
+
+
+_BOOLEAN = ("gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "isnan", "isfinite", "isinf")
+
+
+def _is_mask(value: Value) -> bool:
+    return isinstance(value, Term) and (value.op in _BOOLEAN or value.attr("kind") == "mask")
+
+
+def _decorators(function: Function) -> set[str]:
+    if isinstance(function.node, ast.Lambda):
+        return set()
+    return {ast.unparse(decorator).rsplit(".", 1)[-1] for decorator in function.node.decorator_list}
+
+
+def _is_property(function: Function) -> bool:
+    return bool(_decorators(function) & {"property", "cached_property"})
+
+
+def _is_static(function: Function) -> bool:
+    return "staticmethod" in _decorators(function)
+
+
+def _label(node: ast.expr) -> str:
+    return ast.unparse(node.func)[:60] if isinstance(node, ast.Call) else ast.unparse(node)[:60]
+
+
+# --- builtins and functions of torch that work on lists --------------------------------------------------------------
+
+Builtin = Callable[[Expressions, Sequence[Value], Mapping[str, Value], ast.expr, State, Frame], "Value | None"]
+
+
+def _super(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+           frame: Frame) -> Value | None:  # fmt: skip
+    instance, owner = state.env.get("self"), state.env.get("__class__")
+    return Super(instance, owner) if isinstance(instance, Instance) and isinstance(owner, Class) else None
+
+
+def _length(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+            frame: Frame) -> Value | None:  # fmt: skip
+    match args:
+        case [Items(items=items)]:
+            return const(len(items))
+        case [Shape()]:
+            return symbol("ndim", "size")
+        case [Term() as term]:
+            return make("numel", (term,))
+    return symbol("len", "size")
+
+
+def _zip(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+         frame: Frame) -> Value | None:  # fmt: skip
+    return Many(Items(tuple(self.element(value) for value in args)))
+
+
+def _enumerate(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+               frame: Frame) -> Value | None:  # fmt: skip
+    return Many(Items((symbol("counter", "size", low=0), self.element(args[0])))) if args else None
+
+
+def _listed(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+            frame: Frame) -> Value | None:  # fmt: skip
+    if not args:
+        return Items(())
+    return args[0] if isinstance(args[0], Items | Many) else Many(self.element(args[0]))
+
+
+def _dict(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+          frame: Frame) -> Value | None:  # fmt: skip
+    return Table(dict(keywords)) if not args else None
+
+
+def _sum_list(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+              frame: Frame) -> Value | None:  # fmt: skip
+    if len(args) == 1 and isinstance(args[0], Items) and args[0].items:
+        total: Value = args[0].items[0]
+        for item in args[0].items[1:]:
+            total = self.arithmetic(ast.Add(), total, item, node, state, frame)
+        return total
+    return self.operation("torch.sum", (self.element(args[0]),), {}, node, state, frame) if args else None
+
+
+def _extreme(name: str) -> Builtin:
+    def result(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+               frame: Frame) -> Value | None:  # fmt: skip
+        if len(args) == 2:
+            a, b = known(args[0]), known(args[1])
+            if a is not None and b is not None and is_number(a) and is_number(b):
+                return const((max if name == "maximum" else min)(a.value, b.value))  # type: ignore[type-var]
+            return self.operation(f"torch.{name}", args, {}, node, state, frame)
+        return None
+
+    return result
+
+
+def _joined(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+            frame: Frame) -> Value | None:  # fmt: skip
+    parts = args[0] if args else keywords.get("tensors")
+    if isinstance(parts, Items) and parts.items:
+        dim = known(args[1] if len(args) > 1 else keywords.get("dim", const(0)))
+        terms = tuple(to_term(item) for item in parts.items)
+        name = "stack" if "stack" in _label(node) else "cat"
+        attrs = (("dim", dim.value if dim is not None else "?"), ("how", name))
+        return self.record(make("stack", terms, attrs), node, state, frame)
+    return make("pick", (to_term(self.element(parts)),), (("dim", None), ("index", "joined"))) if parts else None
+
+
+def _partial(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+             frame: Frame) -> Value | None:  # fmt: skip
+    return Partial(args[0], tuple(args[1:]), dict(keywords)) if args else None
+
+
+def _getattr(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+             frame: Frame) -> Value | None:  # fmt: skip
+    name = known(args[1]) if len(args) > 1 else None
+    return self.member(args[0], str(name.value), node, state, frame) if name is not None else None
+
+
+def _isinstance(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+                frame: Frame) -> Value | None:  # fmt: skip
+    if len(args) != 2 or not isinstance(args[1], External):
+        return None
+    kind = args[1].name.rsplit(".", 1)[-1]
+    held = known(args[0])
+    if held is not None:
+        return const(type(held.value).__name__ == kind)
+    if isinstance(args[0], Term) and kind == "Tensor" and args[0].attr("kind") == "tensor":
+        return const(True)
+    if isinstance(args[0], Items | Many | Table):
+        return const(kind in ("list", "tuple", "dict", "Sequence", "Iterable"))
+    return None
+
+
+def _where(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+           frame: Frame) -> Value | None:  # fmt: skip
+    """torch.where narrows what its branches say about the value that the condition compares."""
+    if len(args) != 3 or not isinstance(args[0], Term):
+        return None
+    condition = args[0]
+    taken = narrow(to_term(args[1]), condition, True)
+    other = narrow(to_term(args[2]), condition, False)
+    return self.record(make("where", (condition, taken, other)), node, state, frame)
+
+
+def _all(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+         frame: Frame) -> Value | None:  # fmt: skip
+    return make("any", (to_term(args[0]),), (("dim", None), ("keepdim", False), ("every", True))) if args else None
+
+
+def _typed(kind: str) -> Builtin:
+    def result(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+               frame: Frame) -> Value | None:  # fmt: skip
+        return symbol(kind, "option", default=None)
+
+    return result
+
+
+def _finfo(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+           frame: Frame) -> Value | None:  # fmt: skip
+    from nanguard.floats import FORMATS
+
+    limits = FORMATS["float32"]
+    names = {"eps": limits.eps, "tiny": limits.tiny, "max": limits.max, "min": -limits.max,
+             "smallest_normal": limits.tiny, "resolution": 1e-6}  # fmt: skip
+    empty = Class("finfo", {key: const(value) for key, value in names.items()}, (), ast.ClassDef("finfo", [], [], [], []))
+    return Instance(empty)
+
+
+_BUILTINS: Mapping[str, Builtin] = {
+    "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
+    "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
+    "builtins.set": _listed, "builtins.dict": _dict, "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
+    "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
+    "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
+    "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo,
+}  # fmt: skip
+
+_HANDLERS: Mapping[type[ast.expr], Callable[[Expressions, ast.expr, State, Frame], Value]] = {
+    ast.Name: Expressions.name, ast.Constant: Expressions.constant, ast.BinOp: Expressions.binary,
+    ast.UnaryOp: Expressions.unary, ast.Compare: Expressions.comparison, ast.BoolOp: Expressions.boolean,
+    ast.IfExp: Expressions.conditional, ast.NamedExpr: Expressions.walrus, ast.Tuple: Expressions.collection,
+    ast.List: Expressions.collection, ast.Set: Expressions.collection, ast.Dict: Expressions.mapping,
+    ast.ListComp: Expressions.comprehension, ast.SetComp: Expressions.comprehension,
+    ast.GeneratorExp: Expressions.comprehension, ast.DictComp: Expressions.table_comprehension,
+    ast.Lambda: Expressions.lambda_, ast.JoinedStr: Expressions.text, ast.Await: Expressions.awaited,
+    ast.YieldFrom: Expressions.awaited, ast.Yield: Expressions.yielded, ast.Starred: Expressions.starred,
+    ast.Attribute: Expressions.attribute, ast.Subscript: Expressions.subscript, ast.Call: Expressions.call,
+}  # type: ignore[dict-item]  # fmt: skip

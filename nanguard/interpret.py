@@ -1,0 +1,355 @@
+"""Reading statements and calls: every path of a function, followed without running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from nanguard.expressions import Expressions, Place
+from nanguard.state import Frame, State, join, limit
+from nanguard.term import Term, const, symbol
+from nanguard.values import (
+    Class, External, Function, Instance, Items, Many, Table, Value, either, known, opaque, option, terms_in,
+)  # fmt: skip
+
+__all__ = ["Interpreter", "Place"]
+
+_MAX_DEPTH = 8  # calls inside calls that are followed
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SIZES = ("num", "n_", "size", "dim", "count", "length", "steps", "batch", "classes", "width", "height")
+_MASKS = ("mask",)
+
+
+class Interpreter(Expressions):
+    """Follows the statements of a file's functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[Class, Instance] = {}
+        self.active: list[ast.AST] = []
+
+    # --- statements --------------------------------------------------------------------------------------------------
+
+    def block(self, body: Sequence[ast.stmt], states: list[State], frame: Frame) -> list[State]:
+        """The states after some statements; paths that return or raise have ended."""
+        for statement in body:
+            following: list[State] = []
+            for state in states:
+                frame.values = {}
+                frame.snapshot = dict(state.env)
+                following.extend(self.statement(statement, state, frame))
+            states = limit(following)
+            if not states:
+                break
+        return states
+
+    def statement(self, node: ast.stmt, state: State, frame: Frame) -> list[State]:
+        """The states after one statement."""
+        match node:
+            case ast.Expr(value=value):
+                self.evaluate(value, state, frame)
+            case ast.Assign(targets=targets, value=value):
+                held = self.evaluate(value, state, frame)
+                for target in targets:
+                    self.assign(target, held, state, frame)
+            case ast.AnnAssign(target=target, value=value) if value is not None:
+                self.assign(target, self.evaluate(value, state, frame), state, frame)
+            case ast.AugAssign():
+                self.augmented(node, state, frame)
+            case ast.Return(value=value):
+                frame.returns.append(self.evaluate(value, state, frame) if value is not None else const(None))
+                return []
+            case ast.Raise() | ast.Break() | ast.Continue():
+                return [] if isinstance(node, ast.Raise) else [state]
+            case ast.If():
+                return self.branches(node, state, frame)
+            case ast.For() | ast.AsyncFor():
+                return self.loop(node, state, frame)
+            case ast.While():
+                return self.while_(node, state, frame)
+            case ast.With() | ast.AsyncWith():
+                return self.with_(node, state, frame)
+            case ast.Try() | ast.TryStar():
+                return self.try_(node, state, frame)
+            case ast.Match():
+                return self.match_(node, state, frame)
+            case ast.Assert(test=test):
+                return [branch for outcome, branch in self.decide(test, state, frame) if outcome]
+            case ast.Delete(targets=targets):
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        state.env.pop(target.id, None)
+            case _:
+                self.define(node, state, frame)
+        return [state]
+
+    def define(self, node: ast.stmt, state: State, frame: Frame) -> None:
+        """Imports, functions and classes."""
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    top = alias.name.split(".")[0]
+                    state.env[alias.asname or top] = External(alias.name if alias.asname else top)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                origin = "." * level + (module or "")
+                for alias in names:
+                    state.env[alias.asname or alias.name] = External(f"{origin}.{alias.name}".replace("..", "."))
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                state.env[node.name] = Function(node, state.env, _join(frame.qualname, node.name))
+            case ast.ClassDef():
+                state.env[node.name] = self.class_(node, state, frame)
+
+    def class_(self, node: ast.ClassDef, state: State, frame: Frame) -> Class:
+        """A class: its constants and its methods, which close over what is around the class."""
+        qualname = _join(frame.qualname, node.name)
+        bases = tuple(self.evaluate(base, state, frame) for base in node.bases)
+        inner = State(dict(state.env), dict(state.facts))
+        before = dict(inner.env)
+        self.block([part for part in node.body if not isinstance(part, _DEFINITIONS)], [inner], Frame(qualname, 0))
+        members = {name: value for name, value in inner.env.items() if before.get(name) is not value}
+        result = Class(node.name, members, bases, node)
+        for part in node.body:
+            if isinstance(part, _DEFINITIONS):
+                members[part.name] = Function(part, state.env, f"{qualname}.{part.name}", result)
+        return result
+
+    def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
+        place = ast.copy_location(_loaded(node.target), node.target)
+        current = self.evaluate(place, state, frame)
+        added = self.evaluate(node.value, state, frame)
+        whole = ast.copy_location(ast.BinOp(place, node.op, node.value), node)
+        self.assign(node.target, self.arithmetic(node.op, current, added, whole, state, frame), state, frame)
+
+    def branches(self, node: ast.If, state: State, frame: Frame) -> list[State]:
+        results: list[State] = []
+        for outcome, branch in self.decide(node.test, state, frame):
+            results.extend(self.block(node.body if outcome else node.orelse, [branch], frame))
+        return results
+
+    def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:
+        """A loop: its body once, with what it carries from turn to turn unknown."""
+        item = self.element(self.evaluate(node.iter, state, frame))
+        inside = self.carried(node.body, state)
+        self.assign(node.target, item, inside, frame)
+        return self.after_loop(node.body, node.orelse, state, inside, frame)
+
+    def while_(self, node: ast.While, state: State, frame: Frame) -> list[State]:
+        inside = self.carried(node.body, state)
+        entered = [branch for outcome, branch in self.decide(node.test, inside, frame) if outcome]
+        if not entered:
+            return self.block(node.orelse, [state], frame)
+        return self.after_loop(node.body, node.orelse, state, entered[0], frame)
+
+    def after_loop(
+        self, body: list[ast.stmt], orelse: list[ast.stmt], before: State, inside: State, frame: Frame
+    ) -> list[State]:
+        after = self.block(body, [inside], frame)
+        return self.block(orelse, [join([*after, before])], frame) if orelse else [join([*after, before])]
+
+    def carried(self, body: list[ast.stmt], state: State) -> State:
+        """The state at the start of any turn: names that the body assigns may hold what an earlier turn left."""
+        inside = state.copy()
+        for statement in body:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in inside.env:
+                    held = inside.env[node.id]
+                    if isinstance(held, Term) and held.op != "symbol":
+                        inside.env[node.id] = opaque(f"{node.id} of an earlier turn", tuple(terms_in(held)))
+        return inside
+
+    def with_(self, node: ast.With | ast.AsyncWith, state: State, frame: Frame) -> list[State]:
+        before = state.without_gradient
+        for item in node.items:
+            text = ast.unparse(item.context_expr)
+            value = self.evaluate(item.context_expr, state, frame)
+            if "no_grad" in text or "inference_mode" in text:
+                state.without_gradient = True
+            if item.optional_vars is not None:
+                self.assign(item.optional_vars, value, state, frame)
+        results = self.block(node.body, [state], frame)
+        for result in results:
+            result.without_gradient = before
+        return results
+
+    def try_(self, node: ast.Try | ast.TryStar, state: State, frame: Frame) -> list[State]:
+        before = state.copy()
+        results = self.block([*node.body, *node.orelse], [state], frame)
+        for handler in node.handlers:
+            branch = before.copy()
+            if handler.name:
+                branch.env[handler.name] = opaque("exception")
+            results.extend(self.block(handler.body, [branch], frame))
+        return self.block(node.finalbody, limit(results), frame) if node.finalbody else results
+
+    def match_(self, node: ast.Match, state: State, frame: Frame) -> list[State]:
+        subject = self.evaluate(node.subject, state, frame)
+        results: list[State] = []
+        for case in node.cases:
+            branch = state.copy()
+            for part in ast.walk(case.pattern):
+                if isinstance(part, ast.MatchAs | ast.MatchStar) and part.name:
+                    whole = part is case.pattern and isinstance(part, ast.MatchAs) and part.pattern is None
+                    branch.env[part.name] = subject if whole else opaque(part.name, tuple(terms_in(subject)))
+            results.extend(self.block(case.body, [branch], frame))
+        return [*results, state]
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def call_function(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
+        state: State, frame: Frame,
+    ) -> Value:  # fmt: skip
+        if frame.depth >= _MAX_DEPTH or function.node in self.active:
+            held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
+            return opaque(function.qualname, tuple(held))
+        if instance is not None and not isinstance(function.node, ast.Lambda):
+            args = (instance, *args)
+        inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
+        self.bind(function, args, keywords, inner, frame)
+        return self.run(function, inner, frame.depth + 1)
+
+    def run(self, function: Function, state: State, depth: int) -> Value:
+        """The value that a function returns from a state with its arguments bound."""
+        frame = Frame(function.qualname, depth)
+        if function.owner is not None:
+            state.env["__class__"] = function.owner
+        self.active.append(function.node)
+        try:
+            if isinstance(function.node, ast.Lambda):
+                frame.snapshot = dict(state.env)
+                return self.evaluate(function.node.body, state, frame)
+            if any("no_grad" in ast.unparse(decorator) for decorator in function.node.decorator_list):
+                state.without_gradient = True
+            self.block(function.node.body, [state], frame)
+        finally:
+            self.active.pop()
+        return either(frame.returns) if frame.returns else const(None)
+
+    def bind(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> None:
+        """Bind the arguments of a call; a parameter that gets none has its default."""
+        spec = function.node.args
+        positional = [*spec.posonlyargs, *spec.args]
+        defaults = _defaults(spec)
+        given: dict[str, Value] = dict(zip((arg.arg for arg in positional), args, strict=False))
+        names = {arg.arg for arg in (*positional, *spec.kwonlyargs)}
+        given.update({key: value for key, value in keywords.items() if key in names})
+        for arg in (*positional, *spec.kwonlyargs):
+            if arg.arg in given:
+                state.env[arg.arg] = given[arg.arg]
+            elif arg.arg in defaults:
+                state.env[arg.arg] = self.evaluate(defaults[arg.arg], State(function.closure), frame)
+            else:
+                state.env[arg.arg] = parameter(arg, None)
+        if spec.vararg is not None:
+            state.env[spec.vararg.arg] = Items(tuple(args[len(positional) :]))
+        if spec.kwarg is not None:
+            state.env[spec.kwarg.arg] = Table({key: held for key, held in keywords.items() if key not in names})
+
+    def construct(
+        self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> Value:
+        instance = Instance(cls)
+        init = cls.find("__init__")
+        if isinstance(init, Function):
+            self.call_function(init, args, keywords, instance, state, frame)
+        else:
+            self.fields(cls, instance, args, keywords)
+        return instance
+
+    def fields(self, cls: Class, instance: Instance, args: Sequence[Value], keywords: Mapping[str, Value]) -> None:
+        """The fields of a dataclass: annotated names of its body."""
+        names = [
+            part.target.id
+            for owner in reversed(cls.order())
+            for part in owner.node.body
+            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+        ]
+        instance.attrs.update(zip(names, args, strict=False))
+        instance.attrs.update({key: value for key, value in keywords.items() if key in names})
+
+    # --- targets: functions read on their own ------------------------------------------------------------------------
+
+    def target(self, function: Function, instance: Instance | None) -> Value:
+        """Read a function with arguments of which only names, annotations and defaults are known."""
+        spec = function.node.args
+        state = State(dict(function.closure))
+        frame = Frame(function.qualname, 0)
+        defaults = _defaults(spec)
+        for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
+            default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
+            state.env[arg.arg] = parameter(arg, default)
+        first = [*spec.posonlyargs, *spec.args][:1]
+        if instance is not None and first:
+            state.env[first[0].arg] = instance
+        if spec.vararg is not None:
+            state.env[spec.vararg.arg] = Many(symbol(spec.vararg.arg))
+        if spec.kwarg is not None:
+            state.env[spec.kwarg.arg] = Table({})
+        return self.run(function, state, 0)
+
+    def object_of(self, cls: Class) -> Instance:
+        """The object whose methods are read: built by its constructor from what is known of its arguments."""
+        if cls not in self.objects:
+            instance = Instance(cls)
+            self.objects[cls] = instance
+            init = cls.find("__init__")
+            if isinstance(init, Function):
+                self.target(init, instance)
+        return self.objects[cls]
+
+
+def parameter(arg: ast.arg, default: Value | None) -> Value:
+    """What is known of a parameter from its name, its annotation and its default."""
+    name = arg.arg
+    annotation = ast.unparse(arg.annotation) if arg.annotation is not None else ""
+    constant = known(default) if default is not None else None
+    if constant is not None:
+        if isinstance(constant.value, int | float) and not isinstance(constant.value, bool):
+            return constant
+        return option(name, constant.value)
+    if default is not None:
+        return default
+    plain = annotation.replace("Optional[", "").replace("]", "").split("|")[0].strip(" \"'")
+    if plain in ("bool", "str"):
+        return option(name, False if plain == "bool" else "?")
+    if plain == "int":
+        return symbol(name, "size")
+    if plain == "float":
+        return symbol(name, "number")
+    if not annotation and any(word in name.lower() for word in _SIZES):
+        return symbol(name, "size")
+    if any(word in name.lower() for word in _MASKS):
+        return symbol(name, "mask")
+    if plain.lower().startswith(("list", "sequence", "tuple", "iterable")):
+        return Many(symbol(name))
+    return symbol(name)
+
+
+def _defaults(spec: ast.arguments) -> dict[str, ast.expr]:
+    """The defaults by the names of the parameters."""
+    positional = [*spec.posonlyargs, *spec.args]
+    result = dict(
+        zip((arg.arg for arg in positional[len(positional) - len(spec.defaults) :]), spec.defaults, strict=True)
+    )
+    for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        if default is not None:
+            result[arg.arg] = default
+    return result
+
+
+def _loaded(target: ast.expr) -> ast.expr:
+    """The left side of an augmented assignment as an expression to evaluate."""
+    match target:
+        case ast.Name(id=name):
+            return ast.Name(name, ast.Load())
+        case ast.Attribute(value=value, attr=attr):
+            return ast.Attribute(value, attr, ast.Load())
+        case ast.Subscript(value=value, slice=part):
+            return ast.Subscript(value, part, ast.Load())
+    return target
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and prefix != "<module>" else name

@@ -1,0 +1,125 @@
+"""Read: the source of a file to the terms it computes, and where; nothing is run or imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nanguard.expressions import BudgetSpent, Place
+from nanguard.finding import Span, Target
+from nanguard.interpret import Interpreter
+from nanguard.site import Site
+from nanguard.state import Frame, State
+from nanguard.term import Term, walk
+from nanguard.values import Class, External, Function, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading a file gave: the places where it computes something, and the targets it could not read."""
+
+    path: str
+    source: str
+    places: tuple[Place, ...]
+    failed: dict[str, str]
+
+    def site(self, place: Place, masked: bool) -> Site:
+        """A place with its span, its text and what the terms around it are called there."""
+        text = segment(self.source, place.node)
+        names = named(place, self.source)
+        return Site(place.term, span(self.path, place.node), place.target, text, names, masked)
+
+
+def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) -> Reading:
+    """Read the module and each target of a file.
+
+    A target that takes too long or nests too deeply is given up, with what was found in it until then.
+    """
+    interpreter = Interpreter()
+    module = State({})
+    failed: dict[str, str] = {}
+    _bounded(lambda: interpreter.block(tree.body, [module], Frame("<module>", 0)), "<module>", interpreter, failed)
+    for target in targets:
+        found = _find(target.name, module.env)
+        if found is not None:
+            function, owner = found
+            _bounded(lambda: _target(interpreter, function, owner), target.name, interpreter, failed)
+        else:
+            _bounded(lambda: _unreached(interpreter, target, tree, module), target.name, interpreter, failed)
+    return Reading(path, source, tuple(interpreter.places.values()), failed)
+
+
+def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:
+    interpreter.target(function, interpreter.object_of(owner) if owner is not None else None)
+
+
+def _bounded(job: object, name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
+    """Run one job of reading within its budget."""
+    interpreter.steps = 0
+    interpreter.active.clear()
+    try:
+        job()  # type: ignore[operator]
+    except BudgetSpent:
+        failed[name] = "too many paths to follow; read in part"
+    except RecursionError:
+        failed[name] = "nested too deeply; read in part"
+
+
+def _find(name: str, env: dict[str, Value]) -> tuple[Function, Class | None] | None:
+    """The function of a qualified name, among the names of the module."""
+    held: Value | None = env.get(name.split(".")[0])
+    owner: Class | None = None
+    for part in name.split(".")[1:]:
+        if not isinstance(held, Class):
+            return None
+        owner, held = held, held.members.get(part)
+    return (held, owner) if isinstance(held, Function) else None
+
+
+def _unreached(interpreter: Interpreter, target: Target, tree: ast.Module, module: State) -> None:
+    """Read a function that no name of the module leads to: one that is nested, or defined twice."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno == target.span.line:
+            if not any(place.target == target.name for place in interpreter.places.values()):
+                interpreter.target(Function(node, module.env, target.name), None)
+            return
+
+
+def span(path: str, node: ast.expr) -> Span:
+    """Where an expression stands."""
+    return Span(path, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)
+
+
+def segment(source: str, node: ast.expr) -> str:
+    """The text of an expression, on one line."""
+    return " ".join((ast.get_source_segment(source, node) or ast.unparse(node)).split())
+
+
+def named(place: Place, source: str) -> dict[Term, str]:
+    """The terms that have a name or an expression at a place, with the shortest text for each."""
+    inside = {node for node in ast.walk(place.node) if isinstance(node, ast.expr)}
+    texts: dict[Term, str] = {}
+    for name, value in place.env.items():
+        if isinstance(value, Term) and value.op != "const" and _visible(value):
+            texts[value] = min(texts.get(value, name), name, key=len)
+    for node, value in place.values.items():
+        if isinstance(value, Term) and node in inside and node is not place.node and value.op != "const":
+            text = segment(source, node)
+            texts[value] = min(texts.get(value, text), text, key=len)
+    return texts
+
+
+def _visible(term: Term) -> bool:
+    """Whether a term is worth a name: options are settings, not operands."""
+    return term.attr("kind") != "option"
+
+
+def modules(place: Place) -> dict[str, str]:
+    """The names under which modules and functions of others are in scope at a place, by full dotted name."""
+    return {value.name: name for name, value in place.env.items() if isinstance(value, External)}
+
+
+def leaves(term: Term) -> tuple[Term, ...]:
+    """The symbols and the opaque parts that a term is made of."""
+    return tuple(node for node in walk(term) if node.op in ("symbol", "opaque"))

@@ -1,0 +1,214 @@
+"""The values that reading computes with: terms, and what Python has beside numbers and tensors."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nanguard.term import Term, const, make, symbol, walk
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class External:
+    """Something of another module, by its full dotted name: ``torch.nn.functional.log_softmax``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Function:
+    """A function of the file: its definition, the names it closes over, the class it belongs to."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    closure: dict[str, Value]
+    qualname: str
+    owner: Class | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Class:
+    """A class of the file with its members by name and the classes of the file that it derives from."""
+
+    name: str
+    members: dict[str, Value]
+    bases: tuple[Value, ...]
+    node: ast.ClassDef
+
+    def find(self, name: str, after: Class | None = None) -> Value | None:
+        """A member, its own or inherited; with `after`, looked up past that class (as ``super()`` does)."""
+        order = list(self.order())
+        if after is not None and after in order:
+            order = order[order.index(after) + 1 :]
+        return next((owner.members[name] for owner in order if name in owner.members), None)
+
+    def order(self) -> list[Class]:
+        """The class and the classes of the file above it, nearest first."""
+        result: list[Class] = [self]
+        for base in self.bases:
+            if isinstance(base, Class):
+                result.extend(ancestor for ancestor in base.order() if ancestor not in result)
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """An object of a class of the file."""
+
+    cls: Class
+    attrs: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A method of an object; `owner` is the class that ``super()`` starts after."""
+
+    instance: Instance
+    function: Function
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Super:
+    """``super()`` inside a method."""
+
+    instance: Instance
+    after: Class
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorMethod:
+    """A method of a value that reading knows as a term: ``x.sum``."""
+
+    term: Term
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """An object of a class of torch, with the arguments it was built with."""
+
+    name: str
+    args: tuple[Value, ...]
+    keywords: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial:
+    """``functools.partial``"""
+
+    function: Value
+    args: tuple[Value, ...]
+    keywords: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Items:
+    """A tuple or list whose items are known."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Many:
+    """A list of unknown length: a comprehension, ``*args``; one item stands for all."""
+
+    item: Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A dict whose keys are known; any other key gives `rest`."""
+
+    items: Mapping[object, Value]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """``x.shape``"""
+
+    term: Term
+
+
+Value = (
+    Term | External | Function | Class | Instance | Bound | Super | TensorMethod | Built | Partial
+    | Items | Many | Table | Shape
+)  # fmt: skip
+
+
+def option(name: str, default: object) -> Term:
+    """An argument whose default is None, a bool or a text: tests on it are explored both ways."""
+    return symbol(name, "option", default=default)
+
+
+def is_option(value: Value) -> bool:
+    """Whether a value is such an argument."""
+    return isinstance(value, Term) and value.op == "symbol" and value.attr("kind") == "option"
+
+
+def opaque(name: str, operands: tuple[Term, ...] = ()) -> Term:
+    """The result of something that reading cannot see through."""
+    return make("opaque", tuple(operand for operand in operands if operand.op != "const"), (("name", name),))
+
+
+def known(value: Value) -> Term | None:
+    """The value as a constant, None when it is not known."""
+    return value if isinstance(value, Term) and value.op == "const" else None
+
+
+def to_term(value: Value) -> Term:
+    """The value as an operand; what has no number in it is opaque, with the terms inside kept as operands."""
+    if isinstance(value, Term):
+        if is_option(value):
+            default = value.attr("default")
+            return symbol(value.name) if default is None or isinstance(default, str) else const(default)
+        return value
+    return opaque(type(value).__name__, tuple(terms_in(value)))
+
+
+def terms_in(value: Value) -> list[Term]:
+    """The terms that a value holds."""
+    match value:
+        case Term():
+            return [value] if value.op != "const" else []
+        case Items(items=items):
+            return [term for item in items for term in terms_in(item)]
+        case Many(item=item):
+            return terms_in(item)
+        case Table(items=entries):
+            return [term for entry in entries.values() for term in terms_in(entry)]
+        case Shape(term=term) | TensorMethod(term=term):
+            return [term]
+    return []
+
+
+MAX_ALTERNATIVES = 4
+
+
+def either(values: list[Value]) -> Value:
+    """One of several values, it is not known which."""
+    distinct: list[Value] = []
+    for value in values:
+        if not any(value is other for other in distinct):
+            distinct.append(value)
+    if len(distinct) == 1:
+        return distinct[0]
+    if all(isinstance(value, Items) for value in distinct):
+        lengths = {len(value.items) for value in distinct if isinstance(value, Items)}
+        if len(lengths) == 1:
+            columns = zip(*(value.items for value in distinct if isinstance(value, Items)), strict=True)
+            return Items(tuple(either(list(column)) for column in columns))
+    terms: list[Term] = []
+    for value in distinct:
+        for part in alternatives(to_term(value)):
+            if part not in terms:
+                terms.append(part)
+    if len(terms) == 1:
+        return terms[0]
+    if sum(1 for term in terms for _ in walk(term)) > 4000:
+        return opaque("either", ())
+    return make("either", tuple(terms))
+
+
+def alternatives(term: Term) -> tuple[Term, ...]:
+    """The values that a term may stand for."""
+    return term.args if term.op == "either" else (term,)
