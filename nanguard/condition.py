@@ -140,6 +140,11 @@ def _varies(ranges: Ranges, x: Term) -> bool:
     )  # fmt: skip
 
 
+def _computed(ranges: Ranges, x: Term) -> bool:
+    """`x` is an operation on something, not an argument or an attribute as it came."""
+    return x.op not in ("symbol", "opaque", "const", "var") and ops.family(x) != ops.MOVEMENT
+
+
 def _has_singularity(ranges: Ranges, x: Term) -> bool:
     """Somewhere in `x` is an operation that can be non-finite, or have a non-finite derivative."""
     rows = ops.rows()
@@ -164,6 +169,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "positive": _positive,
     "probability": _probability,
     "varies": _varies,
+    "computed": _computed,
     "has_singularity": _has_singularity,
     "one_of": _one_of,
 }

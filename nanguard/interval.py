@@ -108,9 +108,9 @@ def point(value: float, dtype: str) -> Interval:
     )  # fmt: skip
 
 
-def hull(parts: Iterable[Interval]) -> Interval:
-    """The least interval that has every part."""
-    first, *rest = parts
+def hull(parts: Iterable[Interval | None]) -> Interval:
+    """The least interval that has every part (a part that is no number counts for nothing)."""
+    first, *rest = [part for part in parts if part is not None] or [Interval()]
     result = first
     for part in rest:
         low = min((result.low, result.low_open), (part.low, part.low_open))
@@ -228,9 +228,9 @@ def reciprocal(x: Interval) -> Interval:
     touches = x.holds(0)
     if x.low < 0 < x.high:
         return Interval(may_inf=touches or not x.nonzero, may_nan=x.may_nan, nonzero=not x.may_inf, dtype=x.dtype)
-    if x.high <= 0:
+    if x.high <= 0 and x.low < 0:
         return negate(reciprocal(negate(x)))
-    low = 0.0 if x.high == math.inf else 1 / x.high
+    low = 0.0 if x.high == math.inf else math.inf if x.high == 0 else 1 / x.high
     high = math.inf if x.low == 0 else 1 / x.low
     low_open = (x.high_open and x.high != math.inf) or (x.high == math.inf and not x.may_inf)
     return _absorb(

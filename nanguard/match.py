@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 from nanguard import algebra, ops, pattern
 from nanguard.normal import Normalizer, normalizer, peel
 from nanguard.pattern import Bindings
 from nanguard.ranges import RangeTable, range_table
-from nanguard.rules import Rule, RuleSet, Variant
+from nanguard.rules import Identity, Rule, RuleSet, Variant
 from nanguard.term import Attr, Term, const, fill, make, number, walk
 
 
@@ -58,18 +57,23 @@ class Matcher:
     unguarded: Normalizer
     ranges: RangeTable
     index: dict[str, list[_Compiled]]
-    guards: list[tuple[Term, object]] = field(default_factory=list)
+    guards: list[tuple[Term, Identity]] = field(default_factory=list)
+    known_guards: dict[Term, bool] = field(default_factory=dict)
 
     def matches(self, term: Term) -> list[Match]:
-        """The rules that fit `term` at its root: as it is, or else behind its guards."""
+        """The rules that fit `term` at its root, as it is or behind its guards.
+
+        Those with an exact replacement come first: they say most about what is wrong.
+        """
         row = ops.row(term.op)
         if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or term.op in ("neg", "either"):
             return []
         found = list(self.fitting(term, self.normal, ()))
-        if found:
-            return found
-        guards = self.guarding(term)
-        return list(self.fitting(term, self.unguarded, guards)) if guards else []
+        if self.unguarded.head(term) is not self.normal.head(term):
+            guards = self.guarding(term)
+            known = {match.rule.code for match in found}
+            found.extend(match for match in self.fitting(term, self.unguarded, guards) if match.rule.code not in known)
+        return sorted(found, key=lambda match: (match.variant.stable is None, match.variant.clamp is None))
 
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
         """The rules that fit a form of `term`, each at most once."""
@@ -111,6 +115,12 @@ class Matcher:
         return tuple(node for node in walk(term) if node is not term and self.is_guard(node))
 
     def is_guard(self, node: Term) -> bool:
+        """Whether a term is one that guards what is inside of it."""
+        if node not in self.known_guards:
+            self.known_guards[node] = self.fits_guard(node)
+        return self.known_guards[node]
+
+    def fits_guard(self, node: Term) -> bool:
         if ops.family(node) != ops.ELEMENTWISE:
             return False
         head = self.normal.head(node)
@@ -118,7 +128,7 @@ class Matcher:
         for source, guard in self.guards:
             if source.op == head.op:
                 for bound in pattern.match(source, head, leave_rest=False):
-                    if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in guard.when):  # type: ignore[attr-defined]
+                    if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in guard.when):
                         return True
         return False
 
@@ -236,9 +246,3 @@ def tidy(term: Term) -> Term:
         args = tuple(done[arg] for arg in node.args)
         done[node] = change(node, args)
     return done[term]
-
-
-@cache
-def shared(rules: RuleSet, dtype: str) -> Matcher:
-    """A matcher that is compiled once and used for small jobs; files get their own, whose memo goes with them."""
-    return matcher(rules, dtype)

@@ -40,9 +40,8 @@ class Normalizer:
 
     def __call__(self, term: Term) -> Term:
         """The normal form of `term`."""
-        for node in walk(term):
-            if node not in self.memo:
-                self.memo[node] = self.settle(shape(node, tuple(self.memo[arg] for arg in node.args)))
+        for node in walk(term, known=self.memo):
+            self.memo[node] = self.settle(shape(node, tuple(self.memo[arg] for arg in node.args)))
         return self.memo[term]
 
     def head(self, term: Term) -> Term:

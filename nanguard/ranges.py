@@ -24,9 +24,8 @@ class RangeTable:
 
     def interval(self, term: Term) -> Interval:
         """The floats that `term` can take, from what is known of its leaves."""
-        for node in walk(term):
-            if node not in self.memo:
-                self.memo[node] = self.related(node, self.of(node))
+        for node in walk(term, known=self.memo):
+            self.memo[node] = self.related(node, self.of(node))
         return self.memo[term]
 
     def of(self, node: Term) -> Interval:

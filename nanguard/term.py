@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 Attr = object  # None, bool, int, float, str, a tuple of these, UNKNOWN or a Hole
@@ -122,10 +122,13 @@ def number(term: Term) -> float | None:
         return None
 
 
-def walk(term: Term) -> Iterator[Term]:
-    """The distinct terms below and including `term`, operands before the terms that use them."""
+def walk(*terms: Term, known: Container[Term] = ()) -> Iterator[Term]:
+    """The distinct terms below and including `terms`, operands before the terms that use them.
+
+    What is in `known` is left out, with all that is below it.
+    """
     seen: set[Term] = set()
-    stack: list[tuple[Term, bool]] = [(term, False)]
+    stack: list[tuple[Term, bool]] = [(term, False) for term in reversed(terms) if term not in known]
     while stack:
         node, expanded = stack.pop()
         if expanded:
@@ -133,7 +136,7 @@ def walk(term: Term) -> Iterator[Term]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((arg, False) for arg in reversed(node.args))
+            stack.extend((arg, False) for arg in reversed(node.args) if arg not in known)
 
 
 def rebuild(term: Term, change: Callable[[Term, tuple[Term, ...]], Term]) -> Term:

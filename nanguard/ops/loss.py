@@ -19,11 +19,11 @@ def _between(low: float, high: float) -> Range:
 
 def _loss(
     name: str, module: str, means: str, range: Range, params: str = "x, target; reduction='mean'",
-    constructor: str = "weight=None, reduction='mean'",
+    constructor: str = "weight=None, reduction='mean'", call: str = "",
 ) -> Op:  # fmt: skip
-    return Op(
-        name, signature(params), COMPOSITE, f"F.{name}", (f"F.{name}", f"nn.{module}[{constructor}]"), means, range
-    )
+    """A loss: a function of torch.nn.functional and a class of torch.nn.  An operand `index` holds integer classes."""
+    spelled = (f"F.{name}{call}", f"nn.{module}[{constructor}]{call}")
+    return Op(name, signature(params), COMPOSITE, f"F.{name}", spelled, means, range)
 
 
 _POSITIVE = _between(0.0, INF)
@@ -32,11 +32,11 @@ ROWS = (
     # `reduced` is how a loss ends: the mean, the sum or the entries themselves
     Op("reduced", signature("x; reduction='mean'"), COMPOSITE, None, (), None, lambda x: x),
     # the entry of each row that the integer target names, along dimension 1 (as the class losses of torch do)
-    Op("of_class", signature("x, target"), COMPOSITE, None, (), None, lambda x, target: x),
-    _loss("cross_entropy", "CrossEntropyLoss", "reduced(-of_class(log_softmax(x, dim=1), target), reduction=reduction)",
-          _POSITIVE, constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
-    _loss("nll_loss", "NLLLoss", "reduced(-of_class(x, target), reduction=reduction)", _between(-INF, INF),
-          constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+    Op("of_class", signature("x, index"), COMPOSITE, None, (), None, lambda x, index: x),
+    _loss("cross_entropy", "CrossEntropyLoss", "reduced(-of_class(log_softmax(x, dim=1), index), reduction=reduction)",
+          _POSITIVE, params="x, index; reduction='mean'", call="(input, target; reduction='mean')", constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+    _loss("nll_loss", "NLLLoss", "reduced(-of_class(x, index), reduction=reduction)", _between(-INF, INF),
+          params="x, index; reduction='mean'", call="(input, target; reduction='mean')", constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
     _loss("binary_cross_entropy", "BCELoss",
           "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0)),
     _loss("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",

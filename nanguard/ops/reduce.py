@@ -71,7 +71,7 @@ def _cosine(x: Interval, other: Interval, *rest: Interval) -> Interval:
 
 
 def _fold(name: str) -> Any:
-    return lambda entries: entries[0].fold(name, entries)
+    return lambda entries, **attrs: entries[0].fold(name, entries, **attrs)
 
 
 def _reduce(
@@ -141,7 +141,9 @@ PRODUCTS = (
         "F.cosine_similarity(x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)",
         "torch.cosine_similarity(x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)",
         "nn.CosineSimilarity[dim=1, eps=1e-8](x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)"),
-       None, _cosine),
+       "sum(x * other, dim=dim, keepdim=false)"
+       " / (maximum(vector_norm(x, ord=2, dim=dim, keepdim=false), eps)"
+       " * maximum(vector_norm(other, ord=2, dim=dim, keepdim=false), eps))", _cosine),
     Op("normalize", signature("x, eps=1e-12; p=2.0, dim=1"), COMPOSITE, "F.normalize", (
         "F.normalize(x, eps=1e-12; p=2.0, dim=1) -> normalize(x, eps, p=p, dim=dim)",),
        "x / clamp(vector_norm(x, ord=p, dim=dim, keepdim=true), eps, none)",

@@ -1,0 +1,207 @@
+"""Analyse one file: read it, match it, and, where torch is there, trace it and prove what was matched.
+
+`scan` needs no torch and says whether there is anything to prove; `examine` proves it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from nanguard import match as matching
+from nanguard import ops, rules
+from nanguard.diagnose import finding
+from nanguard.discover import targets as discover_targets
+from nanguard.expressions import Place
+from nanguard.finding import FileResult, Finding, Note, Target
+from nanguard.match import Match, Matcher
+from nanguard.read import Reading, modules, read
+from nanguard.settings import Settings, selected
+from nanguard.site import Site
+from nanguard.term import Term, walk
+
+_ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A match at a place of the file, before its proof."""
+
+    match: Match
+    place: Place
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What reading a file without torch gives: its targets, and how many places need a proof."""
+
+    result: FileResult
+    candidates: int
+    suspects: tuple[Suspect, ...]
+    reading: Reading
+
+    @property
+    def unproved(self) -> tuple[Finding, ...]:
+        """The suspects as findings that are merely possible, for a run without torch."""
+        found = [_finding(suspect, self.reading, None, "float32", None) for suspect in self.suspects]
+        return tuple(_one_for_each(found))
+
+
+def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None) -> Scan:
+    """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
+    targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
+    reading = read(path, source, tree, targets)
+    found = list(suspects(reading, _matcher(settings, "float32"), _codes(settings), names))
+    return Scan(FileResult(path, _read_targets(targets, reading), (), ()), len(found), tuple(found), reading)
+
+
+def _matcher(settings: Settings, dtype: str) -> Matcher:
+    """A matcher of its own for a file, so that what it remembers goes with the file."""
+    return matching.matcher(rules.load(), dtype)
+
+
+def _codes(settings: Settings) -> frozenset[str]:
+    return selected(settings, rules.load().rules)
+
+
+def _asked(name: str, names: Sequence[str] | None) -> bool:
+    return names is None or any(name == wanted or name.startswith(wanted + ".") for wanted in names)
+
+
+def _read_targets(targets: Iterable[Target], reading: Reading) -> tuple[Target, ...]:
+    return tuple(replace(target, capture="read", reason=reading.failed.get(target.name)) for target in targets)
+
+
+def suspects(
+    reading: Reading, matcher: Matcher, codes: frozenset[str], names: Sequence[str] | None
+) -> Iterator[Suspect]:
+    """The matches of a file, at most a few for each expression."""
+    places = [place for place in reading.places if _asked(place.target, names)]
+    hidden = masked([place.term for place in reading.places])
+    counts: dict[tuple[ast.expr, str], int] = {}
+    for place in places:
+        for match in matcher.matches(place.term):
+            key = (place.node, match.rule.code)
+            if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
+                continue
+            if place.term in hidden and match.variant.stable is None and match.rule.hazard != "ineffective-guard":
+                continue
+            counts[key] = counts.get(key, 0) + 1
+            yield Suspect(match, place, place.term in hidden)
+
+
+def masked(terms: Sequence[Term]) -> set[Term]:
+    """The terms of which every use is behind a selection: a branch of where, or what a mask picks from."""
+    order = list(walk(*terms))
+    users: dict[Term, list[tuple[Term, int]]] = {}
+    for node in order:
+        for index, arg in enumerate(node.args):
+            users.setdefault(arg, []).append((node, index))
+    result: set[Term] = set()
+    for node in reversed(order):
+        uses = users.get(node)
+        if uses and all(_selects(user, index) or (user in result and _passes(user)) for user, index in uses):
+            result.add(node)
+    return result
+
+
+def _selects(user: Term, index: int) -> bool:
+    return (user.op == "where" and index > 0) or (user.op == "masked_select" and index == 0)
+
+
+def _passes(user: Term) -> bool:
+    return ops.family(user) in (ops.ELEMENTWISE, ops.CAST, ops.MOVEMENT)
+
+
+def _finding(suspect: Suspect, reading: Reading, proof: object, dtype: str, eps: float | None) -> Finding:
+    site = reading.site(suspect.place, suspect.masked)
+    return finding(suspect.match, site, modules(suspect.place), proof, dtype, eps)  # type: ignore[arg-type]
+
+
+def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> FileResult:
+    """Prove the suspects of a file with torch, and, unless the settings say static, trace its targets.
+
+    Raises nothing for what the file holds: a target that cannot be traced has its reason.
+    """
+    tree = ast.parse(source)
+    scanned = scan(path, source, tree, settings, names)
+    found: list[Finding] = []
+    for dtype in settings.dtypes:
+        found.extend(prove(scanned.reading, settings, dtype, names))
+    targets, notes = scanned.result.targets, scanned.result.notes
+    if not settings.static:
+        from nanguard.traced import traced
+
+        more, targets, notes = traced(path, source, targets, settings)
+        found.extend(more)
+    return FileResult(path, targets, tuple(_one_for_each(found)), notes)
+
+
+def prove(reading: Reading, settings: Settings, dtype: str, names: Sequence[str] | None) -> Iterator[Finding]:
+    """The findings of a reading in one dtype, outermost first; what lies inside a repaired one is not looked at."""
+    from nanguard.confirm import confirm
+
+    matcher = _matcher(settings, dtype)
+    listed = sorted(
+        suspects(reading, matcher, _codes(settings), names), key=lambda suspect: -_size(suspect.match.root)
+    )  # fmt: skip
+    settled = Settled()
+    for suspect in listed:
+        if settled.covers(suspect):
+            continue
+        site: Site = reading.site(suspect.place, suspect.masked)
+        proof = confirm(suspect.match, matcher, site.names)
+        if proof is None and not settings.pedantic:
+            continue
+        if proof is not None:
+            settled.add(suspect)
+        yield finding(suspect.match, site, modules(suspect.place), proof, dtype, settings.eps)
+
+
+def _size(term: Term) -> int:
+    return sum(1 for _ in walk(term))
+
+
+class Settled:
+    """The expressions that have a finding, and the terms inside of them that the finding is about."""
+
+    def __init__(self) -> None:
+        self.nodes: set[ast.expr] = set()
+        self.inside: set[Term] = set()
+
+    def add(self, suspect: Suspect) -> None:
+        """Take the place, and what lies between the root of the match and its variables."""
+        self.nodes.add(suspect.place.node)
+        bound = set(suspect.match.bindings.values())
+        stack = [arg for arg in suspect.match.root.args if arg not in bound]
+        while stack:
+            term = stack.pop()
+            if term in self.inside:
+                continue
+            self.inside.add(term)
+            stack.extend(arg for arg in term.args if arg not in bound)
+
+    def covers(self, suspect: Suspect) -> bool:
+        """Whether a suspect stands where a finding does, or is a part of one."""
+        return suspect.place.node in self.nodes or suspect.match.root in self.inside
+
+
+def _one_for_each(found: Iterable[Finding]) -> Iterator[Finding]:
+    """One finding for each place: the proved one before the possible one, the repairable before the other."""
+    best: dict[tuple[object, ...], Finding] = {}
+    for item in found:
+        key = (item.span,) if item.confirmed else (item.span, item.code)
+        kept = best.get(key)
+        if kept is None or (item.confirmed, item.fix is not None) > (kept.confirmed, kept.fix is not None):
+            best[key] = item
+    proved = {item.span for item in best.values() if item.confirmed}
+    for item in sorted(best.values(), key=lambda item: (item.span, item.code)):
+        if item.confirmed or item.span not in proved:
+            yield item
+
+
+def note(path: str, line: int, text: str) -> Note:
+    """A remark that a part of the file could not be run; it was read all the same."""
+    return Note("NG001", path, line, text, failed=False)

@@ -1,0 +1,410 @@
+"""Confirm: a match to a witness, or to none.
+
+The code as written is run with torch at finite inputs inside the ranges of its leaves, the ones at which things are
+known to fail first.  The exact value comes from ball arithmetic, of the rule's stable form where it has one (a guard
+is then part of what is wrong), else of the code as written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nanguard import exact, leaves
+from nanguard.exact import Exact, NotEvaluable
+from nanguard.finding import DTYPES, Number, Witness
+from nanguard.floats import FORMATS, Format
+from nanguard.leaves import Cut
+from nanguard.match import Match, Matcher
+from nanguard.run import gradient, run
+from nanguard.term import Term, show
+
+WORST_FIRST = ("forward-nonfinite", "gradient-nonfinite", "dead-gradient", "accuracy-loss", "misuse")
+_MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
+_SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
+_MOST = 260  # runs of a term on vectors in the search for a witness
+_MOST_EXACT = 60  # of these, points at which the exact value is worked out
+_MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The hazard that was shown, its witness and the first failing input in each dtype."""
+
+    hazard: str
+    witness: Witness
+    thresholds: Mapping[str, Number]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Values of the free leaves, and what the term gives there."""
+
+    values: tuple[tuple[float, ...], ...]
+    shape: tuple[int, ...]
+    output: Tensor
+    gradients: tuple[Tensor | None, ...]
+
+
+def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof | None:
+    """The proof of a match in the dtype of the matcher, None if nothing was found that goes wrong.
+
+    `names` is what the leaves are called at the place of the finding.
+    """
+    reference = match.replacement(match.variant.stable) if match.variant.stable is not None else match.root
+    dtype = matcher.ranges.dtype
+    for cut in leaves.cuts(match, matcher, reference):
+        try:
+            found = search(cut, match, matcher)
+        except NotEvaluable:
+            continue
+        if found is not None:
+            hazard, point = found
+            witness = witnessed(cut, point, dtype, names)
+            reported = hazard
+            if match.guards and hazard in ("forward-nonfinite", "gradient-nonfinite"):
+                reported = "ineffective-guard"
+            if match.variant.hazard in ("ineffective-guard", "misuse"):
+                reported = match.variant.hazard
+            return Proof(reported, witness, thresholds(cut, point, hazard))
+    return None
+
+
+def wanted(match: Match) -> tuple[str, ...]:
+    """The kinds of failure that prove a match, worst first."""
+    kinds = {match.variant.hazard, *match.rule.also}
+    if match.guards:
+        kinds |= {"forward-nonfinite", "gradient-nonfinite", "dead-gradient", "accuracy-loss"}
+    if match.variant.hazard == "ineffective-guard":
+        kinds |= {"forward-nonfinite", "gradient-nonfinite"}
+    return tuple(kind for kind in WORST_FIRST if kind in kinds)
+
+
+def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None:
+    """The worst failure, at the smallest of the inputs that were tried."""
+    kinds = wanted(match)
+    points = list(points_of(cut, matcher))
+    for kind in kinds:
+        if kind not in _MEASURED_EXACTLY:
+            found = next((point for point in points if fails(kind, point, None, matcher.ranges.dtype)), None)
+            if found is not None:
+                return kind, found
+    finite = [point for point in points if _all_finite(point)]
+    for kind in kinds:
+        if kind in _MEASURED_EXACTLY:
+            found = _exactly(kind, cut, finite, matcher.ranges.dtype)
+            if found is not None:
+                return kind, found
+    return None
+
+
+def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
+    """The first point that fails against the exact value; for a dead gradient those with none at all come first."""
+    ordered = list(points)
+    if kind == "dead-gradient":
+        ordered = [point for point in points if _some_zero(point)] + [p for p in points if not _some_zero(p)]
+    for point in ordered[:_MOST_EXACT]:
+        truth = truth_at(cut, point, dtype)
+        if truth is not None and truth.decided and fails(kind, point, truth, dtype):
+            return point
+    return None
+
+
+def _all_finite(point: Point) -> bool:
+    parts = [point.output, *(part for part in point.gradients if part is not None)]
+    return all(bool(torch.isfinite(part).all()) for part in parts)
+
+
+def _some_zero(point: Point) -> bool:
+    return any(part is not None and bool((part == 0).any()) for part in point.gradients)
+
+
+def fails(kind: str, point: Point, truth: Exact | None, dtype: str) -> bool:
+    """Whether a point shows a kind of failure."""
+    finite = bool(torch.isfinite(point.output).all())
+    match kind:
+        case "forward-nonfinite":
+            return not finite
+        case "gradient-nonfinite":
+            return finite and any(p is not None and not bool(torch.isfinite(p).all()) for p in point.gradients)
+    assert truth is not None
+    return finite and (_dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind))
+
+
+def _dead(point: Point, truth: Exact) -> bool:
+    """An entry of the gradient is gone, where the exact one is of ordinary size and the exact value finite."""
+    for part, right in zip(point.gradients, truth.gradients, strict=True):
+        if part is None:
+            continue
+        for computed, value in zip(part.flatten().tolist(), right.values, strict=True):
+            if math.isfinite(value) and abs(value) > 1e-2 and abs(computed) < abs(value) * 2**-12:
+                return True
+    return False
+
+
+def _wrong(point: Point, truth: Exact, dtype: str, kind: str) -> bool:
+    """An entry of the value has lost over half of its bits (for a misuse: is another number altogether)."""
+    limit = 2.0 ** -(FORMATS[dtype].bits / 2) if kind == "accuracy-loss" else 1e-2
+    for computed, value in zip(point.output.detach().flatten().tolist(), truth.values, strict=False):
+        if math.isfinite(value) and abs(value) > FORMATS[dtype].tiny and abs(computed - value) > limit * abs(value):
+            return True
+    return False
+
+
+# --- points ----------------------------------------------------------------------------------------------------------
+
+
+def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
+    """The points that are tried, the smallest inputs first."""
+    intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
+    listed = leaves.DIRECTED + leaves.SMALL if len(cut.free) == 1 else leaves.DIRECTED + leaves.SMALL[:10]
+    if cut.elementwise:
+        choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
+        if len(cut.free) > 2:
+            choices = [[(v,) for v in leaves.candidates(interval, leaves.COARSE)] for interval in intervals]
+        yield from batch(cut, leaves.combined(choices, _MOST_BATCH), matcher.ranges.dtype)
+        return
+    shape = fitting(cut, matcher)
+    count = math.prod(shape)
+    listed = listed if len(cut.free) == 1 else leaves.COARSE
+    vectors = [leaves.vectors(interval, count, listed) for interval in intervals]
+    for values in sorted(leaves.combined(vectors, _MOST), key=_size):
+        point = at(cut, values, shape, matcher.ranges.dtype)
+        if point is not None:
+            yield point
+
+
+def _size(values: tuple[tuple[float, ...], ...]) -> float:
+    return max(abs(value) for vector in values for value in vector)
+
+
+def batch(cut: Cut, values: Sequence[tuple[tuple[float, ...], ...]], dtype: str) -> list[Point]:
+    """Points of a term that acts entry by entry: one run for all of them."""
+    if not values:
+        return []
+    ordered = sorted(values, key=_size)
+    columns = [[row[index][0] for row in ordered] for index in range(len(cut.free))]
+    whole = at(cut, tuple(tuple(column) for column in columns), (len(ordered),), dtype)
+    if whole is None or whole.output.shape != (len(ordered),):
+        raise NotEvaluable("the term does not act entry by entry")
+    return [
+        Point(
+            row, (), whole.output[index],
+            tuple(part if part is None else part[index] for part in whole.gradients),
+        )
+        for index, row in enumerate(ordered)
+    ]  # fmt: skip
+
+
+def fitting(cut: Cut, matcher: Matcher) -> tuple[int, ...]:
+    """The first shape of the leaves with which the term runs."""
+    ordinary = [matcher.ranges.interval(leaf).clip(0.5) for leaf in cut.free]
+    for shape in _SHAPES:
+        count = math.prod(shape)
+        values = tuple((value,) * count for value in ordinary)
+        if at(cut, values, shape, matcher.ranges.dtype) is not None:
+            return shape
+    raise NotEvaluable("no shape of the inputs fits the term")
+
+
+def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
+    """The leaves as tensors: the free ones with a gradient, settings as numbers, classes as the last one."""
+    kind = getattr(torch, dtype)
+    result = {
+        leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(True)
+        for leaf, vector in zip(cut.free, values, strict=True)
+    }
+    result.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
+    classes = shape[1] - 1 if len(shape) > 1 else 0
+    result.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
+    return result
+
+
+def at(cut: Cut, values: tuple[tuple[float, ...], ...], shape: tuple[int, ...], dtype: str) -> Point | None:
+    """What the term as written gives at some values, None where torch does not take them."""
+    tensors = given(cut, values, shape, dtype)
+    free = [tensors[leaf] for leaf in cut.free]
+    try:
+        output = run(cut.root, tensors)
+        if not output.is_floating_point():
+            return None
+        gradients = tuple(gradient(output, free))
+    except (NotEvaluable, RuntimeError, ValueError, IndexError, TypeError):
+        return None
+    return Point(values, shape, output.detach(), gradients)
+
+
+def truth_at(cut: Cut, point: Point, dtype: str) -> Exact | None:
+    """The exact value and gradient of the reference at a point."""
+    tensors = given(cut, point.values, point.shape, dtype)
+    plain = {leaf: tensor.detach() for leaf, tensor in tensors.items()}
+    try:
+        return exact.evaluate(cut.reference, plain, cut.free)
+    except NotEvaluable:
+        return None
+
+
+# --- the witness -----------------------------------------------------------------------------------------------------
+
+
+def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> Witness:
+    """The record of a point: the inputs by their names, the value and the worst entry of the gradient."""
+    truth = truth_at(cut, point, dtype)
+    inputs = {names.get(leaf, show(leaf)): _number(values, point.shape) for leaf, values in _inputs(cut, point)}
+    computed = _number(tuple(point.output.flatten().tolist()), tuple(point.output.shape))
+    right = _number(truth.values, truth.shape) if truth is not None else "undefined"
+    gradient_computed, gradient_right = _worst(point, truth)
+    return Witness(dtype, inputs, computed, right, gradient_computed, gradient_right)
+
+
+def _inputs(cut: Cut, point: Point) -> Iterator[tuple[Term, tuple[float, ...]]]:
+    yield from zip(cut.free, point.values, strict=True)
+    for leaf, value in cut.fixed:
+        if leaf.attr("kind") == "number":
+            yield leaf, (value,)
+
+
+def _worst(point: Point, truth: Exact | None) -> tuple[Number | None, Number | None]:
+    """The entry of the gradient that is furthest from the exact one, with the exact one."""
+    worst: tuple[float, float, float] | None = None
+    for index, part in enumerate(point.gradients):
+        if part is None:
+            continue
+        right = truth.gradients[index].values if truth is not None else None
+        for place, computed in enumerate(part.flatten().tolist()):
+            value = right[place] if right is not None and place < len(right) else math.nan
+            distance = abs(computed - value)
+            badness = math.inf if not math.isfinite(computed) else (-1.0 if math.isnan(distance) else distance)
+            if worst is None or badness > worst[0]:
+                worst = (badness, computed, value)
+    if worst is None:
+        return None, None
+    return plain(worst[1]), plain(worst[2]) if truth is not None else None
+
+
+def plain(value: float) -> Number:
+    """A float as JSON takes it: infinities and nan as texts."""
+    if math.isnan(value):
+        return "nan"
+    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def _number(values: Sequence[float], shape: tuple[int, ...]) -> Number:
+    if not shape or (len(values) == 1 and len(shape) <= 1):
+        return plain(values[0]) if values else "nan"
+    if len(shape) == 1:
+        return [plain(value) for value in values]
+    step = len(values) // shape[0] if shape[0] else 0
+    return [_number(values[index * step : (index + 1) * step], shape[1:]) for index in range(shape[0])]
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def thresholds(cut: Cut, point: Point, kind: str) -> dict[str, Number]:
+    """The first failing input of each dtype on the way to the witness: the entry of largest magnitude.
+
+    The way is a ray: the witness times a scale from 0 outward, or, for a witness at 0, ones scaled down to it.
+    """
+    found = {dtype: first_failing(cut, point, kind, dtype) for dtype in DTYPES}
+    return {dtype: plain(value) for dtype, value in found.items() if value is not None}
+
+
+def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None:
+    """The input of largest magnitude at the first failing point of the ray in one dtype."""
+    form = FORMATS[dtype]
+    size = _size(point.values)
+    ray = _Ray(cut, replace(point), kind, dtype, size)
+    steps = _outward(size, form) if size > 0 and not _shrinking(kind, size) else _inward(form)
+    previous: float | None = None
+    for value, failing in zip(steps, ray.failing(steps), strict=True):
+        if failing:
+            exactly = value if previous is None else ray.between(previous, value, form)
+            return form.round(exactly * ray.sign)
+        previous = value
+    return None
+
+
+def _shrinking(kind: str, size: float) -> bool:
+    """Whether the failure lies towards 0: lost digits of a small input."""
+    return kind == "accuracy-loss" and size < 0.5
+
+
+def _outward(size: float, form: Format) -> list[float]:
+    reach = min(max(size * 1.25, 32.0), form.max)
+    steps = [reach * index / 48 for index in range(49)]
+    return [*steps, *(value for value in (200.0, 400.0, 800.0, 1600.0) if reach < value < form.max)]
+
+
+def _inward(form: Format) -> list[float]:
+    steps = [2.0**-index for index in range(0, 64)]
+    return [*(step for step in steps if step >= form.smallest), form.tiny, form.smallest, 0.0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ray:
+    """The points on the way to a witness, as multiples of it."""
+
+    cut: Cut
+    point: Point
+    kind: str
+    dtype: str
+    size: float
+
+    @property
+    def sign(self) -> float:
+        """The sign of the entry of largest magnitude."""
+        entries = [value for vector in self.point.values for value in vector]
+        return math.copysign(1.0, max(entries, key=abs)) if self.size else 1.0
+
+    def values(self, scale: float) -> tuple[tuple[float, ...], ...]:
+        if not self.size:
+            return tuple(tuple(scale for _ in vector) for vector in self.point.values)
+        return tuple(tuple(value / self.size * scale for value in vector) for vector in self.point.values)
+
+    def failing(self, scales: Sequence[float]) -> list[bool]:
+        """Which of some scales fail; at once where the term acts entry by entry and needs no exact value."""
+        if self.cut.elementwise and self.kind not in _MEASURED_EXACTLY:
+            rows = [self.values(scale) for scale in scales]
+            columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(self.cut.free)))
+            whole = at(self.cut, columns, (len(rows),), self.dtype)
+            if whole is None or whole.output.shape != (len(rows),):
+                return [False] * len(scales)
+            return [fails(self.kind, _entry(whole, index), None, self.dtype) for index in range(len(rows))]
+        results = []
+        for scale in scales:
+            results.append(self.fails(scale))
+            if results[-1]:
+                break
+        return results + [False] * (len(scales) - len(results))
+
+    def fails(self, scale: float) -> bool:
+        shape = self.point.shape
+        point = at(self.cut, self.values(scale), shape, self.dtype)
+        if point is None:
+            return False
+        if self.kind not in _MEASURED_EXACTLY:
+            return fails(self.kind, point, None, self.dtype)
+        truth = truth_at(self.cut, point, self.dtype)
+        return truth is not None and _all_finite(point) and fails(self.kind, point, truth, self.dtype)
+
+    def between(self, good: float, bad: float, form: Format) -> float:
+        """The failing scale nearest to `good`, by bisection over the floats between."""
+        low, high = form.ordinal(form.round(good)), form.ordinal(form.round(bad))
+        while abs(high - low) > 1:
+            middle = (low + high) // 2
+            if self.fails(form.from_ordinal(middle)):
+                high = middle
+            else:
+                low = middle
+        return form.from_ordinal(high)
+
+
+def _entry(whole: Point, index: int) -> Point:
+    return Point(
+        (), (), whole.output[index], tuple(part if part is None else part[index] for part in whole.gradients)
+    )

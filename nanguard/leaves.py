@@ -1,0 +1,176 @@
+"""Leaves: where a term is cut to be run, and the values that are tried there."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nanguard import ops
+from nanguard.interval import Interval
+from nanguard.match import Match, Matcher
+from nanguard.term import Term, walk
+
+# Inputs that a training run reaches: logits and scores to about a hundred, small differences, exact 0 and 1.
+# Those at which something first fails in a dtype come before larger ones.
+DIRECTED = (
+    0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 5.0, -5.0, 10.0, -10.0, 12.0, -12.0, 17.0, -17.0, 20.0, -20.0, 30.0, -30.0,
+    50.0, -50.0, 89.0, -89.0, 100.0, -100.0, 105.0, -105.0, 120.0, -120.0,
+)  # fmt: skip
+SMALL = (1e-5, -1e-5, 1e-4, -1e-4, 1e-3, -1e-3, 1e-2, -1e-2, 0.1, -0.1, 1e-6, -1e-6, 1e-7, -1e-7, 1e-8, -1e-8, 1e-12)
+COARSE = (0.0, 1.0, -1.0, 10.0, -10.0, 20.0, -20.0, 100.0, -100.0, 120.0, -120.0)
+_LARGEST = 128.0
+_MAX_TERMS = 400  # nodes of a term that is still run
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A term to run, its reference, and the leaves that get values: `free` ones are searched, the others fixed."""
+
+    root: Term
+    reference: Term
+    free: tuple[Term, ...]
+    fixed: tuple[tuple[Term, float], ...]
+    index: tuple[Term, ...]  # integer classes
+    elementwise: bool
+
+
+def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
+    """Where to cut: at what the rule's variables stand for where these are free, else at the leaves of the program.
+
+    Bound terms are free when nothing relates them to each other or restricts them beyond their interval: then any
+    value of the interval is taken by some input.
+    """
+    bound = [term for term in match.bindings.values() if term.op != "const"]
+    inside = set(walk(match.root))
+    at = list(dict.fromkeys(leaf for term in bound for leaf in _standing(term, inside)))
+    shallow, deep = _cut(match, reference, at), _cut(match, reference, [])
+    if unrelated(at, matcher):
+        yield from filter(None, (shallow, deep))
+    else:
+        yield from filter(None, (deep,))
+        if all(matcher.ranges.interval(term).unknown for term in at):
+            yield from filter(None, (shallow,))
+
+
+def _standing(term: Term, inside: set[Term]) -> Iterator[Term]:
+    """The parts of a bound term that stand in the program (a bound -x may only stand there as x)."""
+    if term in inside or not term.args:
+        if term.op != "const":
+            yield term
+        return
+    for arg in term.args:
+        yield from _standing(arg, inside)
+
+
+def unrelated(terms: Sequence[Term], matcher: Matcher) -> bool:
+    """Whether any values inside their intervals can come together."""
+    seen: set[Term] = set()
+    for term in terms:
+        below = [node for node in walk(term) if node.op in ("symbol", "opaque", "either")]
+        if seen & set(below):
+            return False
+        seen.update(below)
+        interval = matcher.ranges.interval(term)
+        if not interval.unknown and not _single(term):
+            return False
+    return True
+
+
+def _single(term: Term) -> bool:
+    """Whether every leaf is used once in a term, so that its interval is exact."""
+    counts: dict[Term, int] = {}
+    stack = [term]
+    while stack:
+        node = stack.pop()
+        if not node.args:
+            counts[node] = counts.get(node, 0) + (node.op != "const")
+        stack.extend(node.args)
+        if len(stack) > _MAX_TERMS:
+            return False
+    return all(count <= 1 for count in counts.values())
+
+
+def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
+    """Cut the root and its reference at `at` and at the leaves of the program that lie elsewhere."""
+    leaves: dict[Term, None] = {}
+    indices: dict[Term, None] = {}
+    elementwise = True
+    stack = [match.root, reference]
+    seen: set[Term] = set()
+    while stack:
+        node = stack.pop()
+        if node in seen or node.op == "const":
+            continue
+        seen.add(node)
+        if node in at or node.op in ("symbol", "opaque", "either"):
+            leaves[node] = None
+            continue
+        row = ops.row(node.op)
+        if row is None:
+            return None
+        elementwise = elementwise and _by_entry(node)
+        for name, arg in zip(row.operands, node.args, strict=False):
+            if name == "index":
+                indices[arg] = None
+        stack.extend(node.args)
+        if len(seen) > _MAX_TERMS:
+            return None
+    free = tuple(leaf for leaf in leaves if leaf not in indices and not _setting(leaf))
+    fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and _setting(leaf))
+    if not free or len(free) > 6:
+        return None
+    return Cut(match.root, reference, free, fixed, tuple(indices), elementwise and not indices)
+
+
+def _by_entry(node: Term) -> bool:
+    """Whether the operation acts entry by entry when every leaf is a vector of candidates."""
+    family = ops.family(node)
+    if family == ops.MOVEMENT:
+        return node.op in ("pick", "masked_select", "reshape", "expand") and len(node.args) == 1
+    return family in (ops.ELEMENTWISE, ops.CAST, ops.LEAF)
+
+
+def _setting(leaf: Term) -> bool:
+    return leaf.op == "symbol" and leaf.attr("kind") in ("number", "size", "option")
+
+
+_TYPICAL = (("eps", 1e-8), ("temp", 0.1), ("tau", 0.1), ("gamma", 2.0), ("alpha", 0.25), ("margin", 0.5))
+
+
+def typical(leaf: Term) -> float:
+    """The value of a hyper-parameter whose value is not known: what one of that name usually is."""
+    if leaf.attr("kind") == "size":
+        return 2.0
+    return next((value for word, value in _TYPICAL if word in leaf.name.lower()), 1.0)
+
+
+def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:
+    """The values of a list that lie in an interval, with its ends and their neighbours, smallest first."""
+    values = {interval.format.round(value) for value in listed if interval.holds(interval.format.round(value))}
+    for end in (interval.low, interval.high):
+        if math.isfinite(end) and abs(end) <= _LARGEST:
+            values.add(interval.clip(end))
+            inner = interval.format.above(end) if end == interval.low else interval.format.below(end)
+            values.add(interval.clip(inner))
+    return sorted((value for value in values if interval.holds(value)), key=lambda value: (abs(value), value))
+
+
+def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tuple[float, ...]]:
+    """Vectors of `count` entries of an interval: all alike, one that stands out, alternating."""
+    rest = interval.clip(0.0)
+    result: dict[tuple[float, ...], None] = {}
+    for value in candidates(interval, listed):
+        result[(value,) * count] = None
+        result[(value,) + (rest,) * (count - 1)] = None
+        opposite = interval.clip(-value)
+        result[tuple(value if index % 2 == 0 else opposite for index in range(count))] = None
+    return list(result)
+
+
+def combined(choices: Sequence[Sequence[tuple[float, ...]]], most: int) -> list[tuple[tuple[float, ...], ...]]:
+    """Combinations of one choice for each leaf: all alike first, then any, at most `most`."""
+    alike = list(zip(*choices, strict=False)) if len(choices) > 1 else []
+    rest = itertools.islice(itertools.product(*choices), most)
+    return list(dict.fromkeys([*alike, *rest]))[:most]
