@@ -27,6 +27,7 @@ def _loss(
 
 
 _POSITIVE = _between(0.0, INF)
+_PROBABLE = "(x, target; reduction='mean') -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
 
 ROWS = (
     # `reduced` is how a loss ends: the mean, the sum or the entries themselves
@@ -37,10 +38,13 @@ ROWS = (
           _POSITIVE, params="x, index; reduction='mean'", call="(input, target; reduction='mean')", constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
     _loss("nll_loss", "NLLLoss", "reduced(-of_class(x, index), reduction=reduction)", _between(-INF, INF),
           params="x, index; reduction='mean'", call="(input, target; reduction='mean')", constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+    # torch demands targets in [0, 1] of the first, and the second means them so
     _loss("binary_cross_entropy", "BCELoss",
-          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0)),
+          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0),
+          call=_PROBABLE.format("binary_cross_entropy")),
     _loss("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",
-          "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE),
+          "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE,
+          call=_PROBABLE.format("binary_cross_entropy_with_logits")),
     _loss("kl_div", "KLDivLoss", "reduced(xlogy(target, target) - target * x, reduction=reduction)",
           _between(-INF, INF)),
     _loss("mse_loss", "MSELoss", "reduced(square(x - target), reduction=reduction)", _POSITIVE,

@@ -42,7 +42,9 @@ def _spread(x: Interval) -> Interval:
 
 
 def _unit(x: Interval) -> Interval:
-    return Interval(0.0, 1.0, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
+    """The range of softmax: an entry is at least exp(-spread) over the number of entries, of which 2**20 are enough."""
+    low = math.exp(x.low - x.high) / 2**20 if x.bounded else 0.0
+    return Interval(low, 1.0, may_nan=x.may_nan or x.may_inf, dtype=x.dtype).outward()
 
 
 def _nonpositive(x: Interval) -> Interval:
