@@ -142,7 +142,7 @@ def _varies(ranges: Ranges, x: Term) -> bool:
 
 def _computed(ranges: Ranges, x: Term) -> bool:
     """`x` is an operation on something, not an argument or an attribute as it came."""
-    return x.op not in ("symbol", "opaque", "const", "var") and ops.family(x) != ops.MOVEMENT
+    return x.op not in ("symbol", "opaque", "const", "variable") and ops.family(x) != ops.MOVEMENT
 
 
 def _has_singularity(ranges: Ranges, x: Term) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from nanguard.run import gradient, run
 from nanguard.term import Term, show
 
 WORST_FIRST = ("forward-nonfinite", "gradient-nonfinite", "dead-gradient", "accuracy-loss", "misuse")
+_NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
 _MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
 _SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
 _MOST = 260  # runs of a term on vectors in the search for a witness
@@ -55,7 +56,8 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
 
     `names` is what the leaves are called at the place of the finding.
     """
-    reference = match.replacement(match.variant.stable) if match.variant.stable is not None else match.root
+    meant = match.variant.exact or match.variant.stable
+    reference = match.replacement(meant) if meant is not None else match.root
     dtype = matcher.ranges.dtype
     for cut in leaves.cuts(match, matcher, reference):
         try:
@@ -66,7 +68,7 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
             hazard, point = found
             witness = witnessed(cut, point, dtype, names)
             reported = hazard
-            if match.guards and hazard in ("forward-nonfinite", "gradient-nonfinite"):
+            if match.guards and "dead-gradient" in match.rule.guarded and hazard in _NONFINITE:
                 reported = "ineffective-guard"
             if match.variant.hazard in ("ineffective-guard", "misuse"):
                 reported = match.variant.hazard
@@ -78,40 +80,61 @@ def wanted(match: Match) -> tuple[str, ...]:
     """The kinds of failure that prove a match, worst first."""
     kinds = {match.variant.hazard, *match.rule.also}
     if match.guards:
-        kinds |= {"forward-nonfinite", "gradient-nonfinite", "dead-gradient", "accuracy-loss"}
+        kinds |= {*match.rule.guarded, *_NONFINITE}
     if match.variant.hazard == "ineffective-guard":
-        kinds |= {"forward-nonfinite", "gradient-nonfinite"}
+        kinds |= set(_NONFINITE)
     return tuple(kind for kind in WORST_FIRST if kind in kinds)
 
 
 def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None:
     """The worst failure, at the smallest of the inputs that were tried."""
     kinds = wanted(match)
-    points = list(points_of(cut, matcher))
+    direct = [kind for kind in kinds if kind not in _MEASURED_EXACTLY]
+    points: list[Point] = []
+    first: dict[str, Point] = {}
+    for point in points_of(cut, matcher):
+        points.append(point)
+        kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
+        if kind is not None:
+            first.setdefault(kind, point)
+            if kind == direct[0]:
+                return kind, point
     for kind in kinds:
-        if kind not in _MEASURED_EXACTLY:
-            found = next((point for point in points if fails(kind, point, None, matcher.ranges.dtype)), None)
-            if found is not None:
-                return kind, found
-    finite = [point for point in points if _all_finite(point)]
-    for kind in kinds:
+        if kind in first:
+            return kind, first[kind]
         if kind in _MEASURED_EXACTLY:
-            found = _exactly(kind, cut, finite, matcher.ranges.dtype)
+            found = _exactly(kind, cut, [p for p in points if _all_finite(p)], matcher.ranges.dtype)
             if found is not None:
                 return kind, found
     return None
 
 
 def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
-    """The first point that fails against the exact value; for a dead gradient those with none at all come first."""
-    ordered = list(points)
+    """The plainest point that fails against the exact value."""
     if kind == "dead-gradient":
-        ordered = [point for point in points if _some_zero(point)] + [p for p in points if not _some_zero(p)]
-    for point in ordered[:_MOST_EXACT]:
-        truth = truth_at(cut, point, dtype)
-        if truth is not None and truth.decided and fails(kind, point, truth, dtype):
-            return point
+        return _dying(cut, points, dtype)
+    ordered = sorted(points, key=lambda point: abs(_size(point.values) - 10.0)) if kind == "misuse" else points
+    return next(_failing(kind, cut, ordered, dtype), None)
+
+
+def _dying(cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
+    """A point with a dead gradient: gone altogether if there is one, else all but gone.
+
+    A gradient dies far out, so the largest inputs are looked at first, and the smallest of those that fail is taken.
+    """
+    for listed in ([p for p in points if _some_zero(p)], [p for p in points if not _some_zero(p)]):
+        found = list(_failing("dead-gradient", cut, listed[::-1], dtype))
+        if found:
+            return found[-1]
     return None
+
+
+def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Iterator[Point]:
+    """Those of the first points that fail against the exact value."""
+    for point in points[:_MOST_EXACT]:
+        truth = truth_at(cut, point, dtype)
+        if truth is not None and truth.decided and fails(kind, point, truth, dtype, cut.scale):
+            yield point
 
 
 def _all_finite(point: Point) -> bool:
@@ -123,7 +146,7 @@ def _some_zero(point: Point) -> bool:
     return any(part is not None and bool((part == 0).any()) for part in point.gradients)
 
 
-def fails(kind: str, point: Point, truth: Exact | None, dtype: str) -> bool:
+def fails(kind: str, point: Point, truth: Exact | None, dtype: str, scale: float = 0.0) -> bool:
     """Whether a point shows a kind of failure."""
     finite = bool(torch.isfinite(point.output).all())
     match kind:
@@ -132,7 +155,7 @@ def fails(kind: str, point: Point, truth: Exact | None, dtype: str) -> bool:
         case "gradient-nonfinite":
             return finite and any(p is not None and not bool(torch.isfinite(p).all()) for p in point.gradients)
     assert truth is not None
-    return finite and (_dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind))
+    return finite and (_dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind, scale))
 
 
 def _dead(point: Point, truth: Exact) -> bool:
@@ -146,11 +169,12 @@ def _dead(point: Point, truth: Exact) -> bool:
     return False
 
 
-def _wrong(point: Point, truth: Exact, dtype: str, kind: str) -> bool:
+def _wrong(point: Point, truth: Exact, dtype: str, kind: str, scale: float) -> bool:
     """An entry of the value has lost over half of its bits (for a misuse: is another number altogether)."""
     limit = 2.0 ** -(FORMATS[dtype].bits / 2) if kind == "accuracy-loss" else 1e-2
     for computed, value in zip(point.output.detach().flatten().tolist(), truth.values, strict=False):
-        if math.isfinite(value) and abs(value) > FORMATS[dtype].tiny and abs(computed - value) > limit * abs(value):
+        large = math.isfinite(value) and abs(value) > FORMATS[dtype].tiny
+        if large and abs(computed - value) > limit * max(abs(value), scale):
             return True
     return False
 
@@ -172,7 +196,7 @@ def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
     count = math.prod(shape)
     listed = listed if len(cut.free) == 1 else leaves.COARSE
     vectors = [leaves.vectors(interval, count, listed) for interval in intervals]
-    for values in sorted(leaves.combined(vectors, _MOST), key=_size):
+    for values in sorted(leaves.combined(vectors, _MOST), key=_plainness):
         point = at(cut, values, shape, matcher.ranges.dtype)
         if point is not None:
             yield point
@@ -180,6 +204,12 @@ def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
 
 def _size(values: tuple[tuple[float, ...], ...]) -> float:
     return max(abs(value) for vector in values for value in vector)
+
+
+def _plainness(values: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
+    """What makes one input plainer than another: small, few entries, positive."""
+    entries = [value for vector in values for value in vector]
+    return _size(values), sum(map(abs, entries)), -sum(entries)
 
 
 def batch(cut: Cut, values: Sequence[tuple[tuple[float, ...], ...]], dtype: str) -> list[Point]:
@@ -315,34 +345,28 @@ def thresholds(cut: Cut, point: Point, kind: str) -> dict[str, Number]:
 
 
 def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None:
-    """The input of largest magnitude at the first failing point of the ray in one dtype."""
+    """The input of largest magnitude at the first failing point of the ray in one dtype.
+
+    Found by bisection over the floats between a scale that does not fail and one that does.
+    """
     form = FORMATS[dtype]
     size = _size(point.values)
-    ray = _Ray(cut, replace(point), kind, dtype, size)
-    steps = _outward(size, form) if size > 0 and not _shrinking(kind, size) else _inward(form)
-    previous: float | None = None
-    for value, failing in zip(steps, ray.failing(steps), strict=True):
-        if failing:
-            exactly = value if previous is None else ray.between(previous, value, form)
-            return form.round(exactly * ray.sign)
-        previous = value
-    return None
+    ray = _Ray(cut, point, kind, dtype, size)
+    if size == 0 or (kind == "accuracy-loss" and size < 0.5):  # the failure lies towards 0
+        good, bad = next((scale for scale in (1.0, 0.5, 2.0, 4.0) if not ray.fails(scale)), None), _near_zero(ray, form)
+    else:
+        reaches = [scale for scale in (size, 2 * size, 8 * size, 32 * size) if scale <= form.max]
+        bad = next((scale for scale in map(form.round, reaches) if ray.fails(scale)), None)
+        good = 0.0
+    if good is None or bad is None:
+        return None
+    return form.round(ray.between(good, bad, form) * ray.sign)
 
 
-def _shrinking(kind: str, size: float) -> bool:
-    """Whether the failure lies towards 0: lost digits of a small input."""
-    return kind == "accuracy-loss" and size < 0.5
-
-
-def _outward(size: float, form: Format) -> list[float]:
-    reach = min(max(size * 1.25, 32.0), form.max)
-    steps = [reach * index / 48 for index in range(49)]
-    return [*steps, *(value for value in (200.0, 400.0, 800.0, 1600.0) if reach < value < form.max)]
-
-
-def _inward(form: Format) -> list[float]:
-    steps = [2.0**-index for index in range(0, 64)]
-    return [*(step for step in steps if step >= form.smallest), form.tiny, form.smallest, 0.0]
+def _near_zero(ray: _Ray, form: Format) -> float | None:
+    """A failing scale at or near 0."""
+    scales = (0.0, ray.size, ray.size / 8, form.tiny, form.eps / 8)
+    return next((scale for scale in scales if ray.fails(scale)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,49 +386,56 @@ class _Ray:
         return math.copysign(1.0, max(entries, key=abs)) if self.size else 1.0
 
     def values(self, scale: float) -> tuple[tuple[float, ...], ...]:
+        """The leaves at one scale; a witness at 0 has ones for its ray."""
         if not self.size:
             return tuple(tuple(scale for _ in vector) for vector in self.point.values)
         return tuple(tuple(value / self.size * scale for value in vector) for vector in self.point.values)
 
-    def failing(self, scales: Sequence[float]) -> list[bool]:
-        """Which of some scales fail; at once where the term acts entry by entry and needs no exact value."""
-        if self.cut.elementwise and self.kind not in _MEASURED_EXACTLY:
-            rows = [self.values(scale) for scale in scales]
-            columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(self.cut.free)))
-            whole = at(self.cut, columns, (len(rows),), self.dtype)
-            if whole is None or whole.output.shape != (len(rows),):
-                return [False] * len(scales)
-            return [fails(self.kind, _entry(whole, index), None, self.dtype) for index in range(len(rows))]
-        results = []
-        for scale in scales:
-            results.append(self.fails(scale))
-            if results[-1]:
-                break
-        return results + [False] * (len(scales) - len(results))
-
     def fails(self, scale: float) -> bool:
-        shape = self.point.shape
-        point = at(self.cut, self.values(scale), shape, self.dtype)
+        """Whether the term fails at a scale."""
+        point = at(self.cut, self.values(scale), self.point.shape, self.dtype)
         if point is None:
             return False
+        if self.kind == "dead-gradient":
+            return _all_finite(point) and _some_zero(point)
         if self.kind not in _MEASURED_EXACTLY:
             return fails(self.kind, point, None, self.dtype)
         truth = truth_at(self.cut, point, self.dtype)
-        return truth is not None and _all_finite(point) and fails(self.kind, point, truth, self.dtype)
+        return truth is not None and _all_finite(point) and fails(self.kind, point, truth, self.dtype, self.cut.scale)
+
+    def fail_at_once(self, scales: Sequence[float]) -> list[bool] | None:
+        """Which of some scales fail, by one run where the term acts entry by entry; None where it does not."""
+        if not self.cut.elementwise or self.kind in ("accuracy-loss", "misuse"):
+            return None
+        rows = [self.values(scale) for scale in scales]
+        columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(self.cut.free)))
+        whole = at(self.cut, columns, (len(rows),), self.dtype)
+        if whole is None or whole.output.shape != (len(rows),):
+            return None
+        finite = torch.isfinite(whole.output)
+        slopes = [part for part in whole.gradients if part is not None]
+        sloped = torch.stack([torch.isfinite(part) for part in slopes]).all(0) if slopes else finite
+        match self.kind:
+            case "forward-nonfinite":
+                failing = ~finite
+            case "gradient-nonfinite":
+                failing = finite & ~sloped
+            case _:
+                failing = finite & sloped & torch.stack([part == 0 for part in slopes]).any(0)
+        return [bool(value) for value in failing.tolist()]
 
     def between(self, good: float, bad: float, form: Format) -> float:
-        """The failing scale nearest to `good`, by bisection over the floats between."""
+        """The failing scale nearest to `good`, over the floats between: many at once where that can be done."""
         low, high = form.ordinal(form.round(good)), form.ordinal(form.round(bad))
         while abs(high - low) > 1:
-            middle = (low + high) // 2
-            if self.fails(form.from_ordinal(middle)):
-                high = middle
-            else:
-                low = middle
+            parts = min(abs(high - low), 64)
+            inner = [low + (high - low) * index // parts for index in range(1, parts)]
+            failing = self.fail_at_once([form.from_ordinal(ordinal) for ordinal in inner])
+            if failing is None:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self.fails(form.from_ordinal(middle)) else (middle, high)
+                continue
+            first = failing.index(True) if True in failing else len(inner)
+            ordinals = [low, *inner, high]
+            low, high = ordinals[first], ordinals[first + 1]
         return form.from_ordinal(high)
-
-
-def _entry(whole: Point, index: int) -> Point:
-    return Point(
-        (), (), whole.output[index], tuple(part if part is None else part[index] for part in whole.gradients)
-    )

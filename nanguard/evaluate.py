@@ -71,7 +71,7 @@ class Evaluator(ABC, Generic[Value]):
 
 def _is_leaf(term: Term) -> bool:
     """Whether a term has only the value it is given; a variable is called var, and so is the variance."""
-    return term.op in _WITHOUT_VALUE or (term.op == "var" and not term.args)
+    return term.op in _WITHOUT_VALUE or (term.op == "variable" and not term.args)
 
 
 def row_of(op: str) -> ops.Op:

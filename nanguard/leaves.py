@@ -34,6 +34,7 @@ class Cut:
     fixed: tuple[tuple[Term, float], ...]
     index: tuple[Term, ...]  # integer classes
     elementwise: bool
+    scale: float  # errors are relative to the exact value or to this, whichever is larger
 
 
 def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
@@ -46,7 +47,9 @@ def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     inside = set(walk(match.root))
     at = list(dict.fromkeys(leaf for term in bound for leaf in _standing(term, inside)))
     shallow, deep = _cut(match, reference, at), _cut(match, reference, [])
-    if unrelated(at, matcher):
+    if match.variant.exact is not None and match.variant.stable is None:
+        yield from filter(None, (deep,))  # what is lost is lost on the way to the leaves of the program
+    elif unrelated(at, matcher):
         yield from filter(None, (shallow, deep))
     else:
         yield from filter(None, (deep,))
@@ -121,7 +124,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and _setting(leaf))
     if not free or len(free) > 6:
         return None
-    return Cut(match.root, reference, free, fixed, tuple(indices), elementwise and not indices)
+    return Cut(match.root, reference, free, fixed, tuple(indices), elementwise and not indices, match.rule.scale)
 
 
 def _by_entry(node: Term) -> bool:
@@ -170,7 +173,20 @@ def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tup
 
 
 def combined(choices: Sequence[Sequence[tuple[float, ...]]], most: int) -> list[tuple[tuple[float, ...], ...]]:
-    """Combinations of one choice for each leaf: all alike first, then any, at most `most`."""
+    """Combinations of one choice for each leaf, at most about `most`: all alike, and every one of thinned lists."""
     alike = list(zip(*choices, strict=False)) if len(choices) > 1 else []
-    rest = itertools.islice(itertools.product(*choices), most)
-    return list(dict.fromkeys([*alike, *rest]))[:most]
+    thinned: dict[int, Sequence[tuple[float, ...]]] = {}
+    left = most
+    for rank, index in enumerate(sorted(range(len(choices)), key=lambda index: len(choices[index]))):
+        share = int(left ** (1 / (len(choices) - rank)))
+        thinned[index] = _thin(choices[index], max(share, 2))
+        left = max(left // max(len(thinned[index]), 1), 1)
+    rest = itertools.product(*(thinned[index] for index in range(len(choices))))
+    return list(dict.fromkeys([*alike[:most], *rest]))
+
+
+def _thin(choices: Sequence[tuple[float, ...]], count: int) -> Sequence[tuple[float, ...]]:
+    """At most `count` of some choices, evenly spread, with the first and the last."""
+    if len(choices) <= count:
+        return choices
+    return [choices[round(index * (len(choices) - 1) / (count - 1))] for index in range(count)]

@@ -42,6 +42,11 @@ class Match:
         return tidy(term)
 
 
+def _rank(match: Match) -> tuple[bool, bool, bool, str]:
+    variant = match.variant
+    return variant.stable is None, variant.hazard != "ineffective-guard", variant.clamp is None, match.rule.code
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     rule: Rule
@@ -63,7 +68,7 @@ class Matcher:
     def matches(self, term: Term) -> list[Match]:
         """The rules that fit `term` at its root, as it is or behind its guards.
 
-        Those with an exact replacement come first: they say most about what is wrong.
+        Those that say most about what is wrong come first: exact replacements, then guards that do nothing.
         """
         row = ops.row(term.op)
         if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or term.op in ("neg", "either"):
@@ -73,14 +78,14 @@ class Matcher:
             guards = self.guarding(term)
             known = {match.rule.code for match in found}
             found.extend(match for match in self.fitting(term, self.unguarded, guards) if match.rule.code not in known)
-        return sorted(found, key=lambda match: (match.variant.stable is None, match.variant.clamp is None))
+        return sorted(found, key=_rank)
 
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
         """The rules that fit a form of `term`, each at most once."""
         seen: set[str] = set()
         for form, rest, moved in forms(term, normal.head(term)):
             for compiled in self.index.get(form.op, ()):
-                if compiled.rule.code in seen or (guards and compiled.variant.stable is None):
+                if compiled.rule.code in seen or (guards and not compiled.rule.guarded):
                     continue
                 for bound in pattern.match(compiled.pattern, form):
                     if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in compiled.variant.when):
@@ -105,6 +110,8 @@ class Matcher:
         result: dict[Term, Term] = {}
         for node in walk(term):
             if node is not term:
+                if node.op == "assume":  # it has the same normal form as what it narrows, and says more
+                    result[self.normal(node)] = node
                 result.setdefault(self.normal(node), node)
                 if guards:
                     result.setdefault(self.unguarded(node), node)

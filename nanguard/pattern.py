@@ -37,7 +37,7 @@ def match(pattern: Term, term: Term, leave_rest: bool = True) -> Iterator[Bindin
 
 
 def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
-    if pattern.op == "var":
+    if pattern.op == "variable":
         yield from _bind(pattern.name, term, bound)
     elif is_number(pattern):
         if is_number(term) and _close(number(pattern), number(term)):
@@ -75,7 +75,7 @@ def _is_negated_variable(pattern: Term) -> bool:
         pattern.op == "mul"
         and len(pattern.args) == 2
         and number(pattern.args[0]) == -1
-        and pattern.args[1].op == "var"
+        and pattern.args[1].op == "variable"
     )
 
 
@@ -111,8 +111,8 @@ def same_attr(a: Attr, b: Attr) -> bool:
 
 def _nary(pattern: Term, term: Term, bound: Bindings, leave_rest: bool) -> Iterator[Bindings]:
     """Match the operands of a sum or product as multisets; a variable takes what the others leave."""
-    fixed = [arg for arg in pattern.args if arg.op != "var"]
-    variables = [arg.name for arg in pattern.args if arg.op == "var"]
+    fixed = [arg for arg in pattern.args if arg.op != "variable"]
+    variables = [arg.name for arg in pattern.args if arg.op == "variable"]
     if len(term.args) < len(fixed) + (1 if variables else 0) or len(term.args) > algebra.WIDEST:
         return
     for found, left in _choose(fixed, term.args, bound):

@@ -32,7 +32,7 @@ class RangeTable:
         """The interval of one node from those of its operands."""
         if node.op == "const":
             return point(float(node.value), self.dtype) if is_number(node) else Interval(dtype=self.dtype)  # type: ignore[arg-type]
-        if node.op in ("symbol", "var"):
+        if node.op in ("symbol", "variable"):
             return self.leaf(node)
         if node.op == "assume":
             return self.assumed(node)

@@ -33,6 +33,7 @@ class Variant:
     when: tuple[Condition, ...]
     stable: Term | None
     clamp: Term | None
+    exact: Term | None  # what is meant, where that is neither the stable form nor the code as written
     safe: bool
     hazard: str
 
@@ -54,13 +55,15 @@ class Rule:
     code: str
     name: str
     hazard: str
-    also: tuple[str, ...]  # kinds of failure beside `hazard` that prove it, worst first
+    also: tuple[str, ...]  # kinds of failure beside `hazard` that prove it
+    guarded: tuple[str, ...]  # kinds that prove it behind a guard; without any, a guard is taken to work
     summary: str
     why: str
     references: tuple[str, ...]
     variants: tuple[Variant, ...]
     examples: tuple[Example, ...]
     ulps: float  # the largest error of the stable form, in units of finfo.eps times max(1, |exact|)
+    scale: float  # errors are relative to the exact value or to this, whichever is larger
     path: str
     line: int
 
@@ -100,10 +103,10 @@ class RuleSet:
 
 
 _RULE_KEYS = (
-    "code", "name", "hazard", "also", "summary", "match", "when", "stable", "clamp", "safe", "ulps", "why",
-    "references", "variant", "example",
+    "code", "name", "hazard", "also", "guarded", "summary", "match", "when", "stable", "clamp", "exact", "safe", "ulps",
+    "scale", "why", "references", "variant", "example",
 )  # fmt: skip
-_VARIANT_KEYS = ("match", "when", "stable", "clamp", "safe", "hazard")
+_VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard")
 _EXAMPLE_KEYS = ("bad", "good", "near", "hazard")
 _TABLES = {
     "spelling": ("from", "to", "when"),
@@ -234,8 +237,10 @@ class _File:
             raise self.error("a rule needs at least one pattern under 'match'")
         return Rule(
             code, self.string(data, "name"), hazard, tuple(map(self.hazard, self.strings(data, "also"))),
+            tuple(map(self.hazard, self.strings(data, "guarded"))),
             self.string(data, "summary"), data.get("why", ""), self.strings(data, "references"),
             tuple(variants), tuple(map(self.example, data.get("example", []))), float(data.get("ulps", 4)),
+            float(data.get("scale", 0)),
             str(self.path), self.line("code"),
         )  # fmt: skip
 
@@ -247,16 +252,18 @@ class _File:
     def variants(self, data: Mapping[str, Any], hazard: str) -> Iterator[Variant]:
         for text in self.strings(data, "match"):
             pattern = self.expression(text)
-            stable = self.expression(data["stable"]) if "stable" in data else None
-            clamp = self.expression(data["clamp"]) if "clamp" in data else None
+            stable, clamp, exact = (
+                self.expression(self.string(data, key)) if key in data else None for key in ("stable", "clamp", "exact")
+            )
             when = self.conditions(data)
-            known = {node.name for node in walk(pattern) if node.op == "var"}
-            for part in (stable, clamp):
-                free = {node.name for node in walk(part) if node.op == "var"} - known - {"eps"} if part else set()
+            known = {node.name for node in walk(pattern) if node.op == "variable"}
+            for part in (stable, clamp, exact):
+                free = {node.name for node in walk(part) if node.op == "variable"} - known - {"eps"} if part else set()
                 if free:
                     raise self.error(f"the replacement uses {sorted(free)[0]!r}, which {text!r} does not bind", text)
-            yield Variant(
-                pattern, when, stable, clamp, bool(data.get("safe", True)), self.hazard(data.get("hazard", hazard))
+            yield Variant(  # fmt: skip
+                pattern, when, stable, clamp, exact, bool(data.get("safe", True)),
+                self.hazard(data.get("hazard", hazard)),
             )
 
     def example(self, table: Mapping[str, Any]) -> Example:

@@ -95,7 +95,7 @@ def const(value: Attr) -> Term:
 
 def var(name: str) -> Term:
     """A variable of a pattern."""
-    return make("var", (), (("name", name),))
+    return make("variable", (), (("name", name),))
 
 
 def symbol(name: str, kind: str = "tensor", **facts: Attr) -> Term:
@@ -166,7 +166,7 @@ def fill(template: Term, bindings: Mapping[str, Term], attributes: Mapping[str, 
     """A template with its variables and attribute variables replaced by what they are bound to."""
 
     def change(node: Term, args: tuple[Term, ...]) -> Term:
-        if node.op == "var":
+        if node.op == "variable":
             return bindings.get(node.name, node)
         attrs = tuple(
             (key, attributes.get(value.name, value) if isinstance(value, Hole) else value) for key, value in node.attrs
@@ -274,7 +274,7 @@ def show(term: Term, level: int = 0) -> str:
     """The term as text of the expression language (for messages, tests and debugging)."""
     if term.op == "const":
         return repr(term.value)
-    if term.op in ("var", "symbol"):
+    if term.op in ("variable", "symbol"):
         return term.name
     sign = infix(term.op)
     if sign is not None and len(term.args) >= 2:

@@ -1,0 +1,31 @@
+"""nanguard: finds, proves and repairs numerical instability in PyTorch losses.
+
+Importing nanguard does not import torch; what needs torch imports it when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nanguard.api import check, rewrite
+    from nanguard.errors import NanguardError
+
+__version__ = "0.1.0"
+__all__ = ["NanguardError", "__version__", "check", "rewrite"]
+
+_HOMES = {"check": "nanguard.api", "rewrite": "nanguard.api", "NanguardError": "nanguard.errors"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,229 @@
+"""Checking: from paths to a report.
+
+Every file is read here, which needs no torch and runs nothing.  A file in which reading finds a candidate
+goes to the worker for its proof, while the reading goes on.  What only a proof needs is imported late: most
+files need none.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nanguard import rules
+from nanguard.discover import (
+    SourceError,
+    SourceFile,
+    check_names,
+    find,
+    load_source,
+    parse,
+    targets,
+)
+from nanguard.errors import NanguardError
+from nanguard.finding import FileResult, Finding, Note, Report
+from nanguard.settings import Settings, selected
+
+if TYPE_CHECKING:
+    from nanguard.analyse import Scan
+    from nanguard.wire import Failure
+    from nanguard.worker import Worker
+
+_BUG = "this is a bug in nanguard; run with -v for the traceback"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A file with something to prove, and the ticket of the worker that proves it (None without torch)."""
+
+    path: str
+    source: str
+    names: tuple[str, ...] | None
+    read: FileResult
+    ticket: int | None
+
+
+def check_paths(paths: Sequence[str], settings: Settings) -> Report:
+    """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed."""
+    codes = selected(settings, rules.load().rules)
+    files, notes = find(paths)
+    with _Prover(settings) as prover:
+        started = [_start(file, settings, prover) for file in files]
+        results = [_finish(item, settings, prover) for item in started]
+    if prover.broken and not settings.static:
+        first = next(item.path for item in started if isinstance(item, _Candidate))
+        notes.append(_unprovable(prover.broken, first))
+    return _report(results, notes, codes)
+
+
+def single(given: str) -> tuple[str, str]:
+    """The file and the name that ``FILE::NAME`` means; raises `NanguardError` if the file lacks it."""
+    files, notes = find([given])
+    if not notes:
+        path, names = files[0].path, files[0].names
+        tree = parse(path, load_source(path))
+        if not names:
+            some = ", ".join(target.name for target in targets(path, tree)[:5])
+            raise NanguardError(
+                f"{path}: which loss? write FILE::NAME; this file has {some or 'no function'}"
+            )
+        notes = check_names(path, tree, names)
+        if not notes:
+            return path, names[0]
+    raise NanguardError(f"{notes[0].path}: {notes[0].message}")
+
+
+# --- before the proof ------------------------------------------------------------------------------------
+
+
+def _start(file: SourceFile, settings: Settings, prover: _Prover) -> FileResult | _Candidate:
+    """Read a file, and hand it to the worker where there is something to prove."""
+    try:
+        source = load_source(file.path)
+        tree = parse(file.path, source)
+    except SourceError as error:
+        return FileResult(file.path, (), (), (error.note,))
+    names, missing = _known(file, tree)
+    if names == ():
+        return FileResult(file.path, (), (), missing)
+    try:
+        scan = _scan(file.path, source, tree, settings, names)
+    except Exception as error:
+        return FileResult(file.path, (), (), (*missing, _internal(file.path, error, settings)))
+    read = replace(scan.result, notes=(*missing, *scan.result.notes))
+    if not scan.candidates:
+        return read
+    return _Candidate(file.path, source, names, read, prover.ask(file.path, source, settings, names))
+
+
+def _scan(
+    path: str, source: str, tree: ast.Module, settings: Settings, names: tuple[str, ...] | None
+) -> Scan:
+    from nanguard.analyse import scan
+
+    return scan(path, source, tree, settings, names)
+
+
+def _known(file: SourceFile, tree: ast.Module) -> tuple[tuple[str, ...] | None, tuple[Note, ...]]:
+    """The names to check, None for all, and a note for each name asked for that the file does not define."""
+    missing = check_names(file.path, tree, file.names)
+    unknown = {note.path for note in missing}
+    known = tuple(name for name in file.names if f"{file.path}::{name}" not in unknown)
+    return None if file.whole else known, tuple(missing)
+
+
+def _internal(path: str, error: Exception, settings: Settings) -> Note:
+    if isinstance(error, RecursionError):
+        message = "is nested too deeply to be read; split its expressions or leave it out"
+        return Note("NG001", path, 1, message, failed=True)
+    if settings.verbose:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    return Note("NG001", path, 0, f"internal error {type(error).__name__}: {error}; {_BUG}", failed=True)
+
+
+class _Prover:
+    """The worker, loaded and started with the first file that needs it; not asked where torch is missing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._worker: Worker | None = None
+        self._no_torch = False
+
+    def __enter__(self) -> _Prover:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    def ask(self, path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> int | None:
+        """Hand a file over for its proof; None says that there will be none."""
+        if self._worker is None:
+            self._no_torch = self._no_torch or not _has_torch()
+            if self._no_torch:
+                return None
+            from nanguard.worker import Worker
+
+            self._worker = Worker(self._settings.jobs, self._settings.verbose)
+        return self._worker.ask(path, source, settings, names)
+
+    def answer(self, ticket: int | None) -> FileResult | Failure | None:
+        """What became of a file, None if it was not handed over."""
+        if ticket is None or self._worker is None:
+            return None
+        return self._worker.answer(ticket)
+
+    @property
+    def broken(self) -> str | None:
+        """Why nothing at all can be proved."""
+        if self._no_torch:
+            return "torch is not installed here"
+        return self._worker.broken if self._worker is not None else None
+
+
+def _has_torch() -> bool:
+    from importlib.util import find_spec
+
+    spec = find_spec("torch")
+    return spec is not None and spec.origin is not None  # a mere folder called torch has no origin
+
+
+# --- after the proof -------------------------------------------------------------------------------------
+
+
+def _finish(item: FileResult | _Candidate, settings: Settings, prover: _Prover) -> FileResult:
+    """The result of a file: what was proved by running it, else by reading it, else what reading suspects."""
+    if isinstance(item, FileResult):
+        return item
+    outcome = prover.answer(item.ticket)
+    if outcome is None:
+        return replace(item.read, findings=_unproved(item, settings))
+    if isinstance(outcome, FileResult):
+        return replace(outcome, notes=tuple(dict.fromkeys((*item.read.notes, *outcome.notes))))
+    notes = (*item.read.notes, _failure(item.path, outcome, settings))
+    seen = tuple(replace(target, reason=outcome.reason) for target in item.read.targets)
+    if not settings.static:
+        again = prover.ask(item.path, item.source, replace(settings, static=True), item.names)
+        outcome = prover.answer(again)
+    findings = outcome.findings if isinstance(outcome, FileResult) else _unproved(item, settings)
+    return FileResult(item.path, seen, findings, notes)
+
+
+def _unproved(item: _Candidate, settings: Settings) -> tuple[Finding, ...]:
+    """What reading suspects; read once more, since keeping every reading would take the memory."""
+    return _scan(item.path, item.source, parse(item.path, item.source), settings, item.names).unproved
+
+
+def _failure(path: str, failure: Failure, settings: Settings) -> Note:
+    if settings.verbose and failure.detail:
+        print(failure.detail, end="", file=sys.stderr)
+    if failure.blame == "nanguard":
+        return Note("NG001", path, 0, f"internal error {failure.reason}; {_BUG}", failed=True)
+    message = f"not run: {failure.reason}; its findings are those of reading it"
+    return Note("NG001", path, 0, message, failed=False)
+
+
+def _unprovable(reason: str, path: str) -> Note:
+    """What stands in the way of every proof; `path` is the first file that needs one."""
+    way = "mend that, or use --static --pedantic to see what is possible"
+    message = f"{reason}, and findings (as in {path}) are proved with it; {way}"
+    return Note("NG001", "", 0, message, failed=True)
+
+
+def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str]) -> Report:
+    findings = [finding for result in results for finding in result.findings if finding.code in codes]
+    return Report(
+        files=len(results),
+        targets=tuple(target for result in results for target in result.targets),
+        findings=tuple(sorted(findings, key=_order)),
+        notes=(*notes, *(note for result in results for note in result.notes)),
+    )
+
+
+def _order(finding: Finding) -> tuple[str, int, int, str]:
+    return finding.span.path, finding.span.line, finding.span.column, finding.code

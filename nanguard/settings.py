@@ -1,0 +1,83 @@
+"""Settings: everything a run can be told, and which rules a selection means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import eq
+from typing import Protocol
+
+from nanguard.condition import nearest
+from nanguard.errors import NanguardError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line, a configuration or a caller of the interface asks for."""
+
+    select: tuple[str, ...] = ("ALL",)  # codes, prefixes of codes, names of rules, or ALL
+    ignore: tuple[str, ...] = ()
+    pedantic: bool = False
+    static: bool = False  # never run the files
+    dtypes: tuple[str, ...] = ("float32",)
+    timeout: float = 20.0  # seconds a file
+    jobs: int = 0  # files at a time; 0 is one for each processor
+    prefer: str = "stable"  # stable or clamp
+    eps: float | None = None  # of the clamped form; None leaves it to the dtype
+    verbose: bool = False
+    quiet: bool = False
+
+
+class Named(Protocol):
+    """What selecting needs to know of a rule."""
+
+    @property
+    def code(self) -> str:
+        """Such as NG101."""
+
+    @property
+    def name(self) -> str:
+        """Such as log-sigmoid."""
+
+
+def selected(settings: Settings, rules: Sequence[Named]) -> frozenset[str]:
+    """The codes of the rules that `settings` asks for.
+
+    As in ruff: the longest selector that fits a rule decides, and `ignore` wins a draw.  Raises
+    `NanguardError` for a selector that fits no rule.
+    """
+    for option, selectors in (("--select", settings.select), ("--ignore", settings.ignore)):
+        for selector in selectors:
+            if selector != "ALL" and not any(_weight(selector, rule) for rule in rules):
+                raise NanguardError(unknown(selector, rules, option))
+    return frozenset(
+        rule.code for rule in rules if _longest(settings.select, rule) > _longest(settings.ignore, rule)
+    )
+
+
+def unknown(selector: str, rules: Sequence[Named], where: str) -> str:
+    """The message about a selector that fits no rule."""
+    hint = _nearest_code(selector.upper(), rules) or nearest(selector.lower(), [rule.name for rule in rules])
+    return f"{where}: no rule {selector!r}{hint or '; `nanguard rules` lists them'}"
+
+
+def _nearest_code(selector: str, rules: Sequence[Named]) -> str:
+    """A hint at the first code that differs from the selector in one character at most."""
+    for rule in rules:
+        same = sum(map(eq, rule.code, selector))
+        if same >= len(rule.code) - 1:
+            return f"; did you mean {rule.code!r}?"
+    return ""
+
+
+def _longest(selectors: Sequence[str], rule: Named) -> int:
+    return max((_weight(selector, rule) for selector in selectors), default=0)
+
+
+def _weight(selector: str, rule: Named) -> int:
+    """How closely a selector fits a rule: 0 not at all, 1 by ALL, more by a prefix, most by its name."""
+    if selector == "ALL":
+        return 1
+    if selector in (rule.code, rule.name):
+        return 100
+    return len(selector) if len(selector) >= 2 and rule.code.startswith(selector) else 0
