@@ -245,7 +245,7 @@ def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], d
     """The leaves as tensors: the free ones with a gradient, settings as numbers, classes as the last one."""
     kind = getattr(torch, dtype)
     result = {
-        leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(True)
+        leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
         for leaf, vector in zip(cut.free, values, strict=True)
     }
     result.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
@@ -262,7 +262,8 @@ def at(cut: Cut, values: tuple[tuple[float, ...], ...], shape: tuple[int, ...], 
         output = run(cut.root, tensors)
         if not output.is_floating_point():
             return None
-        gradients = tuple(gradient(output, free))
+        slopes = iter(gradient(output, [leaf for leaf in free if leaf.requires_grad]))
+        gradients = tuple(next(slopes) if leaf.requires_grad else None for leaf in free)
     except (NotEvaluable, RuntimeError, ValueError, IndexError, TypeError):
         return None
     return Point(values, shape, output.detach(), gradients)

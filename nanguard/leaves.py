@@ -33,6 +33,7 @@ class Cut:
     free: tuple[Term, ...]
     fixed: tuple[tuple[Term, float], ...]
     index: tuple[Term, ...]  # integer classes
+    targets: frozenset[Term]  # those of the free leaves that a loss compares with: they get no gradient
     elementwise: bool
     scale: float  # errors are relative to the exact value or to this, whichever is larger
 
@@ -99,6 +100,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     """Cut the root and its reference at `at` and at the leaves of the program that lie elsewhere."""
     leaves: dict[Term, None] = {}
     indices: dict[Term, None] = {}
+    targets: set[Term] = set()
     elementwise = True
     stack = [match.root, reference]
     seen: set[Term] = set()
@@ -117,6 +119,8 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
         for name, arg in zip(row.operands, node.args, strict=False):
             if name == "index":
                 indices[arg] = None
+            if name == "target":
+                targets.update(walk(arg))
         stack.extend(node.args)
         if len(seen) > _MAX_TERMS:
             return None
@@ -124,7 +128,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and _setting(leaf))
     if not free or len(free) > 6:
         return None
-    return Cut(match.root, reference, free, fixed, tuple(indices), elementwise and not indices, match.rule.scale)
+    return Cut(match.root, reference, free, fixed, tuple(indices), frozenset(targets.intersection(free)), elementwise and not indices, match.rule.scale)
 
 
 def _by_entry(node: Term) -> bool:

@@ -134,17 +134,29 @@ def _choose(
 def _share(
     variables: list[str], left: tuple[Term, ...], bound: Bindings, op: str, leave_rest: bool
 ) -> Iterator[Bindings]:
-    """Bind the variables of a sum or product to what is left, the last one to all that remains."""
+    """Bind the variables of a sum or product to what is left: one operand each, and one of them all that remains."""
     if not variables:
         if not left:
             yield bound
         elif leave_rest:
             yield Bindings(bound.terms, bound.attrs, left)
         return
-    if len(variables) == 1:
-        if left:
-            yield from _bind(variables[0], algebra.join(op, left), bound)
+    if len(left) < len(variables):
+        return
+    takers = variables if len(left) > len(variables) else variables[-1:]
+    for taker in takers:
+        singles = [name for name in variables if name is not taker]
+        for found, rest in _singly(singles, left, bound):
+            yield from _bind(taker, algebra.join(op, rest), found)
+
+
+def _singly(
+    names: list[str], left: tuple[Term, ...], bound: Bindings
+) -> Iterator[tuple[Bindings, tuple[Term, ...]]]:  # fmt: skip
+    """Bind each name to an operand of its own; also gives the operands that remain."""
+    if not names:
+        yield bound, left
         return
     for index, term in enumerate(left):
-        for found in _bind(variables[0], term, bound):
-            yield from _share(variables[1:], left[:index] + left[index + 1 :], found, op, leave_rest)
+        for found in _bind(names[0], term, bound):
+            yield from _singly(names[1:], left[:index] + left[index + 1 :], found)
