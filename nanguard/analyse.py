@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nanguard import match as matching
-from nanguard import ops, rules
+from nanguard import rules
 from nanguard.diagnose import finding
 from nanguard.discover import targets as discover_targets
 from nanguard.expressions import Place
@@ -20,6 +20,7 @@ from nanguard.read import Reading, modules, read
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term, walk
+from nanguard.uses import Uses, UseTable
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
@@ -30,7 +31,7 @@ class Suspect:
 
     match: Match
     place: Place
-    masked: bool
+    uses: Uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +80,31 @@ def suspects(
 ) -> Iterator[Suspect]:
     """The matches of a file, at most a few for each expression."""
     places = [place for place in reading.places if _asked(place.target, names)]
-    hidden = masked([place.term for place in reading.places])
+    table = UseTable([place.term for place in reading.places])
     counts: dict[tuple[ast.expr, str], int] = {}
     for place in places:
         for match in matcher.matches(place.term):
             key = (place.node, match.rule.code)
             if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
                 continue
-            if place.term in hidden and match.variant.stable is None and match.rule.hazard != "ineffective-guard":
+            uses = table.of(place.term)
+            if harmless(match.variant.hazard, match.variant.stable is not None, uses):
                 continue
             counts[key] = counts.get(key, 0) + 1
-            yield Suspect(match, place, place.term in hidden)
+            yield Suspect(match, place, uses)
 
 
-def masked(terms: Sequence[Term]) -> set[Term]:
-    """The terms of which every use is behind a selection: a branch of where, or what a mask picks from."""
-    order = list(walk(*terms))
-    users: dict[Term, list[tuple[Term, int]]] = {}
-    for node in order:
-        for index, arg in enumerate(node.args):
-            users.setdefault(arg, []).append((node, index))
-    result: set[Term] = set()
-    for node in reversed(order):
-        uses = users.get(node)
-        if uses and all(_selects(user, index) or (user in result and _passes(user)) for user, index in uses):
-            result.add(node)
-    return result
-
-
-def _selects(user: Term, index: int) -> bool:
-    return (user.op == "where" and index > 0) or (user.op == "masked_select" and index == 0)
-
-
-def _passes(user: Term) -> bool:
-    return ops.family(user) in (ops.ELEMENTWISE, ops.CAST, ops.MOVEMENT)
+def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
+    """Whether what becomes of a value makes a hazard of it one that nobody meets."""
+    if uses.detached and hazard != "forward-nonfinite":
+        return True
+    if uses.offset and hazard == "accuracy-loss":
+        return True
+    return uses.masked and not repairable and hazard != "ineffective-guard"
 
 
 def _finding(suspect: Suspect, reading: Reading, proof: object, dtype: str, eps: float | None) -> Finding:
-    site = reading.site(suspect.place, suspect.masked)
+    site = reading.site(suspect.place, suspect.uses.masked)
     return finding(suspect.match, site, modules(suspect.place), proof, dtype, eps)  # type: ignore[arg-type]
 
 
@@ -151,7 +139,7 @@ def prove(reading: Reading, settings: Settings, dtype: str, names: Sequence[str]
     for suspect in listed:
         if settled.covers(suspect):
             continue
-        site: Site = reading.site(suspect.place, suspect.masked)
+        site: Site = reading.site(suspect.place, suspect.uses.masked)
         proof = confirm(suspect.match, matcher, site.names)
         if proof is None and not settings.pedantic:
             continue

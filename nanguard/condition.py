@@ -145,6 +145,11 @@ def _computed(ranges: Ranges, x: Term) -> bool:
     return x.op not in ("symbol", "opaque", "const", "variable") and ops.family(x) != ops.MOVEMENT
 
 
+def _plain(ranges: Ranges, x: Term) -> bool:
+    """`x` is an argument or an attribute as it came."""
+    return x.op == "symbol"
+
+
 def _has_singularity(ranges: Ranges, x: Term) -> bool:
     """Somewhere in `x` is an operation that can be non-finite, or have a non-finite derivative."""
     rows = ops.rows()
@@ -170,6 +175,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "probability": _probability,
     "varies": _varies,
     "computed": _computed,
+    "plain": _plain,
     "has_singularity": _has_singularity,
     "one_of": _one_of,
 }

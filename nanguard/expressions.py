@@ -409,7 +409,7 @@ class Expressions:
                 self.assign(target.value, Table({**held.items, constant.value: value}), state, frame)
         elif isinstance(held, Term):
             mask = to_term(key) if isinstance(key, Term) and _is_mask(key) else opaque("selected", tuple(terms_in(key)))
-            replaced = make("where", (mask, to_term(value), held))
+            replaced = make("overwrite", (held, mask, to_term(value)))
             self.record(replaced, target, state, frame)
             self.assign(target.value, replaced, state, frame)
 

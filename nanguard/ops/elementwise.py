@@ -47,9 +47,13 @@ def _log(x: Interval) -> Interval:
 
 
 def _exp(x: Interval) -> Interval:
+    """0 counts as reached where the exponent is free; one that is only known to be <= 0, as a squared distance is, is
+    not assumed to be as far off as it takes to underflow.
+    """
     result = iv.rising(x, math.exp, 0.0, INF)
     overflows = x.high > math.log(x.format.max)
-    return replace(result, may_inf=x.may_inf or overflows)
+    kept = x.high <= 0 and x.low == -INF
+    return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
 
 
 def _bounded(low: float, high: float) -> Range:
@@ -185,6 +189,9 @@ ARITHMETIC = (
                "Tensor.masked_fill(x, mask, value) -> where(mask, value, x)",
                "Tensor.masked_fill_(x, mask, value) -> where(mask, value, x)",
                "torch.masked_fill(x, mask, value) -> where(mask, value, x)")),
+    # x[mask] = value: the value is worked out for the selected entries alone, x for all of them
+    _row("overwrite", "", params="x, mask, value", torch="Tensor.masked_fill", range=lambda x, mask, value:
+         _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)"),
     _row("nan_to_num", "torch.{} Tensor.{} Tensor.{}_", params="x", range=_nan_to_num,
          exact=lambda x: x.is_a("nan").choose(0, x)),
 )  # fmt: skip
