@@ -95,7 +95,7 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     for point in points_of(cut, matcher):
         points.append(point)
         kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
-        if kind is not None:
+        if kind is not None and causes(cut, match, point, kind, matcher.ranges.dtype):
             first.setdefault(kind, point)
             if kind == direct[0]:
                 return kind, point
@@ -107,6 +107,47 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
             if found is not None:
                 return kind, found
     return None
+
+
+def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
+    """Whether a failure comes about where the rule says, not in what its variables stand for.
+
+    At the values that these have there the root alone must fail in the same way.  Of a selection, the branch that is
+    not taken must spoil the gradient, and the one that is taken must not.
+    """
+    if match.variant.untaken:
+        return _untaken(cut, match, point, dtype)
+    if not cut.bound:
+        return True
+    plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
+    inner = {term: run(term, plain).detach() for term in cut.bound}
+    if not all(bool(torch.isfinite(value).all()) for value in inner.values()):
+        return False
+    inner = {term: value.clone().requires_grad_(value.is_floating_point()) for term, value in inner.items()}
+    output = run(cut.root, {**plain, **inner})
+    slopes = tuple(gradient(output, [value for value in inner.values() if value.requires_grad]))
+    return fails(kind, Point((), (), output.detach(), slopes), None, dtype)
+
+
+def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
+    """Whether the gradient of a branch that is not taken anywhere is non-finite, and that of the other one finite."""
+    spoiled, taken = (match.bindings[name] for name in (match.variant.untaken, match.variant.taken))
+    tensors = given(cut, point.values, point.shape, dtype)
+    free = [tensors[leaf] for leaf in cut.free if tensors[leaf].requires_grad]
+    slopes = [[part for part in gradient(run(term, tensors), free) if part is not None] for term in (spoiled, taken)]
+    bad, good = ([bool(torch.isfinite(part).all()) for part in parts] for parts in slopes)
+    if all(bad) or not all(good):
+        return False
+    others = [run(cut.root, {**tensors, spoiled: torch.full(point.shape or (1,), value)}) for value in (7.0, 9.0)]
+    return bool((others[0] == others[1]).all())
+
+
+def _bound_finite(cut: Cut, point: Point, dtype: str) -> bool:
+    """Whether what the variables of the rule stand for is finite at a point."""
+    if not cut.bound:
+        return True
+    plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
+    return all(bool(torch.isfinite(run(term, plain)).all()) for term in cut.bound)
 
 
 def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
@@ -132,6 +173,8 @@ def _dying(cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
 def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Iterator[Point]:
     """Those of the first points that fail against the exact value."""
     for point in points[:_MOST_EXACT]:
+        if not _bound_finite(cut, point, dtype):
+            continue
         truth = truth_at(cut, point, dtype)
         if truth is not None and truth.decided and fails(kind, point, truth, dtype, cut.scale):
             yield point
@@ -285,11 +328,19 @@ def truth_at(cut: Cut, point: Point, dtype: str) -> Exact | None:
 def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> Witness:
     """The record of a point: the inputs by their names, the value and the worst entry of the gradient."""
     truth = truth_at(cut, point, dtype)
-    inputs = {names.get(leaf, show(leaf)): _number(values, point.shape) for leaf, values in _inputs(cut, point)}
+    inputs: dict[str, Number] = {}
+    for leaf, values in _inputs(cut, point):
+        inputs[_label(leaf, names, inputs)] = _number(values, point.shape)
     computed = _number(tuple(point.output.flatten().tolist()), tuple(point.output.shape))
     right = _number(truth.values, truth.shape) if truth is not None else "undefined"
     gradient_computed, gradient_right = _worst(point, truth)
     return Witness(dtype, inputs, computed, right, gradient_computed, gradient_right)
+
+
+def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -> str:
+    """What a leaf is called: as at the place of the finding, else by its own name."""
+    text = names.get(leaf) or (leaf.name if leaf.op in ("symbol", "opaque") else show(leaf))
+    return text if text not in taken else f"{text} ({len(taken) + 1})"
 
 
 def _inputs(cut: Cut, point: Point) -> Iterator[tuple[Term, tuple[float, ...]]]:

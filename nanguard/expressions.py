@@ -14,7 +14,7 @@ from nanguard.state import Frame, State
 from nanguard.term import Attr, Term, const, is_number, make, number, symbol
 from nanguard.values import (
     Bound, Built, Class, External, Function, Instance, Items, Many, Partial, Shape, Super, Table, TensorMethod, Value,
-    alternatives, either, is_option, known, opaque, option, terms_in, to_term,
+    alternatives, either, is_option, known, not_none, opaque, terms_in, to_term,
 )  # fmt: skip
 
 _OPERATORS: Mapping[type[ast.operator], str] = {
@@ -612,7 +612,7 @@ class Expressions:
             return [(not positive, state)]
         other.facts[excluded] = False
         if constant.value is None:
-            other.facts[value] = symbol(value.name)
+            other.facts[value] = not_none(value)
         results = [(positive, same), (not positive, other)]
         return results if constant.value == value.attr("default") else results[::-1]
 
@@ -689,7 +689,7 @@ def _chosen(value: Term, outcome: bool) -> Value:
     if isinstance(default, bool):
         return const(outcome)
     if outcome:
-        return const(default) if default else symbol(value.name)
+        return const(default) if default else not_none(value)
     return const(default) if not default else const(None)
 
 

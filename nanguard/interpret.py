@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 
 from nanguard.expressions import Expressions, Place
@@ -241,7 +242,7 @@ class Interpreter(Expressions):
             elif arg.arg in defaults:
                 state.env[arg.arg] = self.evaluate(defaults[arg.arg], State(function.closure), frame)
             else:
-                state.env[arg.arg] = parameter(arg, None)
+                state.env[arg.arg] = parameter(arg, None, "tensor")
         if spec.vararg is not None:
             state.env[spec.vararg.arg] = Items(tuple(args[len(positional) :]))
         if spec.kwarg is not None:
@@ -271,15 +272,18 @@ class Interpreter(Expressions):
 
     # --- targets: functions read on their own ------------------------------------------------------------------------
 
-    def target(self, function: Function, instance: Instance | None) -> Value:
-        """Read a function with arguments of which only names, annotations and defaults are known."""
+    def target(self, function: Function, instance: Instance | None, plain: str = "tensor") -> Value:
+        """Read a function with arguments of which only names, annotations and defaults are known.
+
+        `plain` is what an argument of which nothing is known is taken for: a constructor's is a number.
+        """
         spec = function.node.args
         state = State(dict(function.closure))
         frame = Frame(function.qualname, 0)
         defaults = _defaults(spec)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
-            state.env[arg.arg] = parameter(arg, default)
+            state.env[arg.arg] = parameter(arg, default, plain)
         first = [*spec.posonlyargs, *spec.args][:1]
         if instance is not None and first:
             state.env[first[0].arg] = instance
@@ -296,35 +300,49 @@ class Interpreter(Expressions):
             self.objects[cls] = instance
             init = cls.find("__init__")
             if isinstance(init, Function):
-                self.target(init, instance)
+                self.target(init, instance, plain="number")
         return self.objects[cls]
 
 
-def parameter(arg: ast.arg, default: Value | None) -> Value:
-    """What is known of a parameter from its name, its annotation and its default."""
+def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
+    """What is known of a parameter from its name, its annotation and its default; else it is a `plain` symbol."""
     name = arg.arg
     annotation = ast.unparse(arg.annotation) if arg.annotation is not None else ""
+    kind = kind_of(name, annotation, plain)
     constant = known(default) if default is not None else None
     if constant is not None:
         if isinstance(constant.value, int | float) and not isinstance(constant.value, bool):
             return constant
-        return option(name, constant.value)
+        return option(name, constant.value, kind)
     if default is not None:
         return default
-    plain = annotation.replace("Optional[", "").replace("]", "").split("|")[0].strip(" \"'")
-    if plain in ("bool", "str"):
-        return option(name, False if plain == "bool" else "?")
-    if plain == "int":
-        return symbol(name, "size")
-    if plain == "float":
-        return symbol(name, "number")
-    if not annotation and any(word in name.lower() for word in _SIZES):
-        return symbol(name, "size")
-    if any(word in name.lower() for word in _MASKS):
-        return symbol(name, "mask")
-    if plain.lower().startswith(("list", "sequence", "tuple", "iterable")):
+    words = _words(annotation)
+    if words & {"bool", "str"}:
+        return option(name, False if "bool" in words else "?")
+    if words & {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"} and "Tensor" in words:
         return Many(symbol(name))
-    return symbol(name)
+    return symbol(name, kind)
+
+
+def kind_of(name: str, annotation: str, plain: str) -> str:
+    """The kind of symbol for a parameter: what its annotation says, else what its name does."""
+    words = _words(annotation)
+    if "Tensor" in words or "ndarray" in words:
+        return "mask" if any(word in name.lower() for word in _MASKS) else "tensor"
+    if "int" in words and "float" not in words:
+        return "size"
+    if "float" in words:
+        return "number"
+    if not annotation and any(word in name.lower() for word in _SIZES):
+        return "size"
+    if any(word in name.lower() for word in _MASKS):
+        return "mask"
+    return plain if not annotation else "tensor"
+
+
+def _words(annotation: str) -> set[str]:
+    """The identifiers of an annotation."""
+    return set(re.findall(r"\w+", annotation))
 
 
 def _defaults(spec: ast.arguments) -> dict[str, ast.expr]:

@@ -35,6 +35,7 @@ class Cut:
     index: tuple[Term, ...]  # integer classes
     targets: frozenset[Term]  # those of the free leaves that a loss compares with: they get no gradient
     elementwise: bool
+    bound: tuple[Term, ...]  # what the rule's variables stand for, where that is not what is cut
     scale: float  # errors are relative to the exact value or to this, whichever is larger
 
 
@@ -128,7 +129,11 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and _setting(leaf))
     if not free or len(free) > 6:
         return None
-    return Cut(match.root, reference, free, fixed, tuple(indices), frozenset(targets.intersection(free)), elementwise and not indices, match.rule.scale)
+    inner = tuple(dict.fromkeys(term for term in match.bindings.values() if term.op != "const" and term not in leaves))
+    return Cut(
+        match.root, reference, free, fixed, tuple(indices), frozenset(targets.intersection(free)),
+        elementwise and not indices, inner, match.rule.scale,
+    )  # fmt: skip
 
 
 def _by_entry(node: Term) -> bool:
@@ -144,13 +149,14 @@ def _setting(leaf: Term) -> bool:
 
 
 _TYPICAL = (("eps", 1e-8), ("temp", 0.1), ("tau", 0.1), ("gamma", 2.0), ("alpha", 0.25), ("margin", 0.5))
+_ORDINARY = 0.7  # a number at which nothing happens: 0, 0.5 and 1 are where formulas have their edges
 
 
 def typical(leaf: Term) -> float:
     """The value of a hyper-parameter whose value is not known: what one of that name usually is."""
     if leaf.attr("kind") == "size":
         return 2.0
-    return next((value for word, value in _TYPICAL if word in leaf.name.lower()), 1.0)
+    return next((value for word, value in _TYPICAL if word in leaf.name.lower()), _ORDINARY)
 
 
 def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:

@@ -36,6 +36,8 @@ class Variant:
     exact: Term | None  # what is meant, where that is neither the stable form nor the code as written
     safe: bool
     hazard: str
+    untaken: str  # of a selection: the variable whose slope spoils the gradient, though it is not selected
+    taken: str  # and the one that is
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,11 @@ class RuleSet:
 
 
 _RULE_KEYS = (
-    "code", "name", "hazard", "also", "guarded", "summary", "match", "when", "stable", "clamp", "exact", "safe", "ulps",
+    "code", "name", "hazard", "also", "guarded", "summary", "match", "when", "untaken", "taken", "stable", "clamp",
+    "exact", "safe", "ulps",
     "scale", "why", "references", "variant", "example",
 )  # fmt: skip
-_VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard")
+_VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard", "untaken", "taken")
 _EXAMPLE_KEYS = ("bad", "good", "near", "hazard")
 _TABLES = {
     "spelling": ("from", "to", "when"),
@@ -263,7 +266,7 @@ class _File:
                     raise self.error(f"the replacement uses {sorted(free)[0]!r}, which {text!r} does not bind", text)
             yield Variant(  # fmt: skip
                 pattern, when, stable, clamp, exact, bool(data.get("safe", True)),
-                self.hazard(data.get("hazard", hazard)),
+                self.hazard(data.get("hazard", hazard)), data.get("untaken", ""), data.get("taken", ""),
             )
 
     def example(self, table: Mapping[str, Any]) -> Example:

@@ -135,9 +135,17 @@ Value = (
 )  # fmt: skip
 
 
-def option(name: str, default: object) -> Term:
-    """An argument whose default is None, a bool or a text: tests on it are explored both ways."""
-    return symbol(name, "option", default=default)
+def option(name: str, default: object, otherwise: str = "tensor") -> Term:
+    """An argument whose default is None, a bool or a text: tests on it are explored both ways.
+
+    `otherwise` is the kind of symbol that it is where it is not None.
+    """
+    return symbol(name, "option", default=default, otherwise=otherwise)
+
+
+def not_none(value: Term) -> Term:
+    """What an option is where a test has shown that it is not None."""
+    return symbol(value.name, str(value.attr("otherwise", "tensor")))
 
 
 def is_option(value: Value) -> bool:
@@ -160,7 +168,7 @@ def to_term(value: Value) -> Term:
     if isinstance(value, Term):
         if is_option(value):
             default = value.attr("default")
-            return symbol(value.name) if default is None or isinstance(default, str) else const(default)
+            return not_none(value) if default is None or isinstance(default, str) else const(default)
         return value
     return opaque(type(value).__name__, tuple(terms_in(value)))
 
