@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nanguard import ops
 from nanguard.state import Frame, State
-from nanguard.term import Attr, Term, const, is_number, make, number, symbol
+from nanguard.term import Attr, Term, const, is_number, make, number, symbol, walk
 from nanguard.values import (
     Bound, Built, Class, External, Function, Instance, Items, Many, Partial, Shape, Super, Table, TensorMethod, Value,
     alternatives, either, is_option, known, not_none, opaque, terms_in, to_term,
@@ -43,6 +43,7 @@ class Place:
     target: str
     values: Mapping[ast.expr, Value]
     env: Mapping[str, Value]
+    path: str
 
 
 class Expressions:
@@ -57,6 +58,10 @@ class Expressions:
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
         """The value that a function of the file returns."""
+        raise NotImplementedError
+
+    def followed(self, value: External) -> Value | None:
+        """What a name of another file of the project stands for, None for one of somebody else's."""
         raise NotImplementedError
 
     def construct(
@@ -104,12 +109,13 @@ class Expressions:
             term = make("detach", (term,))
         key = (node, term)
         if key not in self.places:
-            self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot)
+            self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot, frame.path)
         return term
 
     def name(self, node: ast.Name, state: State, frame: Frame) -> Value:
         if node.id in state.env:
-            return state.env[node.id]
+            value = state.env[node.id]
+            return self.plain(value) if isinstance(value, External) else value
         return External(f"builtins.{node.id}")
 
     def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
@@ -230,7 +236,8 @@ class Expressions:
         return inner
 
     def lambda_(self, node: ast.Lambda, state: State, frame: Frame) -> Value:
-        return Function(node, state.env, f"{frame.qualname}.<lambda>" if frame.qualname else "<lambda>")
+        name = f"{frame.qualname}.<lambda>" if frame.qualname else "<lambda>"
+        return Function(node, state.env, name, None, frame.path)
 
     def text(self, node: ast.JoinedStr, state: State, frame: Frame) -> Value:
         return const("f-string")
@@ -256,7 +263,7 @@ class Expressions:
         match value:
             case External(name=module):
                 full = f"{module}.{name}"
-                return const(_CONSTANTS[full]) if full in _CONSTANTS else External(full)
+                return const(_CONSTANTS[full]) if full in _CONSTANTS else self.plain(External(full))
             case Instance():
                 return self.instance_member(value, name, state, frame)
             case Super(instance=instance, after=after):
@@ -270,6 +277,11 @@ class Expressions:
             case Items() | Many() | Table() | Built() | Partial():
                 return TensorMethod(to_term(value), name) if not isinstance(value, Table) else opaque(name)
         return opaque(name, tuple(terms_in(value)))
+
+    def plain(self, value: External) -> Value:
+        """A name of another file as a number or text, if that is what it is there (functions are followed when called)."""
+        found = self.followed(value)
+        return found if isinstance(found, Term) and found.op == "const" else value
 
     def instance_member(self, value: Instance, name: str, state: State, frame: Frame) -> Value:
         if name in value.attrs:
@@ -483,6 +495,9 @@ class Expressions:
         frame: Frame,
     ) -> Value:  # fmt: skip
         """A call of something of another module."""
+        inside = self.followed(External(name))
+        if inside is not None:
+            return self.apply(inside, args, keywords, node, state, frame)
         name = name.replace("torch.Tensor.", "Tensor.")
         builtin = _BUILTINS.get(name)
         if builtin is not None:
@@ -638,13 +653,12 @@ class Expressions:
     def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
         """Narrow what the names of a state stand for by a test that went `outcome`."""
         inner, truth = _quantified(test, outcome)
-        if inner is None or len(inner.args) != 2:
+        if inner is None:
             return
-        subject, narrowed = inner.args[0], narrow(inner.args[0], inner, truth)
-        if narrowed is not subject:
-            for name, held in state.env.items():
-                if held is subject:
-                    state.env[name] = narrowed
+        compared = {arg for part in walk(inner) if part.op in _BOOLEAN for arg in part.args}
+        for name, held in state.env.items():
+            if isinstance(held, Term) and _narrowed(held) in compared:
+                state.env[name] = narrow(held, inner, truth)
 
 
 def narrow(term: Term, test: Term, outcome: bool) -> Term:
@@ -661,7 +675,7 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         subject, bound = bound, subject
         op = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}.get(op, op)
     value = number(bound)
-    if subject is not term or value is None:
+    if subject is not _narrowed(term) or value is None:
         return term
     if not outcome:
         op = {"gt": "le", "le": "gt", "ge": "lt", "lt": "ge", "eq": "ne", "ne": "eq"}[op]
@@ -673,13 +687,19 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     return make("assume", (term,), tuple(zip(names, facts, strict=True)) + (("nonzero", op == "ne" and value == 0),))
 
 
+def _narrowed(term: Term) -> Term:
+    """A term without the facts found on the way."""
+    while term.op == "assume":
+        term = term.args[0]
+    return term
+
+
 def _quantified(test: Term, outcome: bool) -> tuple[Term | None, bool]:
     """The comparison inside ``(p > 0).all()`` that holds of every entry, if the test says so."""
+    if test.op == "all":
+        return (test.args[0], True) if outcome else (None, outcome)
     if test.op == "any":
-        inner = test.args[0]
-        if test.attr("every") and outcome:
-            return inner, True
-        return (None, outcome) if test.attr("every") or outcome else (inner, False)
+        return (None, outcome) if outcome else (test.args[0], False)
     return test, outcome
 
 
@@ -900,19 +920,6 @@ def _where(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Valu
     return self.record(make("where", (condition, taken, other)), node, state, frame)
 
 
-def _all(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-         frame: Frame) -> Value | None:  # fmt: skip
-    return make("any", (to_term(args[0]),), (("dim", None), ("keepdim", False), ("every", True))) if args else None
-
-
-def _typed(kind: str) -> Builtin:
-    def result(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-               frame: Frame) -> Value | None:  # fmt: skip
-        return symbol(kind, "option", default=None)
-
-    return result
-
-
 def _finfo(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
            frame: Frame) -> Value | None:  # fmt: skip
     from nanguard.floats import FORMATS
@@ -924,6 +931,18 @@ def _finfo(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Valu
     return Instance(empty)
 
 
+def _constants(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+               frame: Frame) -> Value | None:  # fmt: skip
+    """torch.tensor of known numbers: a tensor between the least and the largest of them."""
+    if not args or not isinstance(args[0], Items):
+        return None
+    values = [number(held) for held in map(known, args[0].items) if held is not None]
+    if not values or None in values or len(values) != len(args[0].items):
+        return None
+    bounds = [value for value in values if value is not None]
+    return symbol(_label(node), "tensor", low=min(bounds), high=max(bounds))
+
+
 _BUILTINS: Mapping[str, Builtin] = {
     "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
     "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
@@ -931,6 +950,7 @@ _BUILTINS: Mapping[str, Builtin] = {
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo,
+    "torch.tensor": _constants, "torch.as_tensor": _constants, "torch.FloatTensor": _constants,
 }  # fmt: skip
 
 _HANDLERS: Mapping[type[ast.expr], Callable[[Expressions, ast.expr, State, Frame], Value]] = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from nanguard.expressions import Expressions, Place
+from nanguard.project import Project
 from nanguard.state import Frame, State, join, limit
 from nanguard.term import Term, const, symbol
 from nanguard.values import (
@@ -17,6 +19,7 @@ __all__ = ["Interpreter", "Place"]
 
 _MAX_DEPTH = 8  # calls inside calls that are followed
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_STATIC = (*_DEFINITIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
 _SIZES = ("num", "n_", "size", "dim", "count", "length", "steps", "batch", "classes", "width", "height")
 _MASKS = ("mask",)
 
@@ -24,8 +27,10 @@ _MASKS = ("mask",)
 class Interpreter(Expressions):
     """Follows the statements of a file's functions."""
 
-    def __init__(self) -> None:
+    def __init__(self, project: Project) -> None:
         super().__init__()
+        self.project = project
+        self.modules: dict[Path, dict[str, Value]] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
 
@@ -94,25 +99,59 @@ class Interpreter(Expressions):
             case ast.ImportFrom(module=module, names=names, level=level):
                 origin = "." * level + (module or "")
                 for alias in names:
-                    state.env[alias.asname or alias.name] = External(f"{origin}.{alias.name}".replace("..", "."))
+                    name = f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}"
+                    state.env[alias.asname or alias.name] = External(self.project.absolute(name, Path(frame.path)))
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                state.env[node.name] = Function(node, state.env, _join(frame.qualname, node.name))
+                state.env[node.name] = Function(node, state.env, _join(frame.qualname, node.name), None, frame.path)
             case ast.ClassDef():
                 state.env[node.name] = self.class_(node, state, frame)
 
     def class_(self, node: ast.ClassDef, state: State, frame: Frame) -> Class:
         """A class: its constants and its methods, which close over what is around the class."""
         qualname = _join(frame.qualname, node.name)
-        bases = tuple(self.evaluate(base, state, frame) for base in node.bases)
+        bases = tuple(self.base(base, state, frame) for base in node.bases)
         inner = State(dict(state.env), dict(state.facts))
         before = dict(inner.env)
-        self.block([part for part in node.body if not isinstance(part, _DEFINITIONS)], [inner], Frame(qualname, 0))
+        self.block([part for part in node.body if not isinstance(part, _DEFINITIONS)], [inner], Frame(qualname, 0, frame.path))
         members = {name: value for name, value in inner.env.items() if before.get(name) is not value}
         result = Class(node.name, members, bases, node)
         for part in node.body:
             if isinstance(part, _DEFINITIONS):
-                members[part.name] = Function(part, state.env, f"{qualname}.{part.name}", result)
+                members[part.name] = Function(part, state.env, f"{qualname}.{part.name}", result, frame.path)
         return result
+
+    def base(self, node: ast.expr, state: State, frame: Frame) -> Value:
+        """A base class, looked up in the project where it is another file's."""
+        value = self.evaluate(node, state, frame)
+        found = self.followed(value) if isinstance(value, External) else None
+        return found if found is not None else value
+
+    def followed(self, value: External) -> Value | None:
+        found = self.project.find(value.name)
+        for _ in range(4):  # a package that hands on what another of its files defines
+            if found is None or not found[1]:
+                return None
+            held: Value | None = self.module(found[0]).get(found[1][0])
+            for part in found[1][1:]:
+                held = held.find(part) if isinstance(held, Class) else None
+            if not isinstance(held, External):
+                return held
+            found = self.project.find(held.name)
+        return None
+
+    def module(self, path: Path) -> dict[str, Value]:
+        """The names of another file of the project."""
+        if path not in self.modules:
+            state = State({})
+            self.modules[path] = state.env
+            tree = self.project.tree(path)
+            if tree is not None:
+                held, self.active = self.active, []
+                wanted = [node for node in tree.body if isinstance(node, _STATIC)]
+                for node in wanted:
+                    self.statement(node, state, Frame("<module>", 0, str(path)))
+                self.active = held
+        return self.modules[path]
 
     def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
         place = ast.copy_location(_loaded(node.target), node.target)
@@ -211,7 +250,7 @@ class Interpreter(Expressions):
 
     def run(self, function: Function, state: State, depth: int) -> Value:
         """The value that a function returns from a state with its arguments bound."""
-        frame = Frame(function.qualname, depth)
+        frame = Frame(function.qualname, depth, function.path)
         if function.owner is not None:
             state.env["__class__"] = function.owner
         self.active.append(function.node)
@@ -279,7 +318,7 @@ class Interpreter(Expressions):
         """
         spec = function.node.args
         state = State(dict(function.closure))
-        frame = Frame(function.qualname, 0)
+        frame = Frame(function.qualname, 0, function.path)
         defaults = _defaults(spec)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None

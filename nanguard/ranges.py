@@ -36,11 +36,8 @@ class RangeTable:
             return self.leaf(node)
         if node.op == "assume":
             return self.assumed(node)
-        args = tuple(
-            None if arg.op == "const" and arg.value is None else self.memo.get(arg) or self.interval(arg)
-            for arg in node.args
-        )
         row = ops.row(node.op)
+        args = self.operands(node, row)
         if row is not None and row.range is not None and (args or row.family == ops.LEAF):
             return self.in_dtype(self.folded(node, args) if row.commutes and len(args) > 2 else row.range(*args))
         meaning = ops.meaning(node.op)
@@ -48,6 +45,16 @@ class RangeTable:
             bound = dict(zip(row.operands, node.args, strict=True))
             return self.interval(fill(meaning, bound, dict(node.attrs)))
         return Interval(dtype=self.dtype)
+
+    def operands(self, node: Term, row: ops.Op | None) -> tuple[Interval | None, ...]:
+        """The intervals of a node's operands; None stands for one that may be left out and is."""
+        left_out = {index for index, (_, default) in enumerate(row.signature.operands) if default is None} if row else set()
+        return tuple(
+            None
+            if index in left_out and arg.op == "const" and arg.value is None
+            else self.memo.get(arg) or self.interval(arg)
+            for index, arg in enumerate(node.args)
+        )
 
     def folded(self, node: Term, args: Sequence[Interval | None]) -> Interval:
         """The interval of a sum or product of any number of operands (a normal form)."""

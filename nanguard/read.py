@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import tokenize
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from nanguard.expressions import BudgetSpent, Place
 from nanguard.finding import Span, Target
 from nanguard.interpret import Interpreter
+from nanguard.project import Project
 from nanguard.site import Site
 from nanguard.state import Frame, State
 from nanguard.term import Term, walk
@@ -24,11 +27,22 @@ class Reading:
     places: tuple[Place, ...]
     failed: dict[str, str]
 
+    texts: dict[str, str] = field(default_factory=dict)  # of the other files that were followed
+
     def site(self, place: Place, masked: bool) -> Site:
         """A place with its span, its text and what the terms around it are called there."""
-        text = segment(self.source, place.node)
-        names = named(place, self.source)
-        return Site(place.term, span(self.path, place.node), place.target, text, names, masked)
+        source = self.text(place.path)
+        text = segment(source, place.node)
+        return Site(place.term, span(place.path, place.node), place.target, text, named(place, source), masked)
+
+    def text(self, path: str) -> str:
+        """The source of a file."""
+        if path == self.path:
+            return self.source
+        if path not in self.texts:
+            with tokenize.open(path) as file:
+                self.texts[path] = file.read()
+        return self.texts[path]
 
 
 def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) -> Reading:
@@ -36,10 +50,10 @@ def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) ->
 
     A target that takes too long or nests too deeply is given up, with what was found in it until then.
     """
-    interpreter = Interpreter()
+    interpreter = Interpreter(Project(Path(path)))
     module = State({})
     failed: dict[str, str] = {}
-    _bounded(lambda: interpreter.block(tree.body, [module], Frame("<module>", 0)), "<module>", interpreter, failed)
+    _bounded(lambda: interpreter.block(tree.body, [module], Frame("<module>", 0, path)), "<module>", interpreter, failed)
     for target in targets:
         found = _find(target.name, module.env)
         if found is not None:
@@ -82,7 +96,7 @@ def _unreached(interpreter: Interpreter, target: Target, tree: ast.Module, modul
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno == target.span.line:
             if not any(place.target == target.name for place in interpreter.places.values()):
-                interpreter.target(Function(node, module.env, target.name), None)
+                interpreter.target(Function(node, module.env, target.name, None, target.path), None)
             return
 
 

@@ -42,6 +42,7 @@ class Frame:
 
     qualname: str
     depth: int
+    path: str = ""  # of the file that the statements stand in
     returns: list[Value] = field(default_factory=list)
     values: dict[ast.expr, Value] = field(default_factory=dict)
     snapshot: dict[str, Value] = field(default_factory=dict)

@@ -24,6 +24,7 @@ class Function:
     closure: dict[str, Value]
     qualname: str
     owner: Class | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,7 +105,8 @@ REDUCTIONS = (
             " torch.norm(x;ord='fro',dim=None,keepdim=False) Tensor.norm(x;ord='fro',dim=None,keepdim=False)"
             " torch.linalg.norm(x;ord=None,dim=None,keepdim=False)", _norm, "norm",
             params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm"),
-    _reduce("any", "torch.{} Tensor.{} torch.all Tensor.all", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
+    _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
+    _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
 )  # fmt: skip
 
 

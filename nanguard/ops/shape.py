@@ -117,6 +117,18 @@ CREATION = (
        "Tensor.argmin", "torch.argsort", "Tensor.argsort"), range=_between(0.0, INF, True)),
 )  # fmt: skip
 
+SCATTERED = (
+    # an entry gets what lands on it: none, one (as it is run) or more of the source's entries
+    Op("scatter_add", signature("x, src; dim=None"), COMPOSITE, None, tuple(
+        f"{name}(x, dim, index, src) -> scatter_add(x, src)" for name in
+        ("Tensor.scatter_add_", "Tensor.scatter_add", "torch.scatter_add", "Tensor.index_add_", "Tensor.index_add",
+         "torch.index_add")), "x + src", lambda x, src: Interval(
+            x.low if src.low >= 0 else -INF, x.high if src.high <= 0 else INF, dtype=x.dtype)),
+    Op("scatter", signature("x, src; dim=None"), COMPOSITE, None, tuple(
+        f"{name}(x, dim, index, src) -> scatter(x, src)" for name in
+        ("Tensor.scatter_", "Tensor.scatter", "torch.scatter")), "src", lambda x, src: hull((x, src))),
+)  # fmt: skip
+
 # any number of operands: no call spells them and no expression of a rule writes them
 JOINS = (
     Op("stack", signature("parts"), MOVEMENT, "torch.stack", (), range=_all),
@@ -126,4 +138,4 @@ JOINS = (
     Op("opaque", signature("parts"), LEAF, None, ()),
 )
 
-ROWS = MOVEMENTS + CASTS + CREATION
+ROWS = MOVEMENTS + CASTS + CREATION + SCATTERED
