@@ -150,6 +150,22 @@ def _plain(ranges: Ranges, x: Term) -> bool:
     return x.op == "symbol"
 
 
+_LINEAR = ("symbol", "opaque", "const", "add", "mul", "abs", "relu", "clamp", "either")
+
+
+def _linear(ranges: Ranges, x: Term) -> bool:
+    """`x` is as likely small as its arguments are: no power, exponential or sum over entries stands between them."""
+    below = [x]
+    while below:
+        node = below.pop()
+        if node.op == "pow" and number(node.args[1]) == -1:
+            continue
+        if node.op not in _LINEAR and ops.family(node) != ops.MOVEMENT:
+            return False
+        below.extend(node.args)
+    return True
+
+
 def _has_singularity(ranges: Ranges, x: Term) -> bool:
     """Somewhere in `x` is an operation that can be non-finite, or have a non-finite derivative."""
     rows = ops.rows()
@@ -176,6 +192,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "varies": _varies,
     "computed": _computed,
     "plain": _plain,
+    "linear": _linear,
     "has_singularity": _has_singularity,
     "one_of": _one_of,
 }

@@ -291,6 +291,8 @@ class Expressions:
             if _is_property(found):
                 return self.call_function(found, (), {}, value, state, frame)
             return found if _is_static(found) else Bound(value, found)
+        if name in ("register_buffer", "register_parameter"):
+            return Partial(External("torch.nn.Module.register_buffer"), (value,), {})
         return found if found is not None else symbol(f"self.{name}")
 
     def term_member(self, term: Term, name: str, node: ast.expr, state: State, frame: Frame) -> Value:
@@ -943,6 +945,15 @@ def _constants(self: Expressions, args: Sequence[Value], keywords: Mapping[str, 
     return symbol(_label(node), "tensor", low=min(bounds), high=max(bounds))
 
 
+def _register(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
+              frame: Frame) -> Value | None:  # fmt: skip
+    """self.register_buffer(name, value): an attribute."""
+    name = known(args[1]) if len(args) > 1 else None
+    if isinstance(args[0], Instance) and name is not None and len(args) > 2:
+        args[0].attrs[str(name.value)] = args[2]
+    return const(None)
+
+
 _BUILTINS: Mapping[str, Builtin] = {
     "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
     "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
@@ -950,7 +961,7 @@ _BUILTINS: Mapping[str, Builtin] = {
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo,
-    "torch.tensor": _constants, "torch.as_tensor": _constants, "torch.FloatTensor": _constants,
+    "torch.nn.Module.register_buffer": _register, "torch.tensor": _constants, "torch.as_tensor": _constants, "torch.FloatTensor": _constants,
 }  # fmt: skip
 
 _HANDLERS: Mapping[type[ast.expr], Callable[[Expressions, ast.expr, State, Frame], Value]] = {
