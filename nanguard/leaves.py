@@ -167,7 +167,7 @@ def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:
             values.add(interval.clip(end))
             inner = interval.format.above(end) if end == interval.low else interval.format.below(end)
             values.add(interval.clip(inner))
-    return sorted((value for value in values if interval.holds(value)), key=lambda value: (abs(value), value))
+    return sorted((value for value in values if interval.holds(value)), key=lambda value: (abs(value), value < 0))
 
 
 def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tuple[float, ...]]:

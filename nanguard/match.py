@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nanguard import algebra, ops, pattern
+from nanguard.interval import Interval
 from nanguard.normal import Normalizer, normalizer, peel
 from nanguard.pattern import Bindings
 from nanguard.ranges import RangeTable, range_table
@@ -83,12 +84,13 @@ class Matcher:
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
         """The rules that fit a form of `term`, each at most once."""
         seen: set[str] = set()
+        facts = _Facts(self, term, guards)
         for form, rest, moved in forms(term, normal.head(term)):
             for compiled in self.index.get(form.op, ()):
                 if compiled.rule.code in seen or (guards and not compiled.rule.guarded):
                     continue
                 for bound in pattern.match(compiled.pattern, form):
-                    if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in compiled.variant.when):
+                    if all(c.holds(bound.terms, bound.attrs, facts) for c in compiled.variant.when):
                         seen.add(compiled.rule.code)
                         yield self.made(term, compiled, bound, rest, moved, guards)
                         break
@@ -138,6 +140,20 @@ class Matcher:
                     if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in guard.when):
                         return True
         return False
+
+
+class _Facts:
+    """The ranges of the normal forms in a term, as the program has them: with the facts found on the way."""
+
+    def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
+        self.matcher, self.term, self.guards = matcher, term, guards
+        self.written: dict[Term, Term] | None = None
+
+    def interval(self, term: Term) -> Interval:
+        """The interval of a term of the normal form."""
+        if self.written is None:
+            self.written = self.matcher.written(self.term, self.guards)
+        return self.matcher.ranges.interval(self.written.get(term, term))
 
 
 def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:

@@ -42,6 +42,9 @@ def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
     elif is_number(pattern):
         if is_number(term) and _close(number(pattern), number(term)):
             yield bound
+    elif pattern.op == "const":
+        if term is pattern:
+            yield bound
     elif _is_negated_variable(pattern):
         yield from _bind(pattern.args[1].name, algebra.negative(term), bound)
     elif pattern.op != term.op:

@@ -1,0 +1,96 @@
+"""Confirm: witnesses are finite inputs that fail, thresholds are those that were measured, ranges are kept to."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from nanguard import prove
+from nanguard.finding import Finding
+from nanguard.settings import Settings
+
+# The first failing input of each dtype on torch 2.13, CPU: the catalogue of hazards has them from another program.
+THRESHOLDS = [
+    ("torch.log(torch.sigmoid(x))", "NG101", (-17.34, -89, -88.7228, -709.783)),
+    ("torch.log(1 - torch.sigmoid(x))", "NG102", (8.32, 6.25, 16.6355, 36.7368)),
+    ("torch.log1p(-torch.sigmoid(x))", "NG102", (8.32, 6.25, 16.6355, 36.7368)),
+    ("torch.log(1 + torch.exp(x))", "NG105", (11.09, 89, 88.7228, 709.783)),
+    ("1 / (1 + torch.exp(-x))", "NG115", (-11.09, -89, -88.7228, -709.783)),
+    ("torch.exp(x) / (1 + torch.exp(x))", "NG115", (11.09, 89, 88.7228, 709.783)),
+    ("torch.sqrt(torch.exp(x))", "NG117", (11.09, 89, 88.7228, 709.783)),
+    ("torch.log(1 - torch.tanh(x) ** 2)", "NG109", (4.508, 3.469, 9.0108, 19.0615)),
+    ("torch.log(torch.relu(x))", "NG201", (0, 0, 0, 0)),
+    ("torch.sqrt(torch.relu(x))", "NG301", (0, 0, 0, 0)),
+]
+
+
+def found(expression: str, code: str, settings: Settings | None = None) -> Finding:
+    (finding,) = [finding for finding in prove.findings(expression, settings) if finding.code == code]
+    return finding
+
+
+@pytest.mark.parametrize(("expression", "code", "expected"), THRESHOLDS)
+def test_thresholds(expression: str, code: str, expected: tuple[float, ...]) -> None:
+    finding = found(expression, code)
+    assert list(finding.thresholds.values()) == pytest.approx(list(expected), rel=1e-3)
+
+
+def test_a_witness_is_finite_and_has_the_exact_value() -> None:
+    witness = found("torch.log(torch.sigmoid(x))", "NG101").witness
+    assert witness is not None
+    (value,) = witness.inputs.values()
+    assert isinstance(value, float) and math.isfinite(value)
+    assert (witness.computed, witness.gradient) == ("-inf", "nan")
+    assert witness.exact == pytest.approx(value - math.log1p(math.exp(value)), rel=1e-12)
+    assert witness.exact_gradient == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("expression", "code", "hazard"),
+    [
+        ("torch.log(torch.sigmoid(x).clamp(1e-4, 1 - 1e-4))", "NG101", "dead-gradient"),
+        ("torch.log(torch.sigmoid(x) + 1e-15)", "NG101", "dead-gradient"),
+        ("torch.log((1 - torch.sigmoid(x)).clamp(min=1e-6))", "NG102", "dead-gradient"),
+        ("torch.log(1 - torch.clamp(p, 1e-8, 1 - 1e-8))", "NG502", "ineffective-guard"),
+        ("torch.log(1 - torch.sigmoid(x).clamp(1e-8, 1 - 1e-8))", "NG102", "ineffective-guard"),
+        ("F.binary_cross_entropy(torch.sigmoid(x), y)", "NG106", "dead-gradient"),
+    ],
+)
+def test_a_guard_changes_what_the_hazard_is(expression: str, code: str, hazard: str) -> None:
+    assert found(expression, code).hazard == hazard
+
+
+SILENT = [
+    "torch.log(torch.relu(x) + 1e-8)",
+    "torch.log(x + 1e-8)",
+    "torch.log(x.abs() + 1e-6)",
+    "torch.sigmoid(x) / x.size(0)",
+    "torch.exp(x)",
+    "x / (x.sum() + 1e-8)",
+    "torch.log(torch.sigmoid(x.clamp(-10, 10)) + 1e-9)",
+    "F.softmax(x, dim=1)",
+    "torch.sqrt(x ** 2 + y ** 2 + 1e-8)",
+    "torch.log_softmax(x, dim=1).exp()",
+    "torch.log(torch.exp(x - x.amax(1, keepdim=True)).sum(1)) + x.amax(1)",
+    "F.logsigmoid(x) - x",
+    "torch.norm(x, dim=1)",
+    "torch.linalg.vector_norm(x - y)",
+]
+
+
+@pytest.mark.parametrize("expression", SILENT)
+def test_what_is_safe_is_silent(expression: str) -> None:
+    assert [finding.code for finding in prove.findings(expression)] == []
+
+
+def test_the_dtype_is_a_setting() -> None:
+    assert prove.findings("torch.log(torch.relu(x) + 1e-8)") == ()
+    half = Settings(static=True, dtypes=("float16",))
+    assert found("torch.log(torch.relu(x) + 1e-8)", "NG501", half).witness is not None
+
+
+def test_the_clamped_form_uses_an_epsilon_that_the_dtype_holds() -> None:
+    clamp = found("torch.log(torch.sigmoid(x))", "NG101").clamp
+    assert clamp is not None
+    assert clamp.replacement == "torch.log(torch.clamp(torch.sigmoid(x), 0.0001))"
