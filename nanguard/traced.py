@@ -1,0 +1,57 @@
+"""Traced: the findings of a file's targets from their traces, beside those from reading."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from nanguard.errors import NanguardError
+from nanguard.finding import Finding, Note, Target
+from nanguard.live import findings, names_in
+from nanguard.load import load_module
+from nanguard.settings import Settings
+from nanguard.trace import TraceError, trace_target
+
+_SHARE = 0.6  # of the time limit of a file that its traces may take; the rest is for what is under way then
+
+
+def traced(
+    path: str, source: str, targets: Sequence[Target], settings: Settings
+) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:
+    """Run the definitions of a file and trace its targets.
+
+    Gives the proved findings, the targets with how far each was seen, and a note where the file cannot be loaded.
+    """
+    if not targets:
+        return [], (), ()
+    try:
+        module = load_module(path, source)
+    except NanguardError as error:
+        note = Note("NG001", path, 1, f"not traced, only read: {error}", failed=False)
+        return [], tuple(replace(target, reason=str(error)) for target in targets), (note,)
+    found: list[Finding] = []
+    seen: list[Target] = []
+    end = time.monotonic() + settings.timeout * _SHARE
+    names = names_in(vars(module))
+    for target in targets:
+        if time.monotonic() > end:
+            seen.append(replace(target, reason="not traced: the time limit of the file was near"))
+            continue
+        try:
+            capture = trace_target(module, target)
+            for dtype in settings.dtypes:
+                found.extend(findings(capture, names, settings, dtype))
+        except TraceError as error:
+            seen.append(replace(target, reason=str(error)))
+        else:
+            seen.append(replace(target, capture="trace", reason=None))
+    return found, tuple(seen), ()
+
+
+def beside(read: Sequence[Finding], traces: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings from traces that reading has not got: not those at, around or inside of a place it has."""
+    for finding in traces:
+        spans = [other.span for other in read if other.confirmed or not finding.confirmed]
+        if not any(span.covers(finding.span) or finding.span.covers(span) for span in spans):
+            yield finding
