@@ -80,6 +80,7 @@ def suspects(
 ) -> Iterator[Suspect]:
     """The matches of a file, at most a few for each expression."""
     places = [place for place in reading.places if _asked(place.target, names)]
+    places.sort(key=lambda place: place.depth > 0)
     table = UseTable([place.term for place in reading.places])
     counts: dict[tuple[ast.expr, str], int] = {}
     for place in places:
@@ -120,21 +121,25 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
         found.extend(prove(scanned.reading, settings, dtype, names))
     targets, notes = scanned.result.targets, scanned.result.notes
     if not settings.static:
-        from nanguard.traced import traced
+        from nanguard.traced import beside, traced
 
         more, targets, notes = traced(path, source, targets, settings)
-        found.extend(more)
+        found.extend(list(beside(found, more)))
     return FileResult(path, targets, tuple(_one_for_each(found)), notes)
 
 
 def prove(reading: Reading, settings: Settings, dtype: str, names: Sequence[str] | None) -> Iterator[Finding]:
-    """The findings of a reading in one dtype, outermost first; what lies inside a repaired one is not looked at."""
+    """The findings of a reading in one dtype, outermost first; what lies inside of one is not looked at.
+
+    What a function does by itself comes before what it does where it is called: that is the more general claim.
+    """
     from nanguard.confirm import confirm
 
     matcher = _matcher(settings, dtype)
     listed = sorted(
-        suspects(reading, matcher, _codes(settings), names), key=lambda suspect: -_size(suspect.match.root)
-    )  # fmt: skip
+        suspects(reading, matcher, _codes(settings), names),
+        key=lambda suspect: (suspect.place.depth > 0, -_size(suspect.match.root)),
+    )
     settled = Settled()
     for suspect in listed:
         if settled.covers(suspect):
@@ -170,10 +175,15 @@ class Settled:
                 continue
             self.inside.add(term)
             stack.extend(arg for arg in term.args if arg not in bound)
+        for node in ast.walk(suspect.place.node):
+            if isinstance(node, ast.expr) and suspect.place.values.get(node) in self.inside:
+                self.nodes.add(node)
 
     def covers(self, suspect: Suspect) -> bool:
-        """Whether a suspect stands where a finding does, or is a part of one."""
-        return suspect.place.node in self.nodes or suspect.match.root in self.inside
+        """Whether a suspect stands where a finding does, or is a part of one (on any way that leads there)."""
+        if suspect.match.root in self.inside:
+            self.nodes.add(suspect.place.node)
+        return suspect.place.node in self.nodes
 
 
 def _one_for_each(found: Iterable[Finding]) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ class Place:
     values: Mapping[ast.expr, Value]
     env: Mapping[str, Value]
     path: str
+    depth: int  # 0 where the function was read on its own, more where a caller was followed into it
 
 
 class Expressions:
@@ -100,6 +101,9 @@ class Expressions:
                 return None
             if term is None:
                 return None
+            row = ops.row(term.op)
+            if row is not None and not row.pure:  # every draw is another one
+                term = opaque(name, (), f"{node.lineno}:{node.col_offset}") if row.range is None else _drawn(term, node)
             results.append(self.record(term, node, state, frame))
         return either(results)
 
@@ -109,7 +113,7 @@ class Expressions:
             term = make("detach", (term,))
         key = (node, term)
         if key not in self.places:
-            self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot, frame.path)
+            self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot, frame.path, frame.depth)
         return term
 
     def name(self, node: ast.Name, state: State, frame: Frame) -> Value:
@@ -483,14 +487,16 @@ class Expressions:
                 return self.apply(
                     function.function, (*function.args, *args), {**function.keywords, **keywords}, node, state, frame
                 )
-        return self.unknown(_label(node), args, keywords, function)
+        return self.unknown(_label(node), args, keywords, function, node)
 
-    def unknown(self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], function: Value) -> Term:
-        """The result of a call that reading knows nothing of."""
+    def unknown(
+        self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], function: Value, node: ast.expr
+    ) -> Term:
+        """The result of a call that reading knows nothing of; two calls may give two results."""
         held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
         if isinstance(function, TensorMethod):
             held.insert(0, function.term)
-        return opaque(name, tuple(held))
+        return opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
 
     def external(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
@@ -509,7 +515,7 @@ class Expressions:
         if name.startswith("torch.nn.") and name.rsplit(".", 1)[-1][:1].isupper():
             return Built(name.replace("torch.nn.modules.", "torch.nn."), tuple(args), dict(keywords))
         found = self.operation(name, args, keywords, node, state, frame)
-        return found if found is not None else self.unknown(name, args, keywords, External(name))
+        return found if found is not None else self.unknown(name, args, keywords, External(name), node)
 
     def method(
         self, term: Term, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr,
@@ -521,7 +527,7 @@ class Expressions:
         found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)
         if found is None and name.endswith("_"):
             found = self.operation(f"Tensor.{name[:-1]}", (term, *args), keywords, node, state, frame)
-        return found if found is not None else self.unknown(f".{name}", args, keywords, TensorMethod(term, name))
+        return found if found is not None else self.unknown(f".{name}", args, keywords, TensorMethod(term, name), node)
 
     def built(
         self, module: Built, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
@@ -542,7 +548,7 @@ class Expressions:
             found = self.operation(module.name, args, {**taken, **keywords}, node, state, frame)
             if found is not None:
                 return found
-        return self.unknown(module.name, args, keywords, module)
+        return self.unknown(module.name, args, keywords, module, node)
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
@@ -713,6 +719,14 @@ def _chosen(value: Term, outcome: bool) -> Value:
     if outcome:
         return const(default) if default else not_none(value)
     return const(default) if not default else const(None)
+
+
+def _drawn(term: Term, node: ast.expr) -> Term:
+    """The random numbers of one place: a symbol with the range of the operation."""
+    row = ops.row(term.op)
+    assert row is not None and row.range is not None
+    interval = row.range()
+    return symbol(f"{term.op} at {node.lineno}:{node.col_offset}", "tensor", low=interval.low, high=interval.high)
 
 
 def _choices(args: Sequence[Value]) -> list[tuple[Value, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nanguard import algebra, ops
-from nanguard.term import Attr, Hole, Term, is_number, number
+from nanguard.term import Attr, Hole, Term, is_number, make, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,9 @@ def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
     elif _is_negated_variable(pattern):
         yield from _bind(pattern.args[1].name, algebra.negative(term), bound)
     elif pattern.op != term.op:
-        return
+        sunk = sunken(term)
+        if sunk is not None and sunk.op == pattern.op:
+            yield from _match(pattern, sunk, bound)
     elif pattern.op in algebra.NARY:
         yield from _nary(pattern, term, bound, False)
     elif len(pattern.args) == len(term.args):
@@ -59,6 +61,17 @@ def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
                 orders.append(term.args[::-1])
             for args in orders:
                 yield from _operands(pattern.args, args, found)
+
+
+def sunken(term: Term) -> Term | None:
+    """A movement of an entry-by-entry operation as that operation on moved operands: the other way to see it."""
+    if ops.family(term) != ops.MOVEMENT or not term.args or term.op == "stack":
+        return None
+    inner = term.args[0]
+    if ops.family(inner) != ops.ELEMENTWISE:
+        return None
+    moved = (arg if arg.op == "const" else make(term.op, (arg, *term.args[1:]), term.attrs) for arg in inner.args)
+    return make(inner.op, tuple(moved), inner.attrs)
 
 
 def _bind(name: str, term: Term, bound: Bindings) -> Iterator[Bindings]:

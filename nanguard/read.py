@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from nanguard.state import Frame, State
 from nanguard.term import Term, walk
 from nanguard.values import Class, External, Function, Value
 
+_LINES = re.compile(r"\r\n|\r|\n")  # what Python takes for the end of a line; a form feed is not
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -27,22 +30,24 @@ class Reading:
     places: tuple[Place, ...]
     failed: dict[str, str]
 
-    texts: dict[str, str] = field(default_factory=dict)  # of the other files that were followed
+    split: dict[str, list[bytes]] = field(default_factory=dict)  # this file, and others that were followed
 
     def site(self, place: Place, masked: bool) -> Site:
         """A place with its span, its text and what the terms around it are called there."""
-        source = self.text(place.path)
-        text = segment(source, place.node)
-        return Site(place.term, span(place.path, place.node), place.target, text, named(place, source), masked)
+        lines = self.lines(place.path)
+        text = segment(lines, place.node)
+        return Site(place.term, span(place.path, place.node), place.target, text, named(place, lines), masked)
 
-    def text(self, path: str) -> str:
-        """The source of a file."""
-        if path == self.path:
-            return self.source
-        if path not in self.texts:
-            with tokenize.open(path) as file:
-                self.texts[path] = file.read()
-        return self.texts[path]
+    def lines(self, path: str) -> list[bytes]:
+        """The lines of a file in UTF-8."""
+        if path not in self.split:
+            if path == self.path:
+                source = self.source
+            else:
+                with tokenize.open(path) as file:
+                    source = file.read()
+            self.split[path] = [line.encode("utf-8", "replace") for line in _LINES.split(source)]
+        return self.split[path]
 
 
 def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) -> Reading:
@@ -105,22 +110,31 @@ def span(path: str, node: ast.expr) -> Span:
     return Span(path, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)
 
 
-def segment(source: str, node: ast.expr) -> str:
-    """The text of an expression, on one line."""
-    return " ".join((ast.get_source_segment(source, node) or ast.unparse(node)).split())
+def segment(lines: Sequence[bytes], node: ast.expr) -> str:
+    """The text of an expression, on one line; columns count bytes of UTF-8, as in `ast`."""
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    if last >= len(lines):
+        return ast.unparse(node)
+    parts = [lines[number] for number in range(first, last + 1)]
+    parts[-1] = parts[-1][: node.end_col_offset]
+    parts[0] = parts[0][node.col_offset :]
+    return " ".join(b" ".join(parts).decode("utf-8", "replace").split())
 
 
-def named(place: Place, source: str) -> dict[Term, str]:
-    """The terms that have a name or an expression at a place, with the shortest text for each."""
+def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
+    """The terms that have a name or an expression at a place.
+
+    The expression's own words come first: a name elsewhere may hold the same value as reading sees it, and no more.
+    """
     inside = {node for node in ast.walk(place.node) if isinstance(node, ast.expr)}
     texts: dict[Term, str] = {}
-    for name, value in place.env.items():
-        if isinstance(value, Term) and value.op != "const" and _visible(value):
-            texts[value] = min(texts.get(value, name), name, key=len)
     for node, value in place.values.items():
         if isinstance(value, Term) and node in inside and node is not place.node and value.op != "const":
-            text = segment(source, node)
+            text = segment(lines, node)
             texts[value] = min(texts.get(value, text), text, key=len)
+    for name, value in place.env.items():
+        if isinstance(value, Term) and value.op != "const" and _visible(value):
+            texts.setdefault(value, name)
     return texts
 
 

@@ -26,7 +26,7 @@ from nanguard import wire
 from nanguard.wire import Answer, Failure, Request
 from nanguard.worker import ended
 
-_PRELOADED = ("nanguard.analyse", "nanguard.confirm")  # once here, instead of in every child
+_PRELOADED = ("nanguard.analyse", "nanguard.confirm", "nanguard.traced")  # once here, instead of in every child
 _MEMORY = 4 << 30  # bytes a child may use beyond what the server has
 _LARGEST = 64 << 20  # bytes of an answer
 _CHUNK = 1 << 16

@@ -28,8 +28,7 @@ def traced(
     try:
         module = load_module(path, source)
     except NanguardError as error:
-        note = Note("NG001", path, 1, f"not traced, only read: {error}", failed=False)
-        return [], tuple(replace(target, reason=str(error)) for target in targets), (note,)
+        return [], tuple(replace(target, reason=str(error)) for target in targets), (_not_loaded(path, error),)
     found: list[Finding] = []
     seen: list[Target] = []
     end = time.monotonic() + settings.timeout * _SHARE
@@ -47,6 +46,20 @@ def traced(
         else:
             seen.append(replace(target, capture="trace", reason=None))
     return found, tuple(seen), ()
+
+
+def _not_loaded(path: str, error: NanguardError) -> Note:
+    """A note about a file that cannot be loaded: the user's to mend where the file itself raises.
+
+    What another file raises, or an import that is missing, costs the traces alone: the file was read all the same.
+    """
+    place, _, rest = str(error).partition(": ")
+    file, _, line = place.rpartition(":")
+    own = file == path and line.isdigit() and not rest.startswith(("ImportError", "ModuleNotFoundError"))
+    if not own:
+        return Note("NG001", path, 1, f"not traced, only read: {error}", failed=False)
+    advice = "it was read only; mend the line, or check with --static"
+    return Note("NG001", path, int(line), f"cannot be imported, {rest}; {advice}", failed=True)
 
 
 def beside(read: Sequence[Finding], traces: Sequence[Finding]) -> Iterator[Finding]:

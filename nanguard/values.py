@@ -154,9 +154,10 @@ def is_option(value: Value) -> bool:
     return isinstance(value, Term) and value.op == "symbol" and value.attr("kind") == "option"
 
 
-def opaque(name: str, operands: tuple[Term, ...] = ()) -> Term:
-    """The result of something that reading cannot see through."""
-    return make("opaque", tuple(operand for operand in operands if operand.op != "const"), (("name", name),))
+def opaque(name: str, operands: tuple[Term, ...] = (), place: str = "") -> Term:
+    """The result of something that reading cannot see through; results of different places are different."""
+    kept = tuple(operand for operand in operands if operand.op != "const")
+    return make("opaque", kept, (("name", name), ("place", place)))
 
 
 def known(value: Value) -> Term | None:

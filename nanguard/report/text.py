@@ -98,9 +98,8 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     if finding.thresholds:
         limits = (f"{_brief(limit)} ({dtype})" for dtype, limit in finding.thresholds.items())
         yield "fails from", ", ".join(limits)
-    if finding.fix:
-        extra = "" if finding.fix.safe else " (not the same value everywhere)"
-        yield "help", f"write `{finding.fix.replacement}`{extra}"
+    if finding.fix and not finding.fix.safe:
+        yield "note", "what is written instead does not give the same value everywhere"
     if finding.clamp:
         yield "help", f"or, clamped, `{finding.clamp.replacement}`"
 

@@ -1,0 +1,43 @@
+"""The examples: each gives the findings that are listed beside it and no others, and the training shows the cure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nanguard.analyse import examine
+from nanguard.settings import Settings
+
+FOLDER = Path(__file__).parents[1] / "examples"
+EXPECTED = tomllib.loads((FOLDER / "expected.toml").read_text())
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_findings(name: str) -> None:
+    path = FOLDER / name
+    result = examine(str(path), path.read_text(), Settings(), None)
+    found = [
+        {"code": finding.code, "line": finding.span.line, "hazard": finding.hazard}
+        for finding in result.findings
+        if finding.severity != "info"
+    ]
+    assert found == EXPECTED[name]["findings"]
+
+
+def test_every_example_is_listed() -> None:
+    assert {path.name for path in FOLDER.glob("*.py")} == set(EXPECTED)
+
+
+def test_training_breaks_naively_and_goes_on_rewritten() -> None:
+    done = subprocess.run(
+        [sys.executable, "skipgram.py"], cwd=FOLDER, capture_output=True, text=True, timeout=120, check=True
+    )
+    naive, _, stable = done.stdout.partition("rewritten by nanguard")
+    assert "the loss is inf" in naive
+    assert "mean loss: nan" in naive
+    assert " 0 of " in stable
+    assert "the loss is" not in stable
