@@ -144,7 +144,7 @@ def _constant_power(base: Term, value: float, exponent: float) -> Term:
     try:
         result = value**exponent
     except (ZeroDivisionError, OverflowError):
-        result = complex()
+        result = 0j
     if isinstance(result, float) and math.isfinite(result):
         return const(_whole(result))
     return make("pow", (base, const(_whole(exponent))))

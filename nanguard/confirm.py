@@ -228,7 +228,8 @@ def _wrong(point: Point, truth: Exact, dtype: str, kind: str, scale: float) -> b
 def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
     """The points that are tried, the smallest inputs first."""
     intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
-    listed = leaves.DIRECTED + leaves.SMALL if len(cut.free) == 1 else leaves.DIRECTED + leaves.SMALL[:10]
+    small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
+    listed: Sequence[float] = leaves.DIRECTED + small
     if cut.elementwise:
         choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
         if len(cut.free) > 2:

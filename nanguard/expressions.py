@@ -10,11 +10,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nanguard import ops
+from nanguard.calls import KNOWN, Call, label
+from nanguard.decisions import Decisions
+from nanguard.interval import Interval
+from nanguard.narrowing import is_mask, narrow
 from nanguard.state import Frame, State
-from nanguard.term import Attr, Term, const, is_number, make, number, symbol, walk
+from nanguard.term import Attr, Term, const, is_number, make, symbol
 from nanguard.values import (
-    Bound, Built, Class, External, Function, Instance, Items, Many, Partial, Shape, Super, Table, TensorMethod, Value,
-    alternatives, either, is_option, known, not_none, opaque, terms_in, to_term,
+    Bound,
+    Built,
+    Class,
+    External,
+    Function,
+    Instance,
+    Items,
+    Many,
+    Partial,
+    Shape,
+    Super,
+    Table,
+    TensorMethod,
+    Value,
+    alternatives,
+    either,
+    is_option,
+    known,
+    opaque,
+    terms_in,
+    to_term,
 )  # fmt: skip
 
 _OPERATORS: Mapping[type[ast.operator], str] = {
@@ -47,7 +70,7 @@ class Place:
     depth: int  # 0 where the function was read on its own, more where a caller was followed into it
 
 
-class Expressions:
+class Expressions(Decisions):
     """Evaluates expressions; the calls of functions of the file are left to the subclass."""
 
     def __init__(self) -> None:
@@ -283,7 +306,7 @@ class Expressions:
         return opaque(name, tuple(terms_in(value)))
 
     def plain(self, value: External) -> Value:
-        """A name of another file as a number or text, if that is what it is there (functions are followed when called)."""
+        """A name of another file as a number or text, if it is that there; functions are followed when called."""
         found = self.followed(value)
         return found if isinstance(found, Term) and found.op == "const" else value
 
@@ -351,7 +374,7 @@ class Expressions:
             return term if values == [0] else symbol(f"indices of {term.op}", "index")
         if len(plain) == len(values):
             result = make("index", (term,), (("key", tuple(plain)),))
-        elif len(values) == 1 and isinstance(values[0], Term) and _is_mask(values[0]):
+        elif len(values) == 1 and isinstance(values[0], Term) and is_mask(values[0]):
             narrowed = narrow(term, values[0], True)
             result = make("masked_select", (narrowed, values[0]))
         else:
@@ -426,7 +449,7 @@ class Expressions:
             if constant is not None:
                 self.assign(target.value, Table({**held.items, constant.value: value}), state, frame)
         elif isinstance(held, Term):
-            mask = to_term(key) if isinstance(key, Term) and _is_mask(key) else opaque("selected", tuple(terms_in(key)))
+            mask = to_term(key) if isinstance(key, Term) and is_mask(key) else opaque("selected", tuple(terms_in(key)))
             replaced = make("overwrite", (held, mask, to_term(value)))
             self.record(replaced, target, state, frame)
             self.assign(target.value, replaced, state, frame)
@@ -457,9 +480,10 @@ class Expressions:
         """``x.clamp_(min=0)`` changes what ``x`` names."""
         if not isinstance(function, TensorMethod) or not isinstance(node.func, ast.Attribute):
             return
-        if function.name.endswith("_") and not function.name.endswith("__") and isinstance(result, Term):
-            if isinstance(node.func.value, ast.Name | ast.Attribute):
-                self.assign(node.func.value, result, state, frame)
+        changed = node.func.value
+        writes = function.name.endswith("_") and not function.name.endswith("__")
+        if writes and isinstance(result, Term) and isinstance(changed, ast.Name | ast.Attribute):
+            self.assign(changed, result, state, frame)
 
     def apply(
         self, function: Value, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
@@ -487,7 +511,7 @@ class Expressions:
                 return self.apply(
                     function.function, (*function.args, *args), {**function.keywords, **keywords}, node, state, frame
                 )
-        return self.unknown(_label(node), args, keywords, function, node)
+        return self.unknown(label(node), args, keywords, function, node)
 
     def unknown(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], function: Value, node: ast.expr
@@ -507,9 +531,9 @@ class Expressions:
         if inside is not None:
             return self.apply(inside, args, keywords, node, state, frame)
         name = name.replace("torch.Tensor.", "Tensor.")
-        builtin = _BUILTINS.get(name)
-        if builtin is not None:
-            found = builtin(self, args, keywords, node, state, frame)
+        handler = KNOWN.get(name)
+        if handler is not None:
+            found = handler(Call(self, args, keywords, node, state, frame))
             if found is not None:
                 return found
         if name.startswith("torch.nn.") and name.rsplit(".", 1)[-1][:1].isupper():
@@ -550,182 +574,11 @@ class Expressions:
                 return found
         return self.unknown(module.name, args, keywords, module, node)
 
-    # --- decisions ---------------------------------------------------------------------------------------------------
-
-    def decide(self, test: ast.expr, state: State, frame: Frame) -> list[tuple[bool, State]]:
-        """The ways a test can go, each with what is known then."""
-        match test:
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return [(not outcome, branch) for outcome, branch in self.decide(operand, state, frame)]
-            case ast.BoolOp(op=ast.And(), values=parts):
-                return self.connected(parts, False, state, frame)
-            case ast.BoolOp(op=ast.Or(), values=parts):
-                return self.connected(parts, True, state, frame)
-            case ast.Compare(left=left, ops=[sign], comparators=[right]):
-                return self.compared(test, left, sign, right, state, frame)
-        value = self.evaluate(test, state, frame)
-        if state.option_open(value):
-            return self.truth_of_option(value, state)
-        return self.split(value, state)
-
-    def connected(
-        self, parts: list[ast.expr], ends: bool, state: State, frame: Frame
-    ) -> list[tuple[bool, State]]:  # fmt: skip
-        """``and`` (ends at the first False) and ``or`` (ends at the first True)."""
-        open_states, closed = [state], []
-        for part in parts:
-            following = []
-            for current in open_states:
-                for outcome, branch in self.decide(part, current, frame):
-                    if outcome is ends:
-                        closed.append((ends, branch))
-                    else:
-                        following.append(branch)
-            open_states = following[:4]
-        return [*closed[:4], *((not ends, branch) for branch in open_states)]
-
-    def truth_of_option(self, value: Value, state: State) -> list[tuple[bool, State]]:
-        """``if weight:`` for an option: its default first, the other way after it."""
-        assert isinstance(value, Term)
-        default = bool(value.attr("default"))
-        results = []
-        for outcome in (default, not default):
-            branch = state.copy()
-            branch.facts[value] = _chosen(value, outcome)
-            results.append((outcome, branch))
-        return results
-
-    def compared(
-        self, test: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr, state: State, frame: Frame
-    ) -> list[tuple[bool, State]]:
-        """A test with one comparison."""
-        value = self.evaluate(left, state, frame)
-        other = self.evaluate(right, state, frame)
-        constant = known(other)
-        if isinstance(sign, ast.Is | ast.IsNot | ast.Eq | ast.NotEq) and constant is not None:
-            positive = isinstance(sign, ast.Is | ast.Eq)
-            if state.option_open(value):
-                return self.option_is(value, constant, positive, state)
-            if isinstance(sign, ast.Is | ast.IsNot) or constant.value is None:
-                held = known(value)
-                if held is not None:
-                    return [((held.value is constant.value) == positive, state)]
-                if constant.value is None:
-                    return [(not positive, state)]
-        if isinstance(sign, ast.In | ast.NotIn):
-            return self.contained(value, other, isinstance(sign, ast.In), state)
-        return self.split(self.evaluate(test, state, frame), state)
-
-    def contained(self, value: Value, other: Value, positive: bool, state: State) -> list[tuple[bool, State]]:
-        held = known(value)
-        if isinstance(other, Items) and all(known(item) is not None for item in other.items):
-            if held is not None:
-                return [((held in other.items) == positive, state)]
-            if is_option(value) and isinstance(value, Term) and const(value.attr("default")) in other.items:
-                return [(positive, state)]
-        return [(True, state.copy()), (False, state.copy())]
-
-    def option_is(self, value: Value, constant: Term, positive: bool, state: State) -> list[tuple[bool, State]]:
-        """A test of an option against a constant: both ways, unless it was excluded before."""
-        assert isinstance(value, Term)
-        same, other = state.copy(), state.copy()
-        same.facts[value] = constant
-        excluded = make("eq", (value, constant))
-        if state.facts.get(excluded) is False:
-            return [(not positive, state)]
-        other.facts[excluded] = False
-        if constant.value is None:
-            other.facts[value] = not_none(value)
-        results = [(positive, same), (not positive, other)]
-        return results if constant.value == value.attr("default") else results[::-1]
-
-    def split(self, value: Value, state: State) -> list[tuple[bool, State]]:
-        """Both ways of a test on a value, narrowed by what it says; one way if it is known."""
-        constant = known(value)
-        if constant is not None:
-            return [(bool(constant.value), state)]
-        if not isinstance(value, Term):
-            truth = bool(value.items) if isinstance(value, Items) else True
-            return [(truth, state)]
-        decided = state.facts.get(value)
-        if isinstance(decided, bool):
-            return [(decided, state)]
-        results = []
-        for outcome in (True, False):
-            branch = state.copy()
-            branch.facts[value] = outcome
-            self.narrow_names(value, outcome, branch)
-            results.append((outcome, branch))
-        return results
-
-    def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
-        """Narrow what the names of a state stand for by a test that went `outcome`."""
-        inner, truth = _quantified(test, outcome)
-        if inner is None:
-            return
-        compared = {arg for part in walk(inner) if part.op in _BOOLEAN for arg in part.args}
-        for name, held in state.env.items():
-            if isinstance(held, Term) and _narrowed(held) in compared:
-                state.env[name] = narrow(held, inner, truth)
-
-
-def narrow(term: Term, test: Term, outcome: bool) -> Term:
-    """`term` with what a comparison of it with a constant tells, when that went `outcome`."""
-    if test.op == "logical_not":
-        return narrow(term, test.args[0], not outcome)
-    if test.op == "logical_and" and outcome:
-        return narrow(narrow(term, test.args[0], True), test.args[1], True)
-    if test.op not in ("gt", "ge", "lt", "le", "eq", "ne"):
-        return term
-    subject, bound = test.args
-    op = test.op
-    if number(subject) is not None:
-        subject, bound = bound, subject
-        op = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}.get(op, op)
-    value = number(bound)
-    if subject is not _narrowed(term) or value is None:
-        return term
-    if not outcome:
-        op = {"gt": "le", "le": "gt", "ge": "lt", "lt": "ge", "eq": "ne", "ne": "eq"}[op]
-    facts = {
-        "gt": (value, None, True, False), "ge": (value, None, False, False), "lt": (None, value, False, True),
-        "le": (None, value, False, False), "eq": (value, value, False, False), "ne": (None, None, False, False),
-    }[op]  # fmt: skip
-    names = ("low", "high", "low_open", "high_open")
-    return make("assume", (term,), tuple(zip(names, facts, strict=True)) + (("nonzero", op == "ne" and value == 0),))
-
-
-def _narrowed(term: Term) -> Term:
-    """A term without the facts found on the way."""
-    while term.op == "assume":
-        term = term.args[0]
-    return term
-
-
-def _quantified(test: Term, outcome: bool) -> tuple[Term | None, bool]:
-    """The comparison inside ``(p > 0).all()`` that holds of every entry, if the test says so."""
-    if test.op == "all":
-        return (test.args[0], True) if outcome else (None, outcome)
-    if test.op == "any":
-        return (None, outcome) if outcome else (test.args[0], False)
-    return test, outcome
-
-
-def _chosen(value: Term, outcome: bool) -> Value:
-    """What an option is when a test of its truth went `outcome`."""
-    default = value.attr("default")
-    if isinstance(default, bool):
-        return const(outcome)
-    if outcome:
-        return const(default) if default else not_none(value)
-    return const(default) if not default else const(None)
-
 
 def _drawn(term: Term, node: ast.expr) -> Term:
     """The random numbers of one place: a symbol with the range of the operation."""
     row = ops.row(term.op)
-    assert row is not None and row.range is not None
-    interval = row.range()
+    interval = row.range() if row is not None and row.range is not None else Interval()
     return symbol(f"{term.op} at {node.lineno}:{node.col_offset}", "tensor", low=interval.low, high=interval.high)
 
 
@@ -733,7 +586,7 @@ def _choices(args: Sequence[Value]) -> list[tuple[Value, ...]]:
     """The argument lists that operands of several values stand for, at most a few."""
     lists: list[tuple[Value, ...]] = [()]
     for value in args:
-        options = alternatives(value) if isinstance(value, Term) else (value,)
+        options: tuple[Value, ...] = alternatives(value) if isinstance(value, Term) else (value,)
         if len(lists) * len(options) > _MAX_UNROLL:
             options = (value,)
         lists = [(*chosen, option) for chosen in lists for option in options]
@@ -794,13 +647,6 @@ def _is_pair(term: Term) -> bool:
     return row is not None and row.pair and (row.family != ops.REDUCE or term.attr("dim") is not None)
 
 
-_BOOLEAN = ("gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "isnan", "isfinite", "isinf")
-
-
-def _is_mask(value: Value) -> bool:
-    return isinstance(value, Term) and (value.op in _BOOLEAN or value.attr("kind") == "mask")
-
-
 def _decorators(function: Function) -> set[str]:
     if isinstance(function.node, ast.Lambda):
         return set()
@@ -815,170 +661,7 @@ def _is_static(function: Function) -> bool:
     return "staticmethod" in _decorators(function)
 
 
-def _label(node: ast.expr) -> str:
-    return ast.unparse(node.func)[:60] if isinstance(node, ast.Call) else ast.unparse(node)[:60]
-
-
-# --- builtins and functions of torch that work on lists --------------------------------------------------------------
-
-Builtin = Callable[[Expressions, Sequence[Value], Mapping[str, Value], ast.expr, State, Frame], "Value | None"]
-
-
-def _super(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-           frame: Frame) -> Value | None:  # fmt: skip
-    instance, owner = state.env.get("self"), state.env.get("__class__")
-    return Super(instance, owner) if isinstance(instance, Instance) and isinstance(owner, Class) else None
-
-
-def _length(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-            frame: Frame) -> Value | None:  # fmt: skip
-    match args:
-        case [Items(items=items)]:
-            return const(len(items))
-        case [Shape()]:
-            return symbol("ndim", "size")
-        case [Term() as term]:
-            return make("numel", (term,))
-    return symbol("len", "size")
-
-
-def _zip(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-         frame: Frame) -> Value | None:  # fmt: skip
-    return Many(Items(tuple(self.element(value) for value in args)))
-
-
-def _enumerate(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-               frame: Frame) -> Value | None:  # fmt: skip
-    return Many(Items((symbol("counter", "size", low=0), self.element(args[0])))) if args else None
-
-
-def _listed(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-            frame: Frame) -> Value | None:  # fmt: skip
-    if not args:
-        return Items(())
-    return args[0] if isinstance(args[0], Items | Many) else Many(self.element(args[0]))
-
-
-def _dict(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-          frame: Frame) -> Value | None:  # fmt: skip
-    return Table(dict(keywords)) if not args else None
-
-
-def _sum_list(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-              frame: Frame) -> Value | None:  # fmt: skip
-    if len(args) == 1 and isinstance(args[0], Items) and args[0].items:
-        total: Value = args[0].items[0]
-        for item in args[0].items[1:]:
-            total = self.arithmetic(ast.Add(), total, item, node, state, frame)
-        return total
-    return self.operation("torch.sum", (self.element(args[0]),), {}, node, state, frame) if args else None
-
-
-def _extreme(name: str) -> Builtin:
-    def result(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-               frame: Frame) -> Value | None:  # fmt: skip
-        if len(args) == 2:
-            a, b = known(args[0]), known(args[1])
-            if a is not None and b is not None and is_number(a) and is_number(b):
-                return const((max if name == "maximum" else min)(a.value, b.value))  # type: ignore[type-var]
-            return self.operation(f"torch.{name}", args, {}, node, state, frame)
-        return None
-
-    return result
-
-
-def _joined(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-            frame: Frame) -> Value | None:  # fmt: skip
-    parts = args[0] if args else keywords.get("tensors")
-    if isinstance(parts, Items) and parts.items:
-        dim = known(args[1] if len(args) > 1 else keywords.get("dim", const(0)))
-        terms = tuple(to_term(item) for item in parts.items)
-        name = "stack" if "stack" in _label(node) else "cat"
-        attrs = (("dim", dim.value if dim is not None else "?"), ("how", name))
-        return self.record(make("stack", terms, attrs), node, state, frame)
-    return make("pick", (to_term(self.element(parts)),), (("dim", None), ("index", "joined"))) if parts else None
-
-
-def _partial(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-             frame: Frame) -> Value | None:  # fmt: skip
-    return Partial(args[0], tuple(args[1:]), dict(keywords)) if args else None
-
-
-def _getattr(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-             frame: Frame) -> Value | None:  # fmt: skip
-    name = known(args[1]) if len(args) > 1 else None
-    return self.member(args[0], str(name.value), node, state, frame) if name is not None else None
-
-
-def _isinstance(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-                frame: Frame) -> Value | None:  # fmt: skip
-    if len(args) != 2 or not isinstance(args[1], External):
-        return None
-    kind = args[1].name.rsplit(".", 1)[-1]
-    held = known(args[0])
-    if held is not None:
-        return const(type(held.value).__name__ == kind)
-    if isinstance(args[0], Term) and kind == "Tensor" and args[0].attr("kind") == "tensor":
-        return const(True)
-    if isinstance(args[0], Items | Many | Table):
-        return const(kind in ("list", "tuple", "dict", "Sequence", "Iterable"))
-    return None
-
-
-def _where(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-           frame: Frame) -> Value | None:  # fmt: skip
-    """torch.where narrows what its branches say about the value that the condition compares."""
-    if len(args) != 3 or not isinstance(args[0], Term):
-        return None
-    condition = args[0]
-    taken = narrow(to_term(args[1]), condition, True)
-    other = narrow(to_term(args[2]), condition, False)
-    return self.record(make("where", (condition, taken, other)), node, state, frame)
-
-
-def _finfo(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-           frame: Frame) -> Value | None:  # fmt: skip
-    from nanguard.floats import FORMATS
-
-    limits = FORMATS["float32"]
-    names = {"eps": limits.eps, "tiny": limits.tiny, "max": limits.max, "min": -limits.max,
-             "smallest_normal": limits.tiny, "resolution": 1e-6}  # fmt: skip
-    empty = Class("finfo", {key: const(value) for key, value in names.items()}, (), ast.ClassDef("finfo", [], [], [], []))
-    return Instance(empty)
-
-
-def _constants(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-               frame: Frame) -> Value | None:  # fmt: skip
-    """torch.tensor of known numbers: a tensor between the least and the largest of them."""
-    if not args or not isinstance(args[0], Items):
-        return None
-    values = [number(held) for held in map(known, args[0].items) if held is not None]
-    if not values or None in values or len(values) != len(args[0].items):
-        return None
-    bounds = [value for value in values if value is not None]
-    return symbol(_label(node), "tensor", low=min(bounds), high=max(bounds))
-
-
-def _register(self: Expressions, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
-              frame: Frame) -> Value | None:  # fmt: skip
-    """self.register_buffer(name, value): an attribute."""
-    name = known(args[1]) if len(args) > 1 else None
-    if isinstance(args[0], Instance) and name is not None and len(args) > 2:
-        args[0].attrs[str(name.value)] = args[2]
-    return const(None)
-
-
-_BUILTINS: Mapping[str, Builtin] = {
-    "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
-    "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
-    "builtins.set": _listed, "builtins.dict": _dict, "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
-    "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
-    "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
-    "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo,
-    "torch.nn.Module.register_buffer": _register, "torch.tensor": _constants, "torch.as_tensor": _constants, "torch.FloatTensor": _constants,
-}  # fmt: skip
-
-_HANDLERS: Mapping[type[ast.expr], Callable[[Expressions, ast.expr, State, Frame], Value]] = {
+_HANDLERS: Mapping[type[ast.expr], Callable[..., Value]] = {
     ast.Name: Expressions.name, ast.Constant: Expressions.constant, ast.BinOp: Expressions.binary,
     ast.UnaryOp: Expressions.unary, ast.Compare: Expressions.comparison, ast.BoolOp: Expressions.boolean,
     ast.IfExp: Expressions.conditional, ast.NamedExpr: Expressions.walrus, ast.Tuple: Expressions.collection,
@@ -988,4 +671,4 @@ _HANDLERS: Mapping[type[ast.expr], Callable[[Expressions, ast.expr, State, Frame
     ast.Lambda: Expressions.lambda_, ast.JoinedStr: Expressions.text, ast.Await: Expressions.awaited,
     ast.YieldFrom: Expressions.awaited, ast.Yield: Expressions.yielded, ast.Starred: Expressions.starred,
     ast.Attribute: Expressions.attribute, ast.Subscript: Expressions.subscript, ast.Call: Expressions.call,
-}  # type: ignore[dict-item]  # fmt: skip
+}  # fmt: skip

@@ -12,7 +12,19 @@ from nanguard.project import Project
 from nanguard.state import Frame, State, join, limit
 from nanguard.term import Term, const, symbol
 from nanguard.values import (
-    Class, External, Function, Instance, Items, Many, Table, Value, either, known, opaque, option, terms_in,
+    Class,
+    External,
+    Function,
+    Instance,
+    Items,
+    Many,
+    Table,
+    Value,
+    either,
+    known,
+    opaque,
+    option,
+    terms_in,
 )  # fmt: skip
 
 __all__ = ["Interpreter", "Place"]
@@ -102,7 +114,8 @@ class Interpreter(Expressions):
                     name = f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}"
                     state.env[alias.asname or alias.name] = External(self.project.absolute(name, Path(frame.path)))
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                state.env[node.name] = Function(node, state.env, _join(frame.qualname, node.name), None, frame.path)
+                name = _join(frame.qualname, node.name)
+                state.env[node.name] = Function(node, state.env, name, None, frame.path)
             case ast.ClassDef():
                 state.env[node.name] = self.class_(node, state, frame)
 
@@ -112,7 +125,8 @@ class Interpreter(Expressions):
         bases = tuple(self.base(base, state, frame) for base in node.bases)
         inner = State(dict(state.env), dict(state.facts))
         before = dict(inner.env)
-        self.block([part for part in node.body if not isinstance(part, _DEFINITIONS)], [inner], Frame(qualname, 0, frame.path))
+        constants = [part for part in node.body if not isinstance(part, _DEFINITIONS)]
+        self.block(constants, [inner], Frame(qualname, 0, frame.path))
         members = {name: value for name, value in inner.env.items() if before.get(name) is not value}
         result = Class(node.name, members, bases, node)
         for part in node.body:

@@ -195,10 +195,10 @@ def movement(node: Term, args: tuple[Term, ...]) -> Term:
     dim = inserted(node)
     inner = args[0]
     if dim is not None:
-        if ops.family(inner) == ops.REDUCE and inner.attr("keepdim") is False:
-            if pattern.same_attr(inner.attr("dim"), dim):
-                attrs = tuple((key, True if key == "keepdim" else value) for key, value in inner.attrs)
-                return make(inner.op, inner.args, attrs)
+        kept = ops.family(inner) == ops.REDUCE and inner.attr("keepdim") is False
+        if kept and pattern.same_attr(inner.attr("dim"), dim):
+            attrs = tuple((key, True if key == "keepdim" else value) for key, value in inner.attrs)
+            return make(inner.op, inner.args, attrs)
         return make("unsqueeze", (inner,), (("dim", dim),))
     return make(node.op, args, node.attrs)
 

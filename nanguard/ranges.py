@@ -48,7 +48,8 @@ class RangeTable:
 
     def operands(self, node: Term, row: ops.Op | None) -> tuple[Interval | None, ...]:
         """The intervals of a node's operands; None stands for one that may be left out and is."""
-        left_out = {index for index, (_, default) in enumerate(row.signature.operands) if default is None} if row else set()
+        declared = row.signature.operands if row is not None else ()
+        left_out = {index for index, (_, default) in enumerate(declared) if default is None}
         return tuple(
             None
             if index in left_out and arg.op == "const" and arg.value is None
@@ -59,11 +60,9 @@ class RangeTable:
     def folded(self, node: Term, args: Sequence[Interval | None]) -> Interval:
         """The interval of a sum or product of any number of operands (a normal form)."""
         row = ops.row(node.op)
-        assert row is not None and row.range is not None
-        result = args[0]
+        result = args[0] or Interval(dtype=self.dtype)
         for arg in args[1:]:
-            result = row.range(result, arg)
-        assert result is not None
+            result = row.range(result, arg) if row is not None and row.range is not None else result
         return result
 
     def in_dtype(self, interval: Interval) -> Interval:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from nanguard.expressions import BudgetSpent, Place
@@ -58,14 +59,14 @@ def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) ->
     interpreter = Interpreter(Project(Path(path)))
     module = State({})
     failed: dict[str, str] = {}
-    _bounded(lambda: interpreter.block(tree.body, [module], Frame("<module>", 0, path)), "<module>", interpreter, failed)
+    whole = partial(interpreter.block, tree.body, [module], Frame("<module>", 0, path))
+    _bounded(whole, "<module>", interpreter, failed)
     for target in targets:
         found = _find(target.name, module.env)
         if found is not None:
-            function, owner = found
-            _bounded(lambda: _target(interpreter, function, owner), target.name, interpreter, failed)
+            _bounded(partial(_target, interpreter, *found), target.name, interpreter, failed)
         else:
-            _bounded(lambda: _unreached(interpreter, target, tree, module), target.name, interpreter, failed)
+            _bounded(partial(_unreached, interpreter, target, tree, module), target.name, interpreter, failed)
     return Reading(path, source, tuple(interpreter.places.values()), failed)
 
 
@@ -73,12 +74,12 @@ def _target(interpreter: Interpreter, function: Function, owner: Class | None) -
     interpreter.target(function, interpreter.object_of(owner) if owner is not None else None)
 
 
-def _bounded(job: object, name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
+def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
     """Run one job of reading within its budget."""
     interpreter.steps = 0
     interpreter.active.clear()
     try:
-        job()  # type: ignore[operator]
+        job()
     except BudgetSpent:
         failed[name] = "too many paths to follow; read in part"
     except RecursionError:

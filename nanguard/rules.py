@@ -17,7 +17,7 @@ from typing import Any
 from nanguard import condition, ops
 from nanguard.condition import Condition
 from nanguard.errors import NanguardError
-from nanguard.finding import HAZARDS
+from nanguard.finding import DTYPES, HAZARDS
 from nanguard.term import ExpressionError, Term, walk
 
 
@@ -48,6 +48,7 @@ class Example:
     good: str | None
     near: str | None
     hazard: str | None
+    dtype: str = "float32"  # what it is checked in
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ _RULE_KEYS = (
     "scale", "why", "references", "variant", "example",
 )  # fmt: skip
 _VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard", "untaken", "taken")
-_EXAMPLE_KEYS = ("bad", "good", "near", "hazard")
+_EXAMPLE_KEYS = ("bad", "good", "near", "hazard", "dtype")
 _TABLES = {
     "spelling": ("from", "to", "when"),
     "identity": ("from", "to", "when"),
@@ -264,14 +265,17 @@ class _File:
                 free = {node.name for node in walk(part) if node.op == "variable"} - known - {"eps"} if part else set()
                 if free:
                     raise self.error(f"the replacement uses {sorted(free)[0]!r}, which {text!r} does not bind", text)
-            yield Variant(  # fmt: skip
+            yield Variant(
                 pattern, when, stable, clamp, exact, bool(data.get("safe", True)),
                 self.hazard(data.get("hazard", hazard)), data.get("untaken", ""), data.get("taken", ""),
             )
 
     def example(self, table: Mapping[str, Any]) -> Example:
         self.only(table, _EXAMPLE_KEYS, " of an example")
-        return Example(table.get("bad"), table.get("good"), table.get("near"), table.get("hazard"))
+        dtype = table.get("dtype", "float32")
+        if dtype not in DTYPES:
+            raise self.error(f"unknown dtype {dtype!r}{condition.nearest(str(dtype), DTYPES)}", "dtype")
+        return Example(table.get("bad"), table.get("good"), table.get("near"), table.get("hazard"), dtype)
 
     def rows(self, name: str, tables: Any) -> Iterator[Identity | Relation]:
         for table in tables:

@@ -40,7 +40,8 @@ def test_a_witness_is_finite_and_has_the_exact_value() -> None:
     witness = found("torch.log(torch.sigmoid(x))", "NG101").witness
     assert witness is not None
     (value,) = witness.inputs.values()
-    assert isinstance(value, float) and math.isfinite(value)
+    assert isinstance(value, float)
+    assert math.isfinite(value)
     assert (witness.computed, witness.gradient) == ("-inf", "nan")
     assert witness.exact == pytest.approx(value - math.log1p(math.exp(value)), rel=1e-12)
     assert witness.exact_gradient == pytest.approx(1.0)

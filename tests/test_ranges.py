@@ -90,7 +90,10 @@ def test_arithmetic_on_intervals(op: str, ends: tuple[float, ...], at: tuple[flo
     lows, highs = (min(ends[0], ends[1]), min(ends[2], ends[3])), (max(ends[0], ends[1]), max(ends[2], ends[3]))
     leaves = [symbol(name, low=low, high=high) for name, low, high in zip("ab", lows, highs, strict=True)]
     term = make(op, tuple(leaves))
-    values = [torch.tensor(min(max(low + (high - low) * part, low), high)) for low, high, part in zip(lows, highs, at, strict=True)]
+    values = [
+        torch.tensor(min(max(low + (high - low) * part, low), high))
+        for low, high, part in zip(lows, highs, at, strict=True)
+    ]
     assert _inside(checked.ranges.interval(term), term, dict(zip(leaves, values, strict=True)))
 
 

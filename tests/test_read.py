@@ -13,6 +13,7 @@ from nanguard.discover import targets
 from nanguard.finding import Span
 from nanguard.read import Reading, read
 
+# ruff: noqa: E501 (a loss on one line is easier to compare than one that is broken up)
 HEAD = """
 import math
 import torch

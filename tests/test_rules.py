@@ -24,7 +24,8 @@ def test_file_is_named_after_code_and_name(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 def test_rule_says_why_and_where_it_comes_from(rule: Rule) -> None:
-    assert rule.summary and not rule.summary.endswith(".")
+    assert rule.summary
+    assert not rule.summary.endswith(".")
     assert rule.why.strip()
     assert rule.references
 

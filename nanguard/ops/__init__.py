@@ -13,7 +13,19 @@ from functools import cache
 from nanguard import term as terms
 from nanguard.ops import elementwise, loss, reduce, shape
 from nanguard.ops.row import (
-    AXIS, CAST, COMPOSITE, ELEMENTWISE, LEAF, MOVEMENT, REDUCE, REQUIRED, BindError, Op, Spelling, bind, build,
+    AXIS,
+    CAST,
+    COMPOSITE,
+    ELEMENTWISE,
+    LEAF,
+    MOVEMENT,
+    REDUCE,
+    REQUIRED,
+    BindError,
+    Op,
+    Spelling,
+    bind,
+    build,
     read_spelling,
 )  # fmt: skip
 from nanguard.term import Attr, Term

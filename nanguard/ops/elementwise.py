@@ -173,7 +173,7 @@ ARITHMETIC = (
     _row("round", "torch.{} Tensor.{} builtins.{}", range=_round, exact=lambda x: x.round()),
     _row("maximum", "torch.{} Tensor.{} torch.fmax torch.max(x, other) Tensor.max(x, other)", params="x, other",
          range=iv.maximum, commutes=True, exact=lambda x, y: x.maximum(y)),
-    _row("minimum", "torch.{} Tensor.{} torch.fmin", params="x, other",
+    _row("minimum", "torch.{} Tensor.{} torch.fmin torch.min(x, other) Tensor.min(x, other)", params="x, other",
          range=iv.minimum, commutes=True, exact=lambda x, y: x.minimum(y)),
     _row("clamp", "torch.{} Tensor.{} Tensor.{}_ torch.clip Tensor.clip Tensor.clip_",
          params="x, min=None, max=None", range=_clamp, exact=lambda x, low, high: x.clamp(low, high),
@@ -196,10 +196,11 @@ ARITHMETIC = (
          exact=lambda x: x.is_a("nan").choose(0, x)),
 )  # fmt: skip
 
-COMPARISONS = tuple(
-    _row(name, f"torch.{name} Tensor.{name} operator.{name}", params="x, other", range=_step, exact=_compare(name))
-    for name in ("gt", "ge", "lt", "le", "eq", "ne")
-) + (
+COMPARISONS = (
+    *(
+        _row(name, f"torch.{name} Tensor.{name} operator.{name}", params="x, other", range=_step, exact=_compare(name))
+        for name in ("gt", "ge", "lt", "le", "eq", "ne")
+    ),
     _row("logical_and", "torch.{} Tensor.{} operator.and_ torch.bitwise_and", params="x, other", range=_step,
          commutes=True, exact=lambda x, y: x.compare("ne", 0).minimum(y.compare("ne", 0))),
     _row("logical_or", "torch.{} Tensor.{} operator.or_ torch.bitwise_or", params="x, other", range=_step,
@@ -231,6 +232,11 @@ EXPONENTIAL = (
     _row("square", "torch.{} Tensor.{} Tensor.{}_", range=_square, exact=lambda x: x * x),
     _row("logaddexp", "torch.{} Tensor.{}", params="x, other", range=_logaddexp, commutes=True,
          exact=lambda x, y: (x.exp() + y.exp()).log()),
+    # log(1 - exp(x)) for x < 0, each half of it where it keeps its digits; the bounds keep the gradient of the half that
+    # is not taken finite
+    _row("log1mexp", "", exact=lambda x: (1 - x.exp()).log(), range=lambda x: Interval(-INF, 0.0, dtype=x.dtype),
+         singular=True, means="where(x > -0.6931471805599453, log(-expm1(clamp(x, -0.6931471805599453, none))),"
+                              " log1p(-exp(clamp(x, none, -0.6931471805599453))))"),
     _row("xlogy", "torch.{} Tensor.{} torch.special.{}", params="x, other", exact=lambda x, y: x.xlogy(y),
          range=lambda x, y: iv.mul(x, _log(y)), singular=True),
     _row("entr", "torch.special.{}", exact=lambda x: x.compare("lt", 0).choose(-INF, -x.xlogy(x)), singular=True,
@@ -261,11 +267,17 @@ ACTIVATIONS = (
          range=lambda x: Interval(-1.0, max(x.high, 0.0), dtype=x.dtype)),
     _row("leaky_relu", "F.{} nn.LeakyReLU[negative_slope=0.01]", exact=lambda x: x.compare("gt", 0).choose(x, x * 0.01),
          range=lambda x: x),
+    # log(softplus(x)): from below it is x - exp(x) / 2 + ..., which needs no exp(x) that underflows
+    _row("log_softplus", "", exact=lambda x: x.exp().log1p().log(), range=lambda x: Interval(dtype=x.dtype),
+         means="where(x < -9, x - exp(clamp(x, none, -9))"
+               " * (0.5 - exp(clamp(x, none, -9)) * (5 / 24 - exp(clamp(x, none, -9)) / 8)),"
+               " log(-logsigmoid(-clamp(x, -9, none))))"),
     _row("softsign", "F.{} nn.Softsign[]", means="x / (1 + abs(x))",
          range=lambda x: iv.rising(x, lambda v: v / (1 + abs(v)), -1.0, 1.0)),
-    _row("logit", "torch.{} Tensor.{} torch.special.{}", params="x", means="log(x / (1 - x))", singular=True,
-         more=("torch.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))",
-               "Tensor.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))")),
+    _row("logit", "", params="x", torch="torch.logit", means="log(x / (1 - x))", singular=True,
+         more=("torch.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))", "torch.logit",
+               "Tensor.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))", "Tensor.logit",
+               "torch.special.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))", "torch.special.logit")),
 )  # fmt: skip
 
 TRIGONOMETRIC = (

@@ -26,6 +26,8 @@ def _loss(
     return Op(name, signature(params), COMPOSITE, f"F.{name}", spelled, means, range)
 
 
+_CLASSES = "(input, target; reduction='mean')"
+_CONSTRUCTOR = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
 _POSITIVE = _between(0.0, INF)
 _PROBABLE = "(x, target; reduction='mean') -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
 
@@ -35,9 +37,9 @@ ROWS = (
     # the entry of each row that the integer target names, along dimension 1 (as the class losses of torch do)
     Op("of_class", signature("x, index"), COMPOSITE, None, (), None, lambda x, index: x),
     _loss("cross_entropy", "CrossEntropyLoss", "reduced(-of_class(log_softmax(x, dim=1), index), reduction=reduction)",
-          _POSITIVE, params="x, index; reduction='mean'", call="(input, target; reduction='mean')", constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+          _POSITIVE, params="x, index; reduction='mean'", call=_CLASSES, constructor=_CONSTRUCTOR),
     _loss("nll_loss", "NLLLoss", "reduced(-of_class(x, index), reduction=reduction)", _between(-INF, INF),
-          params="x, index; reduction='mean'", call="(input, target; reduction='mean')", constructor="weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"),
+          params="x, index; reduction='mean'", call=_CLASSES, constructor=_CONSTRUCTOR),
     # torch demands targets in [0, 1] of the first, and the second means them so
     _loss("binary_cross_entropy", "BCELoss",
           "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0),

@@ -42,9 +42,13 @@ def _spread(x: Interval) -> Interval:
 
 
 def _unit(x: Interval) -> Interval:
-    """The range of softmax: an entry is at least exp(-spread) over the number of entries, of which 2**20 are enough."""
-    low = math.exp(x.low - x.high) / 2**20 if x.bounded else 0.0
-    return Interval(low, 1.0, may_nan=x.may_nan or x.may_inf, dtype=x.dtype).outward()
+    """The range of softmax: an entry is at least exp(-spread) over the number of entries, of which 2**20 are enough.
+
+    Beside the largest there is another entry.
+    """
+    spread = x.high - x.low if x.bounded else INF
+    low, high = math.exp(-spread) / 2**20, 1 / (1 + math.exp(-spread))
+    return Interval(low, high, may_nan=x.may_nan or x.may_inf, dtype=x.dtype).outward()
 
 
 def _nonpositive(x: Interval) -> Interval:
@@ -110,7 +114,7 @@ REDUCTIONS = (
 )  # fmt: skip
 
 
-def _axis(name: str, spellings: str, range: Any, means: str | None, params: str, torch: str) -> Op:
+def _axis(name: str, spellings: str, range: Any, means: str | None, params: str, torch: str | None) -> Op:
     return Op(name, signature(params), AXIS, torch, listed(spellings, name), means, range)
 
 
@@ -119,6 +123,11 @@ AXES = (
           _unit, "exp(x) / sum(exp(x), dim=dim, keepdim=true)", "x; dim=None", "torch.softmax"),
     _axis("log_softmax", "torch.{} Tensor.{} F.{} nn.LogSoftmax[dim=None] torch.special.log_softmax", _nonpositive,
           "x - log(sum(exp(x), dim=dim, keepdim=true))", "x; dim=None", "F.log_softmax"),
+    # log(1 - softmax(x)): at most one entry is above 0.6, and what is left beside it is the sum of the others
+    _axis("log_one_minus_softmax", "", lambda x: Interval(-INF, 0.0, dtype=x.dtype),
+          "where(softmax(x, dim=dim) > 0.6,"
+          " logsumexp(where(softmax(x, dim=dim) > 0.6, -inf, log_softmax(x, dim=dim)), dim=dim, keepdim=true),"
+          " log1p(-where(softmax(x, dim=dim) > 0.6, 0.0, softmax(x, dim=dim))))", "x; dim=None", None),
     Op("cumsum", signature("x; dim"), AXIS, "torch.cumsum", ("torch.cumsum", "Tensor.cumsum"), None, _sum,
        lambda entries: entries[0].scan("sum", entries)),
     Op("cumprod", signature("x; dim"), AXIS, "torch.cumprod", ("torch.cumprod", "Tensor.cumprod"), None, _prod,

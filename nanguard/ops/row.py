@@ -135,7 +135,7 @@ class BindError(TypeError):
 
 # Keyword names that mean the first operand, whatever the row calls it.
 _FIRST = ("input", "self")
-_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction"}
+_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
 
 
 def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> dict[str, Attr]:
@@ -192,8 +192,7 @@ def build(spelling: Spelling, row: Op, given: Mapping[str, Attr]) -> Term:
     """The term that a call of `spelling` with the arguments `given` means."""
     if spelling.template is not None:
         terms = {name: as_term(given[name]) for name, _ in spelling.receives if not isinstance(given[name], tuple)}
-        attrs = {name: as_attr(given[name]) for name, _ in spelling.receives}
-        return fill(spelling.template, terms, attrs)
+        return fill(spelling.template, terms, {name: as_attr(given[name]) for name, _ in spelling.receives})
     operands = tuple(as_term(given[name]) for name, _ in spelling.signature.operands)
     attrs = tuple((name, as_attr(given.get(name, default))) for name, default in row.signature.attrs)
     if any(name == "dim" and _is_tensor(given.get(name)) for name, _ in attrs):

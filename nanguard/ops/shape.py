@@ -61,7 +61,7 @@ MOVEMENTS = (
           " torch.split(x;size,dim) Tensor.split(x;size,dim)"),
 )  # fmt: skip
 
-CASTS = tuple(
+CASTS = (*(
     Op(name, signature(params), CAST, f"Tensor.{name}", listed(spellings, name), range=_same)
     for name, params, spellings in (
         ("to", "x; dtype=None", "Tensor.to Tensor.type Tensor.type_as(x;other) Tensor.float(x) Tensor.double(x)"
@@ -70,8 +70,7 @@ CASTS = tuple(
         ("contiguous", "x", "Tensor.contiguous Tensor.clone torch.clone Tensor.requires_grad_(x)"
          " nn.Identity[] torch.atleast_1d torch.atleast_2d Tensor.retain_grad"),
         ("dropout", "x; p=0.5, training=False", "F.dropout nn.Dropout[p=0.5] F.dropout1d F.dropout2d"),
-    )
-) + (
+    )),
     Op("detach", signature("x"), CAST, "Tensor.detach", ("Tensor.detach", "Tensor.detach_"), range=_same),
     Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
        ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
@@ -111,6 +110,11 @@ CREATION = (
     Op("eye", signature("; n=None"), LEAF, "torch.eye", ("torch.eye",), range=_between(0.0, 1.0, True)),
     Op("numel", signature("x"), COMPOSITE, "torch.numel", ("torch.numel", "Tensor.numel", "builtins.len", "Tensor.size",
        "Tensor.dim", "Tensor.nelement", "Tensor.ndimension"), range=_between(1.0, INF, True)),
+    # a number of the program as a tensor of the dtype of `x`; the number of entries along one dimension; no entry but 0
+    Op("new_tensor", signature("x, data"), COMPOSITE, "Tensor.new_tensor", ("Tensor.new_tensor",), "data"),
+    Op("length", signature("x; dim"), COMPOSITE, "Tensor.size", (),
+       "amax(sum(0 * x + 1, dim=dim, keepdim=false), dim=none, keepdim=false)", range=_between(1.0, INF, True)),
+    Op("zeros_as", signature("x"), COMPOSITE, "torch.zeros_like", (), "0 * x", range=_between(0.0, 0.0, True)),
     Op("count_nonzero", signature("x"), COMPOSITE, "torch.count_nonzero", ("torch.count_nonzero",
        "Tensor.count_nonzero"), range=_between(0.0, INF, True)),
     Op("argmax", signature("x; dim=None"), COMPOSITE, "torch.argmax", ("torch.argmax", "Tensor.argmax", "torch.argmin",
