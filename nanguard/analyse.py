@@ -42,6 +42,7 @@ class Scan:
     candidates: int
     suspects: tuple[Suspect, ...]
     reading: Reading
+    matcher: Matcher
 
     @property
     def unproved(self) -> tuple[Finding, ...]:
@@ -54,11 +55,13 @@ def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Se
     """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
     targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
     reading = read(path, source, tree, targets)
-    found = list(suspects(reading, _matcher(settings, "float32"), _codes(settings), names))
-    return Scan(FileResult(path, _read_targets(targets, reading), (), ()), len(found), tuple(found), reading)
+    matcher = _matcher(settings.dtypes[0])
+    found = list(suspects(reading, matcher, _codes(settings), names))
+    result = FileResult(path, _read_targets(targets, reading), (), ())
+    return Scan(result, len(found), tuple(found), reading, matcher)
 
 
-def _matcher(settings: Settings, dtype: str) -> Matcher:
+def _matcher(dtype: str) -> Matcher:
     """A matcher of its own for a file, so that what it remembers goes with the file."""
     return matching.matcher(rules.load(), dtype)
 
@@ -117,8 +120,11 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
-    for dtype in settings.dtypes:
-        found.extend(prove(scanned.reading, settings, dtype, names))
+    found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings))
+    for dtype in settings.dtypes[1:]:
+        matcher = _matcher(dtype)
+        listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))
+        found.extend(prove(scanned.reading, listed, matcher, settings))
     targets, notes = scanned.result.targets, scanned.result.notes
     if not settings.static:
         from nanguard.traced import beside, traced
@@ -128,18 +134,17 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
     return FileResult(path, targets, tuple(_one_for_each(found)), notes)
 
 
-def prove(reading: Reading, settings: Settings, dtype: str, names: Sequence[str] | None) -> Iterator[Finding]:
-    """The findings of a reading in one dtype, outermost first; what lies inside of one is not looked at.
+def prove(
+    reading: Reading, suspected: Sequence[Suspect], matcher: Matcher, settings: Settings
+) -> Iterator[Finding]:  # fmt: skip
+    """The findings of a reading in the dtype of the matcher, outermost first; what lies inside of one is not looked at.
 
     What a function does by itself comes before what it does where it is called: that is the more general claim.
     """
     from nanguard.confirm import confirm
 
-    matcher = _matcher(settings, dtype)
-    listed = sorted(
-        suspects(reading, matcher, _codes(settings), names),
-        key=lambda suspect: (suspect.place.depth > 0, -_size(suspect.match.root)),
-    )
+    dtype = matcher.ranges.dtype
+    listed = sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -_size(suspect.match.root)))
     settled = Settled()
     for suspect in listed:
         if settled.covers(suspect):

@@ -53,6 +53,7 @@ class _Compiled:
     rule: Rule
     variant: Variant
     pattern: Term
+    needs: frozenset[str]  # operations without which nothing can match
 
 
 @dataclass(slots=True)
@@ -88,6 +89,8 @@ class Matcher:
         for form, rest, moved in forms(term, normal.head(term)):
             for compiled in self.index.get(form.op, ()):
                 if compiled.rule.code in seen or (guards and not compiled.rule.guarded):
+                    continue
+                if not compiled.needs <= normal.operations(form):
                     continue
                 for bound in pattern.match(compiled.pattern, form):
                     if all(c.holds(bound.terms, bound.attrs, facts) for c in compiled.variant.when):
@@ -166,7 +169,7 @@ def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
     for rule in rules.rules:
         for variant in rule.variants:
             source = normal.head(variant.match)
-            index.setdefault(source.op, []).append(_Compiled(rule, variant, source))
+            index.setdefault(source.op, []).append(_Compiled(rule, variant, source, pattern.needs(source)))
     guards = [(normal.head(guard.source), guard) for guard in rules.guards]
     return Matcher(normal, unguarded, table, index, guards)
 

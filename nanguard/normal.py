@@ -26,6 +26,7 @@ class Rewrite:
     source: Term
     target: Term
     when: tuple[Condition, ...]
+    needs: frozenset[str]  # operations without which nothing can match
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Normalizer:
     ranges: Ranges | None = None
     memo: dict[Term, Term] = field(default_factory=dict)
     made: dict[Term, Term] = field(default_factory=dict)
+    below: dict[Term, frozenset[str]] = field(default_factory=dict)
 
     def __call__(self, term: Term) -> Term:
         """The normal form of `term`."""
@@ -51,6 +53,8 @@ class Normalizer:
     def spelled(self, head: Term) -> Term:
         """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``."""
         for rewrite in self.spellings.get(head.op, ()):
+            if not rewrite.needs <= self.operations(head):
+                continue
             for found in pattern.match(rewrite.source, head, leave_rest=False):
                 if self.allowed(rewrite, found):
                     target = fill(rewrite.target, found.terms, found.attrs)
@@ -93,12 +97,20 @@ class Normalizer:
     def identity(self, term: Term) -> Term | None:
         """The right side of the first identity whose left side `term` is (or has, in a sum or product)."""
         for rewrite in self.rewrites.get(term.op, ()):
+            if not rewrite.needs <= self.operations(term):
+                continue
             for found in pattern.match(rewrite.source, term):
                 if not self.allowed(rewrite, found):
                     continue
                 result = self(fill(rewrite.target, found.terms, found.attrs))
                 return algebra.join(term.op, (result, *found.rest)) if found.rest else result
         return None
+
+    def operations(self, term: Term) -> frozenset[str]:
+        """The operations in a term of normal form, to tell at once what cannot match."""
+        for node in walk(term, known=self.below):
+            self.below[node] = frozenset((node.op,)).union(*(self.below[arg] for arg in node.args))
+        return self.below[term]
 
     def allowed(self, rewrite: Rewrite, found: pattern.Bindings) -> bool:
         """Whether the conditions of an identity hold (none of them is known to without ranges)."""
@@ -115,9 +127,12 @@ def normalizer(spellings: Sequence[Identity], identities: Sequence[Identity], ra
         for identity in listed:
             source = shape(identity.source, tuple(map(result, identity.source.args)))
             source = source if table is result.spellings else result.spelled(source)
-            table.setdefault(source.op, []).append(Rewrite(source, identity.target, identity.when))
+            table.setdefault(source.op, []).append(
+                Rewrite(source, identity.target, identity.when, pattern.needs(source))
+            )
             result.memo.clear()
             result.made.clear()
+            result.below.clear()
     return result
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nanguard import algebra, ops
-from nanguard.term import Attr, Hole, Term, is_number, make, number
+from nanguard.term import Attr, Hole, Term, is_number, make, number, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class Bindings:
 
     def with_attr(self, name: str, value: Attr) -> Bindings:
         return Bindings(self.terms, {**self.attrs, name: value}, self.rest)
+
+
+def needs(pattern: Term) -> frozenset[str]:
+    """The operations that a term must have somewhere if the pattern is to match it."""
+    return frozenset(node.op for node in walk(pattern) if node.op not in ("variable", "const", "add", "mul", "pow"))
 
 
 def match(pattern: Term, term: Term, leave_rest: bool = True) -> Iterator[Bindings]:

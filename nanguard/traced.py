@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import ModuleType
 
 from nanguard.errors import NanguardError
 from nanguard.finding import Finding, Note, Target
 from nanguard.live import findings, names_in
-from nanguard.load import load_module
+from nanguard.load import load_module, place
 from nanguard.settings import Settings
 from nanguard.trace import TraceError, trace_target
 
@@ -26,7 +29,7 @@ def traced(
     if not targets:
         return [], (), ()
     try:
-        module = load_module(path, source)
+        module = _loaded(path) or load_module(path, source)
     except NanguardError as error:
         return [], tuple(replace(target, reason=str(error)) for target in targets), (_not_loaded(path, error),)
     found: list[Finding] = []
@@ -43,9 +46,18 @@ def traced(
                 found.extend(findings(capture, names, settings, dtype))
         except TraceError as error:
             seen.append(replace(target, reason=str(error)))
+        except Exception as error:  # the program runs here: it may raise anything
+            seen.append(replace(target, reason=f"{path}:{target.span.line}: {type(error).__name__}: {error}"))
         else:
             seen.append(replace(target, capture="trace", reason=None))
     return found, tuple(seen), ()
+
+
+def _loaded(path: str) -> ModuleType | None:
+    """The module of a file that is loaded already: a part of torch, which does not bear to be run twice."""
+    module = sys.modules.get(place(path)[1])
+    file = getattr(module, "__file__", None)
+    return module if file is not None and os.path.samefile(file, path) else None
 
 
 def _not_loaded(path: str, error: NanguardError) -> Note:

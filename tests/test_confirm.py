@@ -94,4 +94,4 @@ def test_the_dtype_is_a_setting() -> None:
 def test_the_clamped_form_uses_an_epsilon_that_the_dtype_holds() -> None:
     clamp = found("torch.log(torch.sigmoid(x))", "NG101").clamp
     assert clamp is not None
-    assert clamp.replacement == "torch.log(torch.clamp(torch.sigmoid(x), 0.0001))"
+    assert clamp.replacement == "torch.log(torch.clamp(torch.sigmoid(x), 0.0001, 1 - 0.0001))"
