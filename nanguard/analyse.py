@@ -19,7 +19,7 @@ from nanguard.match import Match, Matcher
 from nanguard.read import Reading, modules, read
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
-from nanguard.term import Term, walk
+from nanguard.term import Term
 from nanguard.uses import Uses, UseTable
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
@@ -144,7 +144,7 @@ def prove(
     from nanguard.confirm import confirm
 
     dtype = matcher.ranges.dtype
-    listed = sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -_size(suspect.match.root)))
+    listed = sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -suspect.match.root.size))
     settled = Settled()
     for suspect in listed:
         if settled.covers(suspect):
@@ -156,10 +156,6 @@ def prove(
         if proof is not None:
             settled.add(suspect)
         yield finding(suspect.match, site, modules(suspect.place), proof, dtype, settings.eps)
-
-
-def _size(term: Term) -> int:
-    return sum(1 for _ in walk(term))
 
 
 class Settled:

@@ -49,6 +49,7 @@ class Term:
     args: tuple[Term, ...]
     attrs: tuple[tuple[str, Attr], ...]
     digest: int  # the same in every process: what operands of a commutative operation are ordered by
+    size: int  # nodes of the term written out as a tree
 
     def attr(self, name: str, default: Attr = None) -> Attr:
         """The value of the attribute `name`, or `default` where the term has none."""
@@ -83,7 +84,10 @@ def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ..
     term = _terms.get(key)
     if term is None:
         digest = zlib.crc32(f"{op}{attrs}{[arg.digest for arg in args]}".encode("utf-8", "surrogatepass"))
-        term = Term(op, args, attrs, digest)
+        size = 1
+        for arg in args:
+            size += arg.size
+        term = Term(op, args, attrs, digest, size)
         _terms[key] = term
     return term
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nanguard.term import Term, const, make, symbol, walk
+from nanguard.term import Term, const, make, symbol
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +191,7 @@ def terms_in(value: Value) -> list[Term]:
     return []
 
 
-MAX_ALTERNATIVES = 4
+_LARGEST = 20_000  # nodes of alternatives that are still told apart
 
 
 def either(values: list[Value]) -> Value:
@@ -214,7 +214,7 @@ def either(values: list[Value]) -> Value:
                 terms.append(part)
     if len(terms) == 1:
         return terms[0]
-    if sum(1 for term in terms for _ in walk(term)) > 4000:
+    if sum(term.size for term in terms) > _LARGEST:
         return opaque("either", ())
     return make("either", tuple(terms))
 
