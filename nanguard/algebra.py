@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from nanguard import ops
 from nanguard.term import Term, const, is_number, make, number
 
 NARY = ("add", "mul")
@@ -43,7 +44,16 @@ def split(term: Term) -> tuple[float, Term | None]:
     if term.op == "mul" and is_number(term.args[0]):
         rest = term.args[1:]
         return number(term.args[0]) or 0.0, rest[0] if len(rest) == 1 else make("mul", rest)
+    if moves(term):
+        coefficient, inner = split(term.args[0])
+        if inner is not None and coefficient != 1:
+            return coefficient, make(term.op, (inner, *term.args[1:]), term.attrs)
     return 1.0, term
+
+
+def moves(term: Term) -> bool:
+    """Whether a term moves the entries of its first operand, so that a factor may stand outside or inside of it."""
+    return ops.family(term) == ops.MOVEMENT and term.op != "stack" and bool(term.args)
 
 
 def total(terms: Iterable[Term]) -> Term:
@@ -109,6 +119,10 @@ def product(terms: Iterable[Term]) -> Term:
         return const(_whole(coefficient))
     if coefficient == -1 and len(listed) == 1 and listed[0].op == "add":
         return total(product((MINUS_ONE, term)) for term in listed[0].args)
+    if coefficient != 1 and len(listed) == 1 and moves(listed[0]):
+        moved = listed[0]
+        inner = product((const(_whole(coefficient)), moved.args[0]))
+        return make(moved.op, (inner, *moved.args[1:]), moved.attrs)
     if coefficient != 1:
         listed.append(const(_whole(coefficient)))
     return listed[0] if len(listed) == 1 else make("mul", tuple(sorted(listed, key=_order)))

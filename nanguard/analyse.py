@@ -168,7 +168,7 @@ class Settled:
     def add(self, suspect: Suspect) -> None:
         """Take the place, and what lies between the root of the match and its variables."""
         self.nodes.add(suspect.place.node)
-        bound = set(suspect.match.bindings.values())
+        bound = {*suspect.match.bindings.values(), *suspect.match.rest}
         stack = [arg for arg in suspect.match.root.args if arg not in bound]
         while stack:
             term = stack.pop()

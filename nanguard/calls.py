@@ -37,6 +37,7 @@ def label(node: ast.expr) -> str:
     """What a call is called in messages."""
     return ast.unparse(node.func)[:60] if isinstance(node, ast.Call) else ast.unparse(node)[:60]
 
+
 def _super(call: Call) -> Value | None:
     instance, owner = call.state.env.get("self"), call.state.env.get("__class__")
     return Super(instance, owner) if isinstance(instance, Instance) and isinstance(owner, Class) else None
@@ -176,7 +177,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.set": _listed, "builtins.dict": _dict, "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
-    "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo,
+    "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
     "torch.nn.Module.register_buffer": _register, "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants,
 }  # fmt: skip

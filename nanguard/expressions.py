@@ -546,6 +546,8 @@ class Expressions(Decisions):
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
         """A call of a tensor's method."""
+        if term.op == "const" and name in ("item", "float", "to"):
+            return term
         if name in ("masked_fill", "masked_fill_", "where") and len(args) == 2:
             term = narrow(term, to_term(args[0]), name == "where")
         found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)

@@ -129,7 +129,9 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and _setting(leaf))
     if not free or len(free) > 6:
         return None
-    inner = tuple(dict.fromkeys(term for term in match.bindings.values() if term.op != "const" and term not in leaves))
+    written = set(walk(match.root))
+    inner = tuple(dict.fromkeys(term for term in match.bindings.values() if term in written and term not in leaves))
+    inner = tuple(term for term in inner if term.op != "const")
     return Cut(
         match.root, reference, free, fixed, tuple(indices), frozenset(targets.intersection(free)),
         elementwise and not indices, inner, match.rule.scale,

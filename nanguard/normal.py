@@ -189,7 +189,7 @@ def lift(op: str, args: tuple[Term, ...], node: Term | None = None) -> Term | No
     The other operands must be numbers, or moved in the same way.
     """
     moved = [arg for arg in args if arg.op != "const"]
-    if not moved or any(not _moves(arg) for arg in moved):
+    if not moved or any(not algebra.moves(arg) for arg in moved):
         return None
     first = moved[0]
     if any((arg.op, arg.attrs, arg.args[1:]) != (first.op, first.attrs, first.args[1:]) for arg in moved):
@@ -197,10 +197,6 @@ def lift(op: str, args: tuple[Term, ...], node: Term | None = None) -> Term | No
     inner = tuple(arg.args[0] if arg.op != "const" else arg for arg in args)
     attrs = node.attrs if node is not None else ()
     return make(first.op, (shape(make(op, inner, attrs), inner), *first.args[1:]), first.attrs)
-
-
-def _moves(term: Term) -> bool:
-    return ops.family(term) == ops.MOVEMENT and term.op != "stack" and bool(term.args)
 
 
 def movement(node: Term, args: tuple[Term, ...]) -> Term:
@@ -236,7 +232,7 @@ def inserted(node: Term) -> int | None:
 def peel(term: Term) -> tuple[Term, tuple[Term, ...]]:
     """A normal form without the movements at its root, and these, outermost first."""
     removed: list[Term] = []
-    while _moves(term):
+    while algebra.moves(term):
         removed.append(term)
         term = term.args[0]
     return term, tuple(removed)

@@ -70,7 +70,7 @@ def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
 
 def sunken(term: Term) -> Term | None:
     """A movement of an entry-by-entry operation as that operation on moved operands: the other way to see it."""
-    if ops.family(term) != ops.MOVEMENT or not term.args or term.op == "stack":
+    if not algebra.moves(term):
         return None
     inner = term.args[0]
     if ops.family(inner) != ops.ELEMENTWISE:

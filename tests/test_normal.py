@@ -39,6 +39,8 @@ SAME = [
     ("0.5 * (1 + tanh(0.5 * x))", "sigmoid(x)"),
     ("sqrt(x ** 2)", "abs(x)"),
     ("detach(x) + 1", "x + 1"),
+    ("index(x, key=1) - index(x, key=0)", "index(x, key=1) + index(-x, key=0)"),
+    ("log(1 - pick(x))", "pick(log(1 - x))"),
 ]
 DIFFERENT = [
     ("1 / (2 + exp(-x))", "sigmoid(x)"),

@@ -76,6 +76,7 @@ SPELLINGS = [
     ("return x.relu_() + x", "relu(x) + relu(x)"),
     ("return x.zero_()", "0.0"),
     ("return torch.tensor(2.0) * x", "to(2.0) * x"),
+    ("return torch.distributions.Normal(x, y.exp()).scale.log()", "log(exp(y))"),
 ]
 
 
