@@ -411,8 +411,10 @@ def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None
         reaches = [scale for scale in (size, 2 * size, 8 * size, 32 * size) if scale <= form.max]
         bad = next((scale for scale in map(form.round, reaches) if ray.fails(scale)), None)
         good = 0.0
-    if good is None or bad is None:
+    if bad is None:
         return None
+    if good is None:  # it fails all along the ray
+        return form.round(bad * ray.sign)
     return form.round(ray.between(good, bad, form) * ray.sign)
 
 

@@ -163,7 +163,7 @@ class Interpreter(Expressions):
                 held, self.active = self.active, []
                 wanted = [node for node in tree.body if isinstance(node, _STATIC)]
                 for node in wanted:
-                    self.statement(node, state, Frame("<module>", 0, str(path)))
+                    self.statement(node, state, Frame("<module>", 0, self.project.shown(path)))
                 self.active = held
         return self.modules[path]
 

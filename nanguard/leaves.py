@@ -110,12 +110,10 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
         if node in seen or node.op == "const":
             continue
         seen.add(node)
-        if node in at or node.op in ("symbol", "opaque", "either"):
+        row = ops.row(node.op)
+        if node in at or row is None or _is_leaf(node):
             leaves[node] = None
             continue
-        row = ops.row(node.op)
-        if row is None:
-            return None
         elementwise = elementwise and _by_entry(node)
         for name, arg in zip(row.operands, node.args, strict=False):
             if name == "index":
@@ -136,6 +134,14 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
         match.root, reference, free, fixed, tuple(indices), frozenset(targets.intersection(free)),
         elementwise and not indices, inner, match.rule.scale,
     )  # fmt: skip
+
+
+def _is_leaf(node: Term) -> bool:
+    """Whether a term is a leaf of what can be run: nothing says how it is computed (a layer with weights, say)."""
+    row = ops.row(node.op)
+    if row is None or node.op in ("opaque", "either"):
+        return True
+    return row.torch is None and row.means is None and row.exact is None and row.family == ops.COMPOSITE
 
 
 def _by_entry(node: Term) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import tokenize
 import warnings
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ class Project:
         """The dotted name of a file of the project."""
         parts = list(path.resolve().relative_to(self.root).with_suffix("").parts)
         return ".".join(parts[:-1] if parts and parts[-1] == "__init__" else parts)
+
+    def shown(self, path: Path) -> str:
+        """A file of the project as messages name it: relative where the checked file was given so."""
+        return str(path) if self.path.is_absolute() else os.path.relpath(path)
 
     def absolute(self, name: str, path: Path) -> str:
         """A dotted name as written in the file `path`, without the dots of a relative import."""
