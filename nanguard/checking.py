@@ -220,9 +220,22 @@ def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozens
     return Report(
         files=len(results),
         targets=tuple(target for result in results for target in result.targets),
-        findings=tuple(sorted(findings, key=_order)),
+        findings=tuple(sorted(_once(findings), key=_order)),
         notes=(*notes, *(note for result in results for note in result.notes)),
     )
+
+
+def _once(findings: Sequence[Finding]) -> Iterable[Finding]:
+    """Each place and code once: what is wrong in a helper is found from every file that calls it.
+
+    The first proof stands, and that of the file itself comes before those of its callers' files.
+    """
+    best: dict[tuple[object, str], Finding] = {}
+    for finding in findings:
+        key = (finding.span, finding.code)
+        if key not in best or (finding.confirmed and not best[key].confirmed):
+            best[key] = finding
+    return best.values()
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str]:
