@@ -141,7 +141,7 @@ def _where(call: Call) -> Value | None:
     condition = call.args[0]
     taken = narrow(to_term(call.args[1]), condition, True)
     other = narrow(to_term(call.args[2]), condition, False)
-    return call.reader.record(make("where", (condition, taken, other)), call.node, call.state, call.frame)
+    return call.again("torch.where", (condition, taken, other))
 
 
 def _finfo(call: Call) -> Value | None:

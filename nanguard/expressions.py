@@ -585,13 +585,11 @@ def _drawn(term: Term, node: ast.expr) -> Term:
 
 
 def _choices(args: Sequence[Value]) -> list[tuple[Value, ...]]:
-    """The argument lists that operands of several values stand for, at most a few."""
+    """The argument lists that operands of several values stand for: the first few, defaults before other choices."""
     lists: list[tuple[Value, ...]] = [()]
     for value in args:
         options: tuple[Value, ...] = alternatives(value) if isinstance(value, Term) else (value,)
-        if len(lists) * len(options) > _MAX_UNROLL:
-            options = (value,)
-        lists = [(*chosen, option) for chosen in lists for option in options]
+        lists = [(*chosen, option) for chosen in lists for option in options][:_MAX_UNROLL]
     return lists
 
 

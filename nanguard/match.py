@@ -160,7 +160,23 @@ class _Facts:
 
 
 def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
-    """A matcher for the rules in one dtype."""
+    """A matcher for the rules in one dtype, which remembers nothing yet: the rules are compiled once."""
+    known = _compiled.get((id(rules), dtype))
+    if known is None or known[0] is not rules:
+        known = _compiled[id(rules), dtype] = (rules, _compile(rules, dtype))
+    compiled = known[1]
+    normal = Normalizer(compiled.normal.spellings, compiled.normal.rewrites)
+    table = RangeTable(dtype, compiled.ranges.relations, normal)
+    normal.ranges = table
+    unguarded = Normalizer(compiled.unguarded.spellings, compiled.unguarded.rewrites, table)
+    return Matcher(normal, unguarded, table, compiled.index, compiled.guards)
+
+
+_compiled: dict[tuple[int, str], tuple[RuleSet, Matcher]] = {}
+
+
+def _compile(rules: RuleSet, dtype: str) -> Matcher:
+    """Bring the patterns of all rules to normal form, and index them by the operation at their root."""
     normal = normalizer(rules.spellings, rules.identities, None)
     table = range_table(dtype, rules.relations, normal)
     normal.ranges = table

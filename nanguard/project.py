@@ -7,6 +7,7 @@ import os
 import tokenize
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 _MAX_FILES = 60  # files that are followed for one file that is checked
@@ -75,6 +76,7 @@ class Project:
         return self.trees[path]
 
 
+@lru_cache(maxsize=512)  # files of one project share most of the files they use
 def _parse(path: Path) -> ast.Module | None:
     try:
         if path.stat().st_size > _MAX_BYTES:
