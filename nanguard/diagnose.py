@@ -64,7 +64,9 @@ def fix(
         text = source_of(match.replacement(template, {"eps": bound}), words)
     except Unprintable:
         return None
-    safe = kind == "stable" and match.variant.safe and not match.guards
+    # a replacement that is computed before a mask selects from it meets entries that the original never saw
+    selected = any(node.op == "masked_select" for node in match.moved)
+    safe = kind == "stable" and match.variant.safe and not match.guards and not selected
     return Fix(kind, text, safe, (Edit(site.span, text),))
 
 

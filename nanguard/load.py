@@ -1,7 +1,7 @@
 """Load: import a user's file for tracing, running as little of it as possible.
 
-Imports, definitions and simple assignments of the module are run; its other top-level statements are not, and the
-names they would bind are stubs.  An import that is not installed is a stub, too.
+Imports, definitions and simple assignments of the module are run; its other top-level statements are not, and
+the names they would bind are stubs.  An import that is not installed is a stub, too.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _CALLABLE = frozenset({
     "operator", "itertools", "logging", "warnings", "contextlib", "pathlib", "numbers", "fractions", "types",
 })  # fmt: skip
 _BUILTINS = frozenset({
-    "abs", "bool", "dict", "float", "frozenset", "int", "len", "list", "max", "min", "range", "round", "set", "slice",
-    "str", "sum", "tuple", "type", "object", "isinstance", "hasattr", "getattr",
+    "abs", "bool", "dict", "float", "frozenset", "int", "len", "list", "max", "min", "range", "round", "set",
+    "slice", "str", "sum", "tuple", "type", "object", "isinstance", "hasattr", "getattr",
 })  # fmt: skip
 # Functions of torch that read files, start processes or compile.
 _EFFECTS = frozenset({"load", "hub", "compile", "save", "distributed", "multiprocessing", "jit", "ops", "_dynamo"})
@@ -41,8 +41,8 @@ _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDe
 def load_module(path: str, source: str) -> ModuleType:
     """The module of the file `path`, whose text is `source`.
 
-    In a package it is imported by its dotted name, so that relative imports work.  Writes no bytecode.  Raises
-    `NanguardError` with the line and the exception for a file that cannot be loaded.
+    In a package it is imported by its dotted name, so that relative imports work.  Writes no bytecode.
+    Raises `NanguardError` with the line and the exception for a file that cannot be loaded.
     """
     try:
         tree = ast.parse(source, filename=path)
@@ -59,16 +59,51 @@ def load_module(path: str, source: str) -> ModuleType:
         for _ in range(_MISSING):
             try:
                 return importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                missing = error.name
-                if not missing or missing in stubs.names or missing in _parents(name):
-                    raise _failure(path, error) from None
-                if missing.split(".")[0] == "torch":
-                    raise _failure(path, error) from None
-                stubs.names.add(missing)
             except (Exception, SystemExit) as error:
-                raise _failure(path, error) from None
+                if not _replaced(error, stubs, path, name, tree):
+                    raise _failure(path, error) from None
     raise NanguardError(f"{path}:1: imports more than {_MISSING} modules that are not installed")
+
+
+def _replaced(error: BaseException, stubs: Finder, path: str, name: str, tree: ast.Module) -> bool:
+    """Put a stub in the place of what could not be imported; False if that has been tried or is no way out."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    line = _line(path, error)
+    if not missing and line is None:  # a package above the file cannot be imported
+        if stubs.hollow or "." not in name:
+            return False
+        stubs.hollow.update(_packages(path, name))
+        return True
+    if not isinstance(error, ImportError) or (not missing and _innermost(error) == path):
+        return False  # the file itself asks for what an installed module has not
+    is_package = os.path.basename(path) == "__init__.py"
+    missing = missing or _imported_at(tree, line, name if is_package else name.rpartition(".")[0])
+    if not missing or missing in stubs.names or missing in _parents(name) or missing.split(".")[0] == "torch":
+        return False
+    stubs.names.add(missing)
+    return True
+
+
+def _packages(path: str, name: str) -> dict[str, str]:
+    """The packages above a file by their dotted names, with their folders."""
+    found: dict[str, str] = {}
+    folder = os.path.dirname(os.path.abspath(path))
+    for package in reversed(_parents(name)[:-1]):
+        found[package] = folder
+        folder = os.path.dirname(folder)
+    return found
+
+
+def _imported_at(tree: ast.Module, line: int | None, package: str) -> str | None:
+    """The module that a file of a package imports in some line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and node.lineno <= (line or 0) <= (node.end_lineno or 0):
+            if isinstance(node, ast.Import):
+                return node.names[0].name
+            parts = package.split(".")
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            return ".".join([*above, *filter(None, [node.module])])
+    return None
 
 
 def place(path: str) -> tuple[str, str]:
@@ -94,14 +129,30 @@ def _parents(name: str) -> list[str]:
 
 def _failure(path: str, error: BaseException) -> NanguardError:
     """An exception of the user's code as one line, with the innermost line of the user's file on its way."""
-    line = 1
+    words = str(error).splitlines()
+    where = f"{path}:{_line(path, error) or 1}"
+    return NanguardError(f"{where}: {type(error).__name__}{': ' + words[0] if words else ''}")
+
+
+def _innermost(error: BaseException) -> str:
+    """The file in which an exception was raised."""
+    trace = error.__traceback__
+    file = ""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    return file
+
+
+def _line(path: str, error: BaseException) -> int | None:
+    """The innermost line of a file that an exception has passed."""
+    line = None
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == path:
             line = trace.tb_lineno
         trace = trace.tb_next
-    words = str(error).splitlines()
-    return NanguardError(f"{path}:{line}: {type(error).__name__}{': ' + words[0] if words else ''}")
+    return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +172,7 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         where = os.path.abspath(self.path)
         inside = [os.path.dirname(where)] if os.path.basename(where) == "__init__.py" else None
-        return importlib.util.spec_from_file_location(
-            self.name, where, loader=self, submodule_search_locations=inside
-        )
+        return importlib.util.spec_from_file_location(self.name, where, loader=self, submodule_search_locations=inside)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         """Nothing special."""
@@ -142,8 +191,7 @@ def _importing(folder: str, name: str, loader: _Loader, stubs: Finder) -> Iterat
     standing = sys.modules.pop(name, None)
     sys.dont_write_bytecode = True
     sys.path.insert(0, folder)
-    sys.meta_path.insert(0, loader)
-    sys.meta_path.append(stubs)
+    sys.meta_path[:0] = [loader, stubs]
     try:
         yield
     finally:
@@ -157,7 +205,7 @@ def _importing(folder: str, name: str, loader: _Loader, stubs: Finder) -> Iterat
             sys.modules[name] = standing
 
 
-# --- what is run -----------------------------------------------------------------------------------------------------
+# --- what is run --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +276,13 @@ class _Filter:
     def within(self, node: ast.stmt | ast.excepthandler) -> None:
         """Leave only what is run inside a compound statement."""
         for name in ("body", "orelse", "finalbody"):
-            if hasattr(node, name):
-                body = self.statements(getattr(node, name))
-                setattr(node, name, body or ([ast.copy_location(ast.Pass(), node)] if name == "body" else []))
+            if before := getattr(node, name, None):
+                setattr(node, name, self.statements(before) or [ast.copy_location(ast.Pass(), node)])
         for handler in getattr(node, "handlers", ()):
             self.within(handler)
 
     def simple(self, node: ast.expr | None) -> bool:
-        """Whether an expression only computes: names, constants, arithmetic, calls of functions without effects."""
+        """Whether an expression only computes: names, constants, arithmetic, calls without effects."""
         match node:
             case None | ast.Constant() | ast.Name() | ast.Lambda():
                 return True
@@ -268,8 +315,8 @@ class _Filter:
 
 
 _PLAIN = (
-    ast.Attribute, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript, ast.Slice, ast.Tuple,
-    ast.List, ast.Set, ast.Dict, ast.Starred, ast.JoinedStr, ast.FormattedValue,
+    ast.Attribute, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript, ast.Slice,
+    ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred, ast.JoinedStr, ast.FormattedValue,
 )  # fmt: skip
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import inspect
+import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -14,37 +16,40 @@ from torch import fx
 
 from nanguard import ops
 from nanguard.ops import BindError
-from nanguard.ops.row import REQUIRED, bind, build
+from nanguard.ops.row import bind, build
 from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
 
-_SIZES = frozenset({"size", "numel", "nelement", "dim", "ndimension", "stride", "element_size", "__len__"})
+_SIZES = frozenset({"size", "numel", "nelement", "dim", "ndimension", "stride", "element_size"})
 _PROPERTIES = {"T": "t", "mT": "t", "H": "t", "mH": "t", "data": "detach", "real": "contiguous"}
-_RANDOM = {  # what fills a tensor with random numbers, and the bounds of these
-    "rand": (0.0, 0.99999994), "rand_like": (0.0, 0.99999994), "uniform_": (0.0, 1.0),
-    "randn": (-6.0, 6.0), "randn_like": (-6.0, 6.0), "normal_": (-6.0, 6.0), "normal": (-6.0, 6.0),
+_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"})
+# What fills a tensor with random numbers, and the bounds of these.
+_RANDOM = {
+    "rand": (0.0, 0.99999994), "rand_like": (0.0, 0.99999994),
+    "randn": (-6.0, 6.0), "randn_like": (-6.0, 6.0),
 }  # fmt: skip
 _IMPURE = frozenset({
-    *_RANDOM, "randint", "randint_like", "randperm", "bernoulli", "bernoulli_", "multinomial", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu", "gumbel_softmax", "exponential_",
-    "log_normal_", "cauchy_", "geometric_", "poisson", "manual_seed", "_set_grad_enabled", "empty", "empty_like",
+    *_RANDOM, "uniform_", "normal_", "normal", "randint", "randint_like", "randperm", "bernoulli",
+    "multinomial", "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu",
+    "gumbel_softmax", "poisson", "manual_seed", "_set_grad_enabled", "empty", "empty_like", "new_empty",
 })  # fmt: skip
-# Functions that give values together with their indices.
-_PAIRS = {"amax": "argmax", "amin": "argmax", "median": "argmax", "sort": "argmax"}
-# Writes that leave nothing of what was there.
-_FILLS: Mapping[str, Callable[[Sequence[Term]], Term]] = {
-    "zero_": lambda args: const(0.0),
-    "fill_": lambda args: args[1],
-    "copy_": lambda args: args[1],
-}
-# Keywords that do not change which values are computed.
-_HARMLESS = frozenset({"device", "pin_memory", "memory_format", "non_blocking", "requires_grad", "inplace", "_stacklevel"})
+# Functions that give values together with their indices, when they are told a dimension.
+_PAIRS = frozenset({"max", "min", "median", "nanmedian", "mode", "sort", "topk", "kthvalue", "cummax", "cummin"})
+_COPIES = frozenset({
+    "clone", "gather", "index_select", "take", "take_along_dim", "repeat", "repeat_interleave", "tile",
+    "flip", "roll", "masked_select", "sort", "topk", "tril", "triu", "item", "tensor",
+})  # fmt: skip
+_MASKS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "isnan",
+                    "isfinite", "isinf"})  # fmt: skip
+_IN_PLACE = frozenset(
+    getattr(operator, name) for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__")
+) - {operator.index, operator.inv, operator.invert}
+# Keywords that do not change the values that are computed.
+_HARMLESS = frozenset({"device", "pin_memory", "memory_format", "non_blocking", "inplace", "_stacklevel"})
 
 
 @cache
 def functions() -> Mapping[Any, str]:
     """The full dotted names of the ops table by the functions of torch, operator and math that they name."""
-    import math
-
     roots: dict[str, Any] = {"torch": torch, "operator": operator, "math": math, "builtins": builtins}
     found: dict[Any, str] = {}
     for name in ops.spellings():
@@ -57,32 +62,9 @@ def functions() -> Mapping[Any, str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Spelled:
-    """A call as a term, and the keywords that the term leaves out."""
-
-    term: Term
-    dropped: tuple[str, ...] = ()
-
-
-def spell(name: str, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Spelled | None:
-    """The term of a call, None where the table has no spelling that takes these arguments."""
-    for spelling in ops.spellings().get(name, ()):
-        row = ops.rows()[spelling.op]
-        try:
-            given = bind(spelling, args, keywords)
-            term = build(spelling, row, given)
-        except BindError:
-            continue
-        known = {"input", "self", "axis", "keepdims", "ddof", *(key for key, _ in spelling.receives)}
-        known.update(key for key, _ in spelling.constructor.attrs if spelling.constructor) if spelling.constructor else None
-        dropped = tuple(key for key, value in keywords.items() if key not in known and _matters(key, value))
-        return Spelled(term, dropped)
-    return None
-
-
-def _matters(key: str, value: Attr) -> bool:
-    return key not in _HARMLESS and value is not None and value is not False
+def called(node: fx.Node) -> str:
+    """The plain name of what a node calls: ``clamp_`` of ``Tensor.clamp_``."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
 def writes(node: fx.Node) -> fx.Node | None:
@@ -91,27 +73,341 @@ def writes(node: fx.Node) -> fx.Node | None:
     if isinstance(out, fx.Node):
         return out
     first = node.args[0] if node.args else None
-    if not isinstance(first, fx.Node):
+    if not isinstance(first, fx.Node) or node.op not in ("call_method", "call_function"):
         return None
-    if node.op == "call_method":
-        name = str(node.target)
-        return first if name.endswith("_") and not name.startswith("__") or name == "__setitem__" else None
-    if node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        if node.target is operator.setitem or getattr(operator, name, None) is node.target and name in _IN_PLACE:
-            return first
-        written = name.endswith("_") and not name.startswith("_") or node.kwargs.get("inplace") is True
-        return first if written else None
-    return None
-
-
-_IN_PLACE = frozenset(name for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__"))
-_NO_WRITE = frozenset({"requires_grad_", "retain_grad", "detach_"})
+    name = called(node)
+    if node.target is operator.setitem or node.target in _IN_PLACE or name == "__setitem__":
+        return first
+    plain = not name.startswith("_") and name != "requires_grad_" and node.target not in vars(operator).values()
+    return first if (plain and name.endswith("_")) or node.kwargs.get("inplace") is True else None
 
 
 def pure(node: fx.Node) -> bool:
-    """Whether a node that nobody uses may go: it writes nothing, draws nothing and calls no module."""
-    if node.op not in ("call_function", "call_method") or writes(node) is not None:
+    """Whether a node that nobody uses may go: it writes nothing, draws nothing, calls no module."""
+    return (
+        node.op in ("call_function", "call_method")
+        and writes(node) is None
+        and called(node) not in _IMPURE
+        and not called(node).endswith("_")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """A call as a term, and the keywords that the term leaves out."""
+
+    term: Term
+    dropped: tuple[str, ...] = ()
+
+
+def spell(name: str, target: Any, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Spelled | None:
+    """The term of a call by its dotted name, None where no spelling of the table takes these arguments."""
+    best: Spelled | None = None
+    for spelling in ops.spellings().get(name, ()):
+        row = ops.rows()[spelling.op]
+        try:
+            term = build(spelling, row, bind(spelling, args, keywords))
+        except BindError:
+            continue
+        if not _sound(term):
+            continue
+        known = {"input", "self", "axis", "keepdims", "ddof", *(key for key, _ in spelling.receives)}
+        dropped = tuple(key for key, value in keywords.items() if key not in known and _matters(target, key, value))
+        if best is None or len(dropped) < len(best.dropped):
+            best = Spelled(term, dropped)
+    return best
+
+
+def _sound(term: Term) -> bool:
+    """Whether the term stands for one computation: no tensor is lost in an attribute or a constant."""
+    if any(arg.op == "const" and isinstance(arg.value, tuple) for arg in term.args):
         return False
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name not in _IMPURE
+    if not any(value is UNKNOWN for _, value in term.attrs):
+        return True
+    return ops.family(term) in (ops.MOVEMENT, ops.CAST) or term.op in ("zeros", "ones", "full")
+
+
+def _matters(target: Any, key: str, value: Attr) -> bool:
+    if key in _HARMLESS or value is None or value is False:
+        return False
+    return not any(type(value) is type(default) and value == default for default in _default(target, key))
+
+
+@cache
+def _default(target: Any, key: str) -> tuple[Any, ...]:
+    """The default of a parameter of a function, if it says so."""
+    try:
+        parameter = inspect.signature(target).parameters.get(key)
+    except (TypeError, ValueError):
+        return ()
+    return () if parameter is None or parameter.default is parameter.empty else (parameter.default,)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the nodes of a graph in their order.
+
+    `terms` has each node's term as it was computed; `current` what the value is now, after what was written
+    into it; `numbers` are equal for nodes whose values are the same for certain.
+    """
+
+    examples: Mapping[fx.Node, Any] = field(default_factory=dict)
+    terms: dict[fx.Node, Term] = field(default_factory=dict)
+    current: dict[fx.Node, Term] = field(default_factory=dict)
+    numbers: dict[fx.Node, int] = field(default_factory=dict)
+    dropped: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)
+    written: set[fx.Node] = field(default_factory=set)  # nodes whose storage was written into after they were made
+    _storage: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    _same: dict[fx.Node, fx.Node] = field(default_factory=dict)  # the node that first had this very tensor
+    _shapes: set[fx.Node] = field(default_factory=set)
+    _keys: dict[object, int] = field(default_factory=dict)
+    _first: dict[int, fx.Node] = field(default_factory=dict)
+
+    def read(self, node: fx.Node) -> Term:
+        """The term of the next node."""
+        number = self.number(node)
+        self.numbers[node] = number
+        self._first.setdefault(number, node)
+        self._storage[node], self._same[node] = node, node
+        term = self.term(node)
+        self.terms[node] = self.current[node] = term
+        target = writes(node)
+        if target is not None and (target not in self.examples or torch.is_tensor(self.examples[target])):
+            self.write(node, target, term)
+        elif node.op in ("call_function", "call_method") and self.is_view(node, term):
+            self._storage[node] = self._storage[node.all_input_nodes[0]]
+        return term
+
+    # --- identity --------------------------------------------------------------------------------------
+
+    def number(self, node: fx.Node) -> int:
+        """The number of the value: that of an earlier node which computed the same from the same."""
+        fresh = len(self._keys)
+        if not pure(node):
+            self._keys[node] = fresh
+            return fresh
+        try:
+            return self._keys.setdefault((node.target, self.key(node.args), self.key(node.kwargs)), fresh)
+        except TypeError:  # an argument that cannot be hashed
+            self._keys[node] = fresh
+            return fresh
+
+    def key(self, value: Any) -> object:
+        match value:
+            case fx.Node():
+                return ("node", self.numbers[value])
+            case tuple() | list():
+                return tuple(map(self.key, value))
+            case dict():
+                return tuple((name, self.key(item)) for name, item in value.items())
+            case slice():
+                return ("slice", self.key(value.start), self.key(value.stop), self.key(value.step))
+        return (type(value), value)
+
+    def is_view(self, node: fx.Node, term: Term) -> bool:
+        """Whether the result may share its storage with the first operand."""
+        if not node.all_input_nodes or called(node) in _COPIES or called(node) in _JOINS:
+            return False
+        return ops.family(term) in (ops.MOVEMENT, ops.CAST) or node.target in (getattr, operator.getitem)
+
+    def write(self, node: fx.Node, target: fx.Node, term: Term) -> None:
+        """A write into `target`: all names of this tensor have the new value, views of it an unknown."""
+        self._same[node], self._storage[node] = self._same[target], self._storage[target]
+        for other in self._storage:
+            if self._storage[other] is not self._storage[node] or other is node:
+                continue
+            self.written.add(other)
+            if self._same[other] is self._same[node]:
+                self.current[other], self.numbers[other] = term, self.numbers[node]
+            else:
+                self.numbers[other] = len(self._keys)
+                self._keys[node, other] = self.numbers[other]
+                self.current[other] = make("opaque", (), (("name", f"{other.name} after {node.name}"),))
+
+    # --- terms -----------------------------------------------------------------------------------------
+
+    def term(self, node: fx.Node) -> Term:
+        match node.op:
+            case "placeholder":
+                return symbol(str(node.target), self.kind(node))
+            case "get_attr":
+                return symbol(f"self.{node.target}", self.kind(node))
+            case "output":
+                return const(None)
+            case "call_module":
+                return self.opaque(node)
+        if node.target is torch._C._set_grad_enabled:
+            return const(None)
+        special = self.special(node)
+        if special is not None:
+            return special
+        args = [self.attr(arg) for arg in node.args]
+        for name in names(node):
+            swapped = args[::-1] if called(node).startswith("__r") else args
+            found = spell(name, node.target, swapped, {key: self.attr(value) for key, value in node.kwargs.items()})
+            if found is not None:
+                if found.dropped:
+                    self.dropped[node] = found.dropped
+                return found.term
+        return self.opaque(node)
+
+    def kind(self, node: fx.Node) -> str:
+        """The kind of symbol that an input is, by its example."""
+        example = self.examples.get(node)
+        if not isinstance(example, torch.Tensor):
+            return "tensor"
+        if example.dtype == torch.bool:
+            return "mask"
+        return "tensor" if example.is_floating_point() or example.is_complex() else "index"
+
+    def opaque(self, node: fx.Node) -> Term:
+        """What nothing is known of; equal for nodes that compute the same from the same."""
+        operands = (self.current[operand] for operand in node.all_input_nodes)
+        first = self._first[self.numbers[node]]
+        kept = tuple(term for term in operands if term.op != "const")
+        return make("opaque", kept, (("name", first.name),))
+
+    def attr(self, value: Any) -> Attr:
+        """An argument of a node as the table takes it."""
+        match value:
+            case fx.Node():
+                return self.current[value]
+            case tuple() | list():
+                return tuple(map(self.attr, value))
+            case slice():
+                return ("slice", self.attr(value.start), self.attr(value.stop), self.attr(value.step))
+            case torch.dtype():
+                return str(value).removeprefix("torch.")
+            case bool() | int() | float() | str() | None:
+                return value
+        return "..." if value is ... else str(value)
+
+    def special(self, node: fx.Node) -> Term | None:
+        """Calls that are no plain function of terms: properties, indexing, sizes, joins, random numbers."""
+        name = called(node)
+        if node.target is getattr:
+            return self.property(node)
+        if node.target is operator.getitem or name == "__getitem__":
+            return self.item(node)
+        if node.target is operator.setitem or name == "__setitem__":
+            return self.assigned(node)
+        if node.op == "call_method" and name in _SIZES:
+            return self.size(node)
+        if name in _JOINS:
+            parts = node.args[0] if node.args else None
+            if isinstance(parts, tuple | list) and all(isinstance(part, fx.Node) for part in parts):
+                return make("stack", tuple(self.current[part] for part in parts if isinstance(part, fx.Node)))
+            return self.opaque(node)
+        if name in _RANDOM:
+            low, high = _RANDOM[name]
+            return symbol(node.name, low=low, high=high)
+        return self.filled(node, name)
+
+    def filled(self, node: fx.Node, name: str) -> Term | None:
+        """Writes that leave nothing of what was there."""
+        if name == "zero_":
+            return const(0.0)
+        if name in ("fill_", "copy_") and len(node.args) == 2:
+            value = self.attr(node.args[1])
+            return value if isinstance(value, Term) else const(value)
+        return self.opaque(node) if name in ("uniform_", "normal_") else None
+
+    def property(self, node: fx.Node) -> Term:
+        """``x.T``, ``x.shape``, ``x.max(1).values``"""
+        operand, name = node.args[0], str(node.args[1])
+        assert isinstance(operand, fx.Node)
+        if name in _PROPERTIES:
+            return make(_PROPERTIES[name], (self.current[operand],))
+        if name == "shape":
+            self._shapes.add(node)
+        if name in ("shape", "ndim"):
+            return symbol(f"{operand.name}.{name}", "size")
+        if name in ("values", "indices") and self.is_pair(operand):
+            return self.of_pair(operand, name == "indices")
+        return self.opaque(node)
+
+    def size(self, node: fx.Node) -> Term:
+        """``x.size(1)`` and ``x.shape[1]`` are one symbol."""
+        operand, *rest = node.args
+        assert isinstance(operand, fx.Node)
+        if called(node) == "size":
+            dim = rest[0] if rest else node.kwargs.get("dim")
+            if dim is None:
+                self._shapes.add(node)
+                return symbol(f"{operand.name}.shape", "size")
+            return symbol(f"{operand.name}.shape[{dim}]", "size")
+        return symbol(f"{operand.name}.{called(node)}({', '.join(map(str, rest))})", "size")
+
+    def item(self, node: fx.Node) -> Term:
+        """``x[key]`` of a shape, a tuple or a tensor."""
+        operand, key = node.args[0], node.args[1]
+        assert isinstance(operand, fx.Node)
+        x = self.current[operand]
+        if operand in self._shapes:
+            return symbol(f"{x.name}[{key}]", "size")
+        if self.is_pair(operand):
+            return self.of_pair(operand, key in (1, -1))
+        if called(operand) == "broadcast_tensors" and isinstance(key, int):
+            part = self.attr(operand.args[key])
+            return part if isinstance(part, Term) else const(part)
+        inside = _nodes_in(key)
+        if not inside:
+            attr = self.attr(key)
+            return (
+                self.opaque(node) if isinstance(attr, str) and attr != "..." else make("index", (x,), (("key", attr),))
+            )
+        masks = [inner for inner in inside if self.is_mask(inner)]
+        if len(masks) == 1 and len(inside) == 1:
+            return make("masked_select", (x, self.current[masks[0]]))
+        return make("pick", (x,), (("dim", None), ("index", UNKNOWN)))
+
+    def assigned(self, node: fx.Node) -> Term:
+        """What ``x[mask] = value`` leaves in x."""
+        operand, key, value = node.args
+        if isinstance(operand, fx.Node) and isinstance(key, fx.Node) and self.is_mask(key):
+            held = self.attr(value)
+            new = held if isinstance(held, Term) else const(held)
+            return make("overwrite", (self.current[operand], self.current[key], new))
+        return self.opaque(node)
+
+    def is_mask(self, node: fx.Node) -> bool:
+        example = self.examples.get(node)
+        if isinstance(example, torch.Tensor):
+            return example.dtype == torch.bool
+        term = self.current[node]
+        return term.op in _MASKS or term.attr("kind") == "mask"
+
+    def is_pair(self, node: fx.Node) -> bool:
+        """Whether a node gives values together with indices."""
+        if node.op not in ("call_function", "call_method") or called(node) not in _PAIRS:
+            return False
+        term = self.terms[node]
+        return term.op == "sort" or term.attr("dim") is not None
+
+    def of_pair(self, node: fx.Node, indices: bool) -> Term:
+        term = self.terms[node]
+        if not indices:
+            return term
+        return make("argmax", term.args[:1], (("dim", term.attr("dim")),))
+
+
+def names(node: fx.Node) -> Iterable[str]:
+    """The dotted names under which the table may have what a node calls."""
+    name = called(node)
+    if node.op == "call_function":
+        yield from filter(None, [functions().get(node.target)])
+        if name.endswith("_") and not name.endswith("__"):
+            yield f"torch.{name[:-1]}"
+        return
+    yield f"Tensor.{name}"
+    if name.startswith("__"):
+        bare = name.strip("_")
+        yield from (f"operator.{bare}", f"operator.{bare}_", f"operator.{bare[1:]}")
+    elif name.endswith("_"):
+        yield f"Tensor.{name[:-1]}"
+
+
+def _nodes_in(value: Any) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    fx.map_arg(value, lambda node: found.append(node) or node)  # type: ignore[func-returns-value]
+    return found

@@ -52,7 +52,7 @@ class Sources:
         return self.whole(found)
 
     def whole(self, span: Span) -> Span:
-        """The whole expression: for a chain over several lines Python gives the part after the last dot only."""
+        """The whole expression: of a chain over several lines Python gives what follows the last dot."""
         chained = [
             node
             for node in self.ending(span.path).get((span.end_line, span.end_column), ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import operator
@@ -10,7 +11,7 @@ from types import FunctionType, ModuleType
 
 
 class Stub:
-    """Any value of a module that is not there: callable, subscriptable, usable as a decorator or a base class."""
+    """Any value of a module that is not there: callable, a decorator, a base class, a number."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name
@@ -32,7 +33,7 @@ class Stub:
         return Stub(f"{self.__name__}()")
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
-        return () if any(isinstance(base, type) for base in bases) else (Base,)
+        return () if any(isinstance(base, type) for base in bases) else (type("Missing", (Base,), {}),)
 
     def __getitem__(self, key: object) -> Stub:
         return self
@@ -67,7 +68,20 @@ def _operator(name: str) -> object:
     return operation
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "or_", "and_", "matmul", "neg", "invert"):
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "or_",
+    "and_",
+    "matmul",
+    "neg",
+    "invert",
+):
     for _method in (f"__{_name.strip('_')}__", f"__r{_name.strip('_')}__"):
         if _method.startswith("__r") or hasattr(operator, _method):
             setattr(Stub, _method, _operator(_method))
@@ -86,24 +100,37 @@ class Base:
 
 
 class _Module(ModuleType):
-    """A module that is not installed: any public name of it is a stub."""
+    """A module that is not there: any public name of it is a module below it, or a stub."""
 
-    def __getattr__(self, name: str) -> Stub:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
+        if self.__path__:
+            try:
+                return importlib.import_module(f"{self.__name__}.{name}")
+            except ImportError:
+                pass
         return Stub(f"{self.__name__}.{name}")
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the modules of `names`, and everything below them, as stubs."""
+    """Finds the modules of `names`, and everything below them, as stubs.
+
+    The packages of `hollow` are found as what is in their folder, without their ``__init__``.
+    """
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.hollow: dict[str, str] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """The spec of a stub, None for any other module."""
+        if fullname in self.hollow:
+            spec = importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+            spec.submodule_search_locations = [self.hollow[fullname]]
+            return spec
         if not any(fullname == name or fullname.startswith(name + ".") for name in self.names):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)

@@ -1,8 +1,8 @@
 """Tracer: runs a callable on symbolic inputs and records every torch call in an fx graph.
 
-Beside `torch.fx.Tracer` it keeps for each node its exact place, what the program calls its values there, and the
-grad mode; an example value, where inputs have one; and it answers what symbols alone get wrong: `isinstance`,
-dtypes, shapes.  What it cannot answer it refuses with a `TraceError`, never by a guess.
+Beside `torch.fx.Tracer` it keeps for each node its exact place, what the program calls its values there, and
+the grad mode; an example value, where inputs have one; and it answers what symbols alone get wrong:
+`isinstance`, dtypes, shapes.  What it cannot answer it refuses with a `TraceError`, never by a guess.
 """
 
 from __future__ import annotations
@@ -18,17 +18,27 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.distributions import Distribution
+from torch.fx.proxy import Attribute
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch.utils._pytree import tree_leaves
 
 from nanguard.errors import NanguardError
+from nanguard.nodes import pure
 from nanguard.places import Sources, is_user_file, user_frame
 
 SPAN, NAMES, GRAD = "nanguard_span", "nanguard_names", "nanguard_grad"  # keys of node.meta
 
 
 class TraceError(NanguardError):
-    """A callable that cannot be captured; the message is one line with the place and the reason."""
+    """A callable that cannot be captured; the message is one line with the place and the reason.
+
+    `open` says that it may be captured once more is known of its arguments.
+    """
+
+    def __init__(self, message: str, open: bool = False) -> None:
+        super().__init__(message)
+        self.open = open
 
 
 class Value(fx.Proxy):
@@ -64,7 +74,19 @@ def _in_place(name: str) -> Any:
     return method
 
 
-for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"):
+for _name in (
+    "iadd",
+    "isub",
+    "imul",
+    "itruediv",
+    "ifloordiv",
+    "imod",
+    "ipow",
+    "iand",
+    "ior",
+    "ixor",
+    "imatmul",
+):
     setattr(Value, f"__{_name}__", _in_place(_name))
 
 
@@ -97,22 +119,23 @@ class Recorder(fx.Tracer):
         self.attributes: dict[str, Any] = {}  # the targets of get_attr and call_module nodes
         self.extra: dict[str, Any] = {}  # those of them that the root has no name for
         self.constants: dict[int, fx.Node] = {}
+        self.entered: dict[int, nn.Module] = {}
         self.codes: dict[CodeType, dict[str, Any]] = {}
         self.running = False
         self.call: Callable[[fx.Tracer, Callable[..., Any]], Callable[[], Any]] | None = None
-        self.initial = _contexts()
+        self.initial = contexts()
         self.grad = torch.is_grad_enabled()
 
-    # --- refusing ----------------------------------------------------------------------------------------------------
+    # --- refusing --------------------------------------------------------------------------------------
 
-    def refuse(self, reason: str) -> TraceError:
+    def refuse(self, reason: str, open: bool = False) -> TraceError:
         """The error that says `reason` at the user's line that is running."""
         frame = user_frame(sys._getframe(1), _BOUNDARY)
         if frame is None:
-            return TraceError(f"{self.home}: {reason}")
-        return TraceError(f"{frame.f_code.co_filename}:{frame.f_lineno}: {reason}")
+            return TraceError(f"{self.home}: {reason}", open)
+        return TraceError(f"{frame.f_code.co_filename}:{frame.f_lineno}: {reason}", open)
 
-    # --- nodes -------------------------------------------------------------------------------------------------------
+    # --- nodes -----------------------------------------------------------------------------------------
 
     def proxy(self, node: fx.Node) -> Value:
         """A node as a value of the program."""
@@ -124,11 +147,11 @@ class Recorder(fx.Tracer):
         function = self.call(self, (lambda *a, **k: root_fn(self.root, *a, **k)) if is_module else root_fn)
         return function, []
 
-    def placeholder(self, name: str, example: Any = _MISSING) -> Value:
-        """An input of the graph."""
+    def placeholder(self, name: str, tensor: torch.Tensor | None = None) -> Value:
+        """An input of the graph, with a tensor that it may be."""
         value = self.proxy(self.create_node("placeholder", name, (), {}))
-        if example is not _MISSING:
-            self.examples[value.node] = example
+        if tensor is not None:
+            self.examples[value.node] = _copied(tensor)
         return value
 
     def create_node(
@@ -149,7 +172,7 @@ class Recorder(fx.Tracer):
 
     def context(self, grad: bool) -> None:
         """Record a change of the grad mode; refuse other changes of context."""
-        if _contexts()[1:] != self.initial[1:]:
+        if contexts()[1:] != self.initial[1:]:
             raise self.refuse("autocast or inference mode is switched inside; move the `with` to the caller")
         if grad != self.grad:
             self.graph.create_node("call_function", torch._C._set_grad_enabled, (grad,), {})
@@ -179,7 +202,7 @@ class Recorder(fx.Tracer):
             return  # the examples do not fit this operation; the program goes on without one
         finally:
             self.running = False
-        if not isinstance(self.examples[node], torch.Tensor) and self.follows_from_shapes(node):
+        if self.follows_from_shapes(node):
             self.static.add(node)
 
     def run(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -191,15 +214,14 @@ class Recorder(fx.Tracer):
         return self.attributes[str(node.target)].forward(*args, **kwargs)
 
     def follows_from_shapes(self, node: fx.Node) -> bool:
-        """Whether a value that is no tensor is known from shapes and not from the entries of tensors."""
+        """Whether a value is known from the shapes of the inputs, and not from their entries."""
         if node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "ndim"):
             return True
         if node.op == "call_method" and node.target in _SIZES:
             return True
-        tensors = [n for n in node.all_input_nodes if isinstance(self.examples[n], torch.Tensor)]
-        return not tensors and all(n in self.static for n in node.all_input_nodes)
+        return pure(node) and all(operand in self.static for operand in node.all_input_nodes)
 
-    # --- modules and constants ---------------------------------------------------------------------------------------
+    # --- modules and constants -------------------------------------------------------------------------
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A parameter or buffer of a module as a symbolic value."""
@@ -209,7 +231,10 @@ class Recorder(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Enter a module, or record its call where it is a layer of torch with a state of its own."""
-        if self.running or not _is_layer(m):
+        if self.running:
+            return forward(*args, **kwargs)
+        if not is_layer(m):
+            self.entered[id(m)] = m
             return forward(*args, **kwargs)
         return self.create_proxy("call_module", self.target(m, "_module"), args, kwargs)
 
@@ -228,7 +253,7 @@ class Recorder(fx.Tracer):
         """The node of a tensor that the program has before it runs."""
         if id(tensor) not in self.constants:
             node = self.create_node("get_attr", self.target(tensor, "_tensor"), (), {})
-            self.examples[node] = tensor.detach().clone()
+            self.examples[node] = _copied(tensor)
             self.constants[id(tensor)] = node
         return self.constants[id(tensor)]
 
@@ -243,15 +268,18 @@ class Recorder(fx.Tracer):
             self.attributes[known] = thing
         return known
 
-    # --- answers -----------------------------------------------------------------------------------------------------
+    # --- answers ---------------------------------------------------------------------------------------
 
     def member(self, value: fx.Proxy, name: str) -> Any:
         """An attribute of a symbolic value."""
         example = self.examples.get(value.node, _MISSING)
         if example is not _MISSING and not isinstance(example, torch.Tensor):
             found = getattr(example, name)  # which raises what the program would see
-            return fx.Attribute(value, name) if callable(found) else self.record(getattr, (value, name), {})
+            return Attribute(value, name) if callable(found) else self.record(getattr, (value, name), {})
         tensor = example if isinstance(example, torch.Tensor) else None
+        if tensor is not None and value.node in self.static and (name in _VALUES or name == "item"):
+            self.reads.add("shape")
+            return getattr(tensor, name)
         if name in _AUTOGRAD:
             raise self.refuse(f"reads `.{name}` of a tensor")
         if name in _VALUES:
@@ -271,7 +299,7 @@ class Recorder(fx.Tracer):
         if not hasattr(torch.Tensor, name) and (tensor is not None or name not in _PAIRS):
             raise AttributeError(f"'Tensor' object has no attribute {name!r}")
         if callable(getattr(torch.Tensor, name, None)) and name not in _PAIRS:
-            return fx.Attribute(value, name)
+            return Attribute(value, name)
         return self.record(getattr, (value, name), {})
 
     def record(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
@@ -286,7 +314,7 @@ class Recorder(fx.Tracer):
             self.reads.add("shape")
             return bool(self.examples[obj.node])
         if _is_shape(obj.node):
-            raise self.refuse("control flow on the shape of a tensor, which is not known here")
+            raise self.refuse("control flow on the shape of a tensor, which is not known here", open=True)
         raise self.refuse("control flow on the value of a tensor")
 
     def number(self, value: fx.Proxy) -> Any:
@@ -295,14 +323,14 @@ class Recorder(fx.Tracer):
             self.reads.add("shape")
             return self.examples[value.node]
         if _is_shape(value.node):
-            raise self.refuse("needs the shape of a tensor as a number, which is not known here")
+            raise self.refuse("needs the shape of a tensor as a number, which is not known here", open=True)
         raise self.refuse("takes the value of a tensor as a Python number")
 
     def length(self, value: fx.Proxy) -> int:
         """The length of a shape, a tuple or a tensor."""
         example = self.examples.get(value.node, _MISSING)
         if example is _MISSING:
-            raise self.refuse("needs the length of a tensor or a shape, which is not known here")
+            raise self.refuse("needs the length of a tensor or a shape, which is not known here", open=True)
         self.reads.add("dim" if isinstance(example, torch.Size) else "shape")
         return len(example)
 
@@ -341,11 +369,14 @@ class Recorder(fx.Tracer):
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """While this lasts, `isinstance` and `torch.is_tensor` see symbolic values as what they stand for."""
-        instance, tensor = builtins.isinstance, torch.is_tensor
+        """While this lasts, `isinstance` and `torch.is_tensor` see symbolic values as what they stand for.
+
+        Distributions do not check their arguments, which would be control flow on values.
+        """
+        instance, tensor, checks = builtins.isinstance, torch.is_tensor, Distribution._validate_args
 
         def is_instance(value: Any, classes: Any) -> bool:
-            if type(value) is Value and is_user_file(sys._getframe(1).f_code.co_filename):
+            if type(value) is Value and _asks(sys._getframe(1).f_code.co_filename):
                 return self.is_instance(value, classes)
             return instance(value, classes)
 
@@ -353,11 +384,13 @@ class Recorder(fx.Tracer):
             return self.is_instance(value, torch.Tensor) if type(value) is Value else tensor(value)
 
         builtins.isinstance, torch.is_tensor = is_instance, is_tensor  # type: ignore[assignment]
+        Distribution.set_default_validate_args(False)
         try:
             with _Mode(self):
                 yield
         finally:
-            builtins.isinstance, torch.is_tensor = instance, tensor  # type: ignore[assignment]
+            builtins.isinstance, torch.is_tensor = instance, tensor
+            Distribution.set_default_validate_args(checks)
 
 
 class _Mode(TorchFunctionMode):
@@ -370,13 +403,24 @@ class _Mode(TorchFunctionMode):
         return self.recorder.intercept(func, args, dict(kwargs or {}))
 
 
-def _contexts() -> tuple[Any, ...]:
+def _asks(path: str) -> bool:
+    """Whether `isinstance` in a file is the program's: in its own files, and in the distributions of torch."""
+    return is_user_file(path) or "distributions" in path
+
+
+def contexts() -> tuple[Any, ...]:
     """The grad mode, then the contexts that must not change inside a capture."""
     return (
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"),
         torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"),
     )  # fmt: skip
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    """The entries of a tensor, out of sight of whoever records torch calls."""
+    with torch._C.DisableTorchFunction():
+        return tensor.detach().clone()
 
 
 def _standard() -> torch.Tensor:
@@ -395,7 +439,7 @@ def _is_shape(node: fx.Node) -> bool:
     return node.op == "call_function" and bool(operands) and all(map(_is_shape, operands))
 
 
-def _is_layer(module: nn.Module) -> bool:
+def is_layer(module: nn.Module) -> bool:
     """Whether a module of torch is kept as one call: it has a state, or behaves otherwise in training."""
     kind = type(module)
     if not kind.__module__.startswith("torch.nn.") or issubclass(kind, nn.Sequential) or _is_list(kind):
@@ -427,5 +471,13 @@ def _writes(function: Callable[..., Any]) -> bool:
     """Whether a function of torch writes into its first argument."""
     name = function.__name__
     if name.startswith("__"):
-        return name in ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__", "__set__")
+        return name in (
+            "__setitem__",
+            "__iadd__",
+            "__isub__",
+            "__imul__",
+            "__itruediv__",
+            "__ipow__",
+            "__set__",
+        )
     return name.endswith("_")

@@ -118,6 +118,16 @@ def test_an_import_that_breaks_inside_another_package_is_a_stub(tmp_path: Path) 
     assert repr(module.thing) == "<breaks_inside.thing, not installed>"
 
 
+def test_a_package_itself(tmp_path: Path) -> None:
+    (tmp_path / "itself").mkdir()
+    (tmp_path / "itself" / "deep").mkdir()
+    (tmp_path / "itself" / "deep" / "__init__.py").write_text("")
+    (tmp_path / "itself" / "deep" / "breaks.py").write_text("raise ImportError('a library is too old')\n")
+    module = load(tmp_path / "itself" / "__init__.py", "from .deep.breaks import thing\nfrom .deep import breaks\n")
+    assert module.__name__ == "itself"
+    assert repr(module.thing) == "<itself.deep.breaks.thing, not installed>"
+
+
 def test_siblings_of_a_file_are_importable(tmp_path: Path) -> None:
     (tmp_path / "sibling_of_losses.py").write_text("def f(x):\n    return x + 1\n")
     assert load(tmp_path / "losses.py", "from sibling_of_losses import f\n").f(1) == 2

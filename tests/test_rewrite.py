@@ -150,6 +150,7 @@ KEPT = [
     lambda x: torch.log(2 + torch.sigmoid(x)),
     lambda x: torch.sum(torch.exp(x), dim=0, dtype=torch.float64).log(),
     lambda x: torch.log(torch.sigmoid(x).round()),
+    lambda x: torch.log(1 + x[x > 0]),  # log1p(x)[x > 0] has no gradient where x is below -1
 ]
 
 
