@@ -129,7 +129,8 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
     if not settings.static:
         from nanguard.traced import beside, traced
 
-        more, targets, notes = traced(path, source, targets, settings)
+        proved = {item.span for item in found if item.confirmed}
+        more, targets, notes = traced(path, source, targets, settings, proved)
         found.extend(list(beside(found, more)))
     return FileResult(path, targets, tuple(_one_for_each(found)), notes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -34,9 +34,13 @@ def traced_report(loss: Callable[..., Any] | nn.Module) -> Report:
 
 
 def findings(
-    traced: Trace, modules: Mapping[str, str], settings: Settings, dtype: str = "float32"
-) -> Iterator[Finding]:
-    """The proved findings of a trace, outermost first; `modules` is what the program calls torch's modules."""
+    traced: Trace, modules: Mapping[str, str], settings: Settings, dtype: str = "float32",
+    known: Container[Span] = (),
+) -> Iterator[Finding]:  # fmt: skip
+    """The proved findings of a trace, outermost first; `modules` is what the program calls torch's modules.
+
+    Places in `known` have a finding already.
+    """
     ruleset = rules.load()
     matcher = matching.matcher(ruleset, dtype)
     codes = selected(settings, ruleset.rules)
@@ -44,6 +48,9 @@ def findings(
     inside: set[Term] = set()
     for site, match in sorted(_matches(traced, matcher), key=lambda pair: -_size(pair[1].root)):
         if match.rule.code not in codes or match.root in inside or _harmless(match, uses.of(match.root)):
+            continue
+        if site.span in known:
+            inside.update(_inside(match))
             continue
         proof = confirm(match, matcher, site.names)
         if proof is not None:

@@ -23,7 +23,6 @@ class Sources:
 
     texts: dict[str, str] = field(default_factory=dict)
     lines: dict[str, list[bytes]] = field(default_factory=dict)
-    ends: dict[str, dict[tuple[int, int], list[ast.expr]]] = field(default_factory=dict)
 
     def text(self, path: str) -> str:
         """The text of a file, empty if there is none."""
@@ -68,13 +67,16 @@ class Sources:
 
     def ending(self, path: str) -> dict[tuple[int, int], list[ast.expr]]:
         """The expressions of a file by where they end."""
-        if path not in self.ends:
-            found: dict[tuple[int, int], list[ast.expr]] = {}
-            for node in ast.walk(_parsed(self.text(path))):
-                if isinstance(node, ast.expr):
-                    found.setdefault((node.end_lineno or 0, node.end_col_offset or 0), []).append(node)
-            self.ends[path] = found
-        return self.ends[path]
+        return _ending(self.text(path))
+
+
+@lru_cache(maxsize=64)
+def _ending(text: str) -> dict[tuple[int, int], list[ast.expr]]:
+    found: dict[tuple[int, int], list[ast.expr]] = {}
+    for node in ast.walk(_parsed(text)):
+        if isinstance(node, ast.expr):
+            found.setdefault((node.end_lineno or 0, node.end_col_offset or 0), []).append(node)
+    return found
 
 
 def _parsed(text: str) -> ast.Module:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 
 from nanguard.errors import NanguardError
-from nanguard.finding import Finding, Note, Target
+from nanguard.finding import Finding, Note, Span, Target
 from nanguard.live import findings, names_in
 from nanguard.load import load_module, place
 from nanguard.settings import Settings
@@ -20,11 +20,11 @@ _SHARE = 0.6  # of the time limit of a file that its traces may take; the rest i
 
 
 def traced(
-    path: str, source: str, targets: Sequence[Target], settings: Settings
+    path: str, source: str, targets: Sequence[Target], settings: Settings, known: Container[Span] = ()
 ) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:
     """Run the definitions of a file and trace its targets.
 
-    Gives the proved findings, the targets with how far each was seen, and a note where the file cannot be loaded.
+    Gives the proved findings beside those at the places `known`, the targets with how far each was seen, and a note where the file cannot be loaded.
     """
     if not targets:
         return [], (), ()
@@ -43,7 +43,7 @@ def traced(
         try:
             capture = trace_target(module, target)
             for dtype in settings.dtypes:
-                found.extend(findings(capture, names, settings, dtype))
+                found.extend(findings(capture, names, settings, dtype, known))
         except TraceError as error:
             seen.append(replace(target, reason=str(error)))
         except Exception as error:  # the program runs here: it may raise anything
