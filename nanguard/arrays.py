@@ -241,6 +241,13 @@ def _of_class(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs
     return balls.move(("of_class", target), [x], lambda numbers: run.of_class(numbers, chosen))
 
 
+def _kl_div(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array | None:
+    """With `log_target` the target is a logarithm too."""
+    if attrs.get("log_target") is True:
+        operands = [operands[0], balls.apply("exp", operands[1:], {})]
+    return balls.by_meaning(row, operands, attrs)
+
+
 def _sort(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
     """Sorted by the nearest floats: entries that share one may stay in either order."""
     (x,) = _arrays(operands)
@@ -284,6 +291,7 @@ _SPECIAL: Mapping[str, Callable[[Balls, ops.Op, Sequence[Array | None], Attrs], 
     "trunc": _trunc,
     "reduced": _reduced,
     "of_class": _of_class,
+    "kl_div": _kl_div,
     "sort": _sort,
     "matmul": _matmul,
     "masked_select": _first,

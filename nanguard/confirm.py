@@ -92,9 +92,13 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     direct = [kind for kind in kinds if kind not in _MEASURED_EXACTLY]
     points: list[Point] = []
     first: dict[str, Point] = {}
+    demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
     for point in points_of(cut, matcher):
         points.append(point)
         kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
+        if kind is not None and kind not in first and demanding and not loses(kind, cut, point, matcher.ranges.dtype):
+            demanding -= 1  # the exact value is not finite either: a better witness may come
+            continue
         if kind is not None and causes(cut, match, point, kind, matcher.ranges.dtype):
             first.setdefault(kind, point)
             if kind == direct[0]:
@@ -140,6 +144,22 @@ def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
         return False
     others = [run(cut.root, {**tensors, spoiled: torch.full(point.shape or (1,), value)}) for value in (7.0, 9.0)]
     return bool((others[0] == others[1]).all())
+
+
+def loses(kind: str, cut: Cut, point: Point, dtype: str) -> bool:
+    """Whether something finite is lost: an entry that is not finite, where the exact one is a number of the dtype."""
+    truth = truth_at(cut, point, dtype)
+    if truth is None:
+        return True
+    pairs: list[tuple[Tensor, Sequence[float]]] = [(point.output, truth.values)]
+    if kind == "gradient-nonfinite":
+        parts = zip(point.gradients, truth.gradients, strict=True)
+        pairs = [(part, right.values) for part, right in parts if part is not None]
+    return any(
+        not math.isfinite(computed) and abs(value) <= FORMATS[dtype].max
+        for part, values in pairs
+        for computed, value in zip(part.detach().flatten().tolist(), values, strict=False)
+    )
 
 
 def _bound_finite(cut: Cut, point: Point, dtype: str) -> bool:

@@ -9,7 +9,7 @@ from nanguard.finding import SEVERITY, Edit, Finding, Fix, Number
 from nanguard.floats import FORMATS
 from nanguard.match import Match
 from nanguard.site import Site
-from nanguard.source import Unprintable, Words, source_of
+from nanguard.source import Unprintable, Words, source_of, strength
 from nanguard.term import Term, const, show
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def fix(
     # a replacement that is computed before a mask selects from it meets entries that the original never saw
     selected = any(node.op == "masked_select" for node in match.moved)
     safe = kind == "stable" and match.variant.safe and not match.guards and not selected
-    return Fix(kind, text, safe, (Edit(site.span, text),))
+    # what binds less tightly than the expression that it replaces needs brackets where it goes
+    spliced = text if strength(text) >= strength(site.text) else f"({text})"
+    return Fix(kind, text, safe, (Edit(site.span, spliced),))
 
 
 def message(match: Match, site: Site, hazard: str, proof: Proof | None, dtype: str, repair: Fix | None) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nanguard import ops
 from nanguard.ops.row import REQUIRED, Op
-from nanguard.term import UNKNOWN, Attr, Term, fill, infix
+from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make
 
 _ATOM, _UNARY = 9, 6
+_WORDLESS = ("opaque", "either", "pick", "sort", "unbind", "stack")  # what they take is not all in their terms
 
 
 class Unprintable(Exception):
@@ -53,9 +55,13 @@ def _write(term: Term, words: Words, level: int) -> str:
         return known if level <= strength(known) else f"({known})"
     if term.op == "const":
         text = repr(term.value)
+        if isinstance(term.value, float) and not math.isfinite(term.value):
+            text = f"float({text!r})"
         return f"({text})" if level > _UNARY and text.startswith("-") else text
+    if term.op == "index" and term.attr("key") is not UNKNOWN:
+        return f"{_write(term.args[0], words, _ATOM)}[{_key(term.attr('key'))}]"
     row = ops.row(term.op)
-    if row is None or term.op in ("opaque", "either"):
+    if row is None or term.op in _WORDLESS:
         raise Unprintable(term.op)
     sign = infix(term.op)
     if sign is not None:
@@ -77,12 +83,33 @@ def _call(term: Term, row: Op, words: Words, level: int) -> str:
         if meaning is None:
             raise Unprintable(term.op)
         return _write(fill(meaning, dict(zip(row.operands, term.args, strict=True)), dict(term.attrs)), words, level)
+    if term.op == "logsumexp" and term.attr("dim") is None:  # torch wants to be told
+        term = make(
+            term.op,
+            (make("flatten", term.args, (("start_dim", 0), ("end_dim", -1))),),
+            (("dim", 0), ("keepdim", False)),
+        )
     operands = [_write(arg, words, 0) for arg in _given(row, term)]
+    if row.family == ops.COMPOSITE:  # torch has those with a default (an eps) behind attributes
+        operands = _by_name(row, term, operands)
     attributes = [f"{key}={value!r}" for key, value in _written(row, term)]
     if row.torch.startswith("Tensor."):
         method = row.torch.removeprefix("Tensor.")
         return f"{_write(term.args[0], words, _ATOM)}.{method}({', '.join(operands[1:] + attributes)})"
     return f"{words.function(row.torch)}({', '.join(operands + attributes)})"
+
+
+def _key(key: Attr) -> str:
+    """What stands between the brackets of an index: ``:, 0``."""
+    match key:
+        case ("slice", start, stop, step):
+            if "?" in (start, stop, step):
+                raise Unprintable("slice")
+            text = ":".join("" if bound is None else repr(bound) for bound in (start, stop))
+            return text if step is None else f"{text}:{step!r}"
+        case tuple():
+            return ", ".join(map(_key, key))
+    return str(key)
 
 
 def _given(row: Op, term: Term) -> list[Term]:
@@ -94,6 +121,16 @@ def _given(row: Op, term: Term) -> list[Term]:
     return args
 
 
+def _by_name(row: Op, term: Term, operands: list[str]) -> list[str]:
+    """The operands as written, those with a default by their names and only where they differ from it."""
+    listed = zip(row.signature.operands, term.args, operands, strict=False)
+    return [
+        text if default is REQUIRED else f"{name}={text}"
+        for (name, default), arg, text in listed
+        if default is REQUIRED or arg.op != "const" or arg.value != default
+    ]
+
+
 def _written(row: Op, term: Term) -> list[tuple[str, Attr]]:
     """The attributes that differ from their defaults."""
     result = []
@@ -102,7 +139,8 @@ def _written(row: Op, term: Term) -> list[tuple[str, Attr]]:
         if value is UNKNOWN:
             raise Unprintable(key)
         if default is REQUIRED or value != default:
-            result.append((key, value))
+            starred = row.family == ops.MOVEMENT and row.signature.star and isinstance(value, int)
+            result.append((key, (value,) if starred else value))
     return result
 
 
@@ -122,5 +160,3 @@ def strength(text: str) -> int:
         case ast.BinOp(op=ast.Mult() | ast.Div()):
             return 5
     return 0
-
-

@@ -192,7 +192,8 @@ ARITHMETIC = (
     # x[mask] = value: the value is worked out for the selected entries alone, x for all of them
     _row("overwrite", "", params="x, mask, value", torch="Tensor.masked_fill", range=lambda x, mask, value:
          _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)"),
-    _row("nan_to_num", "torch.{} Tensor.{} Tensor.{}_", params="x", range=_nan_to_num,
+    _row("nan_to_num", "torch.{}(x;nan=0.0,posinf=None,neginf=None) Tensor.{}(x;nan=0.0,posinf=None,neginf=None)"
+         " Tensor.{}_", params="x", torch="torch.nan_to_num", range=_nan_to_num,
          exact=lambda x: x.is_a("nan").choose(0, x)),
 )  # fmt: skip
 
@@ -205,6 +206,8 @@ COMPARISONS = (
          commutes=True, exact=lambda x, y: x.compare("ne", 0).minimum(y.compare("ne", 0))),
     _row("logical_or", "torch.{} Tensor.{} operator.or_ torch.bitwise_or", params="x, other", range=_step,
          commutes=True, exact=lambda x, y: x.compare("ne", 0).maximum(y.compare("ne", 0))),
+    _row("logical_xor", "torch.{} Tensor.{} operator.xor torch.bitwise_xor", params="x, other", range=_step,
+         commutes=True, exact=lambda x, y: (x.compare("ne", 0) - y.compare("ne", 0)).abs()),
     _row("logical_not", "torch.{} Tensor.{} operator.invert torch.bitwise_not", range=_step,
          exact=lambda x: x.compare("eq", 0)),
     _row("isnan", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("nan")),
@@ -232,8 +235,8 @@ EXPONENTIAL = (
     _row("square", "torch.{} Tensor.{} Tensor.{}_", range=_square, exact=lambda x: x * x),
     _row("logaddexp", "torch.{} Tensor.{}", params="x, other", range=_logaddexp, commutes=True,
          exact=lambda x, y: (x.exp() + y.exp()).log()),
-    # log(1 - exp(x)) for x < 0, each half of it where it keeps its digits; the bounds keep the gradient of the half that
-    # is not taken finite
+    # log(1 - exp(x)) for x < 0, each half of it where it keeps its digits; the bounds keep the gradient of the half
+    # that is not taken finite
     _row("log1mexp", "", exact=lambda x: (1 - x.exp()).log(), range=lambda x: Interval(-INF, 0.0, dtype=x.dtype),
          singular=True, means="where(x > -0.6931471805599453, log(-expm1(clamp(x, -0.6931471805599453, none))),"
                               " log1p(-exp(clamp(x, none, -0.6931471805599453))))"),
@@ -314,6 +317,8 @@ SPECIAL = (
          exact=lambda x: x.erfinv()),
     _row("ndtr", "torch.special.{}", exact=lambda x: (-x / x.sqrt2()).erfc() / 2,
          range=lambda x: iv.rising(x, lambda v: 0.5 * math.erfc(-v / math.sqrt(2)), 0.0, 1.0)),
+    _row("ndtri", "torch.special.{}", exact=lambda x: (2 * x - 1).erfinv() * x.sqrt2(), singular=True,
+         range=lambda x: Interval(may_inf=x.holds(0) or x.holds(1), may_nan=x.low < 0 or x.high > 1, dtype=x.dtype)),
     _row("log_ndtr", "torch.special.{}", exact=lambda x: ((-x / x.sqrt2()).erfc() / 2).log(),
          range=lambda x: Interval(-INF, 0.0, dtype=x.dtype)),
     _row("lgamma", "torch.{} Tensor.{} math.{} torch.special.gammaln", exact=lambda x: x.lgamma(), singular=True,

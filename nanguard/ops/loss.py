@@ -48,7 +48,25 @@ ROWS = (
           "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE,
           call=_PROBABLE.format("binary_cross_entropy_with_logits")),
     _loss("kl_div", "KLDivLoss", "reduced(xlogy(target, target) - target * x, reduction=reduction)",
-          _between(-INF, INF)),
+          _between(-INF, INF), params="x, target; reduction='mean', log_target=False",
+          constructor="size_average=None, reduce=None, reduction='mean', log_target=False"),
+    Op("gaussian_nll_loss", signature("x, target, var, eps=1e-6; full=False, reduction='mean'"), COMPOSITE,
+       "F.gaussian_nll_loss", tuple(
+           f"{name}(x, target, var; full=False, eps=1e-6, reduction='mean') -> "
+           "gaussian_nll_loss(x, target, var, eps, full=full, reduction=reduction)"
+           for name in ("F.gaussian_nll_loss", "nn.GaussianNLLLoss[full=False, eps=1e-6, reduction='mean']")),
+       "reduced(0.5 * (log(maximum(var, eps)) + square(x - target) / maximum(var, eps)), reduction=reduction)",
+       _between(-INF, INF)),
+    Op("poisson_nll_loss", signature("x, target, eps=1e-8; log_input=True, full=False, reduction='mean'"), COMPOSITE,
+       "F.poisson_nll_loss", tuple(
+           f"{name}(x, target; {options}) -> "
+           "poisson_nll_loss(x, target, eps, log_input=log_input, full=full, reduction=reduction)"
+           for name, options in (
+               ("F.poisson_nll_loss", "log_input=True, full=False, size_average=None, eps=1e-8, reduce=None,"
+                                      " reduction='mean'"),
+               ("nn.PoissonNLLLoss[log_input=True, full=False, size_average=None, eps=1e-8, reduce=None,"
+                " reduction='mean']", "log_input=True, full=False, eps=1e-8, reduction='mean'"))),
+       None, _between(-INF, INF)),
     _loss("mse_loss", "MSELoss", "reduced(square(x - target), reduction=reduction)", _POSITIVE,
           constructor="size_average=None, reduce=None, reduction='mean'"),
     _loss("l1_loss", "L1Loss", "reduced(abs(x - target), reduction=reduction)", _POSITIVE,

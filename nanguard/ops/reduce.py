@@ -32,7 +32,7 @@ def _extreme(x: Interval) -> Interval:
 
 def _prod(x: Interval) -> Interval:
     if x.low >= 0:
-        return Interval(0.0, 1.0 if x.high <= 1 else INF, may_inf=x.may_inf, dtype=x.dtype)
+        return Interval(0.0, 1.0 if x.high <= 1 else INF, x.positive, may_inf=x.may_inf, dtype=x.dtype)
     return Interval(may_inf=x.may_inf, dtype=x.dtype)
 
 
@@ -160,6 +160,8 @@ PRODUCTS = (
         "F.normalize(x, eps=1e-12; p=2.0, dim=1) -> normalize(x, eps, p=p, dim=dim)",),
        "x / clamp(vector_norm(x, ord=p, dim=dim, keepdim=true), eps, none)",
        lambda x, eps: Interval(-1.0000002, 1.0000002, dtype=x.dtype)),
+    Op("pdist", signature("x; p=2.0"), COMPOSITE, "torch.pdist", ("torch.pdist", "F.pdist"), None,
+       lambda x: Interval(0.0, INF, dtype=x.dtype)),
     Op("cdist", signature("x, other; p=2.0"), COMPOSITE, "torch.cdist", ("torch.cdist",),
        "vector_norm(unsqueeze(x, dim=-2) - unsqueeze(other, dim=-3), ord=p, dim=-1, keepdim=false)",
        lambda x, other: Interval(0.0, INF, dtype=x.dtype)),
