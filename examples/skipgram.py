@@ -64,9 +64,7 @@ def count_nan(model: nn.Module) -> int:
     return sum(int(weight.isnan().sum()) for weight in model.parameters())
 
 
-def train(
-    loss_function: Loss, pairs: list[tuple[int, int]], words: int
-) -> tuple[SkipGram, list[float], Break | None]:
+def train(loss_function: Loss, pairs: list[tuple[int, int]], words: int) -> tuple[SkipGram, list[float], Break | None]:
     """Train on all pairs in a fixed random order; goes on after a break, as a training script would."""
     torch.manual_seed(SEED)
     model = SkipGram(words)

@@ -84,9 +84,7 @@ class Balls(Evaluator[Array | None]):
             return operands[0]
         return self.by_meaning(row, operands, attrs)
 
-    def layout(
-        self, key: object, shapes: Sequence[Shape], move: Callable[..., Any]
-    ) -> tuple[Shape, list[int]]:
+    def layout(self, key: object, shapes: Sequence[Shape], move: Callable[..., Any]) -> tuple[Shape, list[int]]:
         """Where a movement takes the entries of operands of these shapes.
 
         torch moves their numbers (from 1 on, through all operands; 0 stands for the number zero) and is asked
@@ -158,9 +156,7 @@ def _reduce(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: 
     if attrs.get("keepdim") is True:
         shape = tuple(1 if dim in dims else size for dim, size in enumerate(x.shape))
     rest = {key: value for key, value in attrs.items() if key not in ("dim", "keepdim")}
-    return Array(
-        shape, tuple(row.exact(group, **rest) for group in _lanes(balls, x, [*kept, *dims], len(kept)))
-    )
+    return Array(shape, tuple(row.exact(group, **rest) for group in _lanes(balls, x, [*kept, *dims], len(kept))))
 
 
 def _scan(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
@@ -186,9 +182,7 @@ def _dims(dim: Attr, count: int) -> tuple[int, ...]:
     dims = [each for each in named if isinstance(each, int)]
     if not dims or len(dims) < len(named):
         return tuple(range(count))
-    return (
-        tuple(sorted({each + count if each < 0 else min(each, count - 1) for each in dims})) if count else ()
-    )
+    return tuple(sorted({each + count if each < 0 else min(each, count - 1) for each in dims})) if count else ()
 
 
 def _lanes(balls: Balls, x: Array, order: Sequence[int], kept: int) -> list[tuple[Dual, ...]]:
@@ -296,7 +290,5 @@ _SPECIAL: Mapping[str, Callable[[Balls, ops.Op, Sequence[Array | None], Attrs], 
     "matmul": _matmul,
     "masked_select": _first,
     "full": _first,
-    **dict.fromkeys(
-        ("any", "one_hot", "numel", "count_nonzero", "argmax", "arange", "eye", "zeros", "ones"), _counted
-    ),
+    **dict.fromkeys(("any", "one_hot", "numel", "count_nonzero", "argmax", "arange", "eye", "zeros", "ones"), _counted),
 }

@@ -169,24 +169,18 @@ EXP = Function(arb.exp, lambda x, y: y, at_low=ZERO, at_high=POSITIVE)
 EXP2 = Function(lambda x: TWO**x, lambda x, y: multiply(y, arb.const_log2()), at_low=ZERO, at_high=POSITIVE)
 EXPM1 = Function(arb.expm1, lambda x, y: add(y, ONE), at_low=-ONE, at_high=POSITIVE)
 LOG = Function(arb.log, lambda x, y: divide(ONE, x), low=ZERO, at_low=NEGATIVE, at_high=POSITIVE)
-LOG1P = Function(
-    arb.log1p, lambda x, y: divide(ONE, add(x, ONE)), low=-ONE, at_low=NEGATIVE, at_high=POSITIVE
-)
+LOG1P = Function(arb.log1p, lambda x, y: divide(ONE, add(x, ONE)), low=-ONE, at_low=NEGATIVE, at_high=POSITIVE)
 SQRT = Function(arb.sqrt, lambda x, y: divide(HALF, y), low=ZERO, at_low=ZERO, at_high=POSITIVE)
 SIN = Function(arb.sin, lambda x, y: COS.at(x))
 COS: Function = Function(arb.cos, lambda x, y: negate(SIN.at(x)))
 ATAN = Function(arb.atan, lambda x, y: divide(ONE, add(ONE, multiply(x, x))), at_low=None, at_high=None)
 ASIN = Function(arb.asin, _arc_slope, low=-ONE, high=ONE, at_low=None, at_high=None)
-ACOS = Function(
-    arb.acos, lambda x, y: negate(_arc_slope(x, y)), low=-ONE, high=ONE, at_low=None, at_high=None
-)
+ACOS = Function(arb.acos, lambda x, y: negate(_arc_slope(x, y)), low=-ONE, high=ONE, at_low=None, at_high=None)
 TANH = Function(arb.tanh, lambda x, y: _integer_power(COSH.at(x), arb(-2)), at_low=-ONE, at_high=ONE)
 COSH: Function = Function(arb.cosh, None, at_low=POSITIVE, at_high=POSITIVE)
 ERF = Function(arb.erf, lambda x, y: _bell(x), at_low=-ONE, at_high=ONE)
 ERFC = Function(arb.erfc, lambda x, y: negate(_bell(x)), at_low=TWO, at_high=ZERO)
-ERFINV = Function(
-    arb.erfinv, lambda x, y: divide(ONE, _bell(y)), low=-ONE, high=ONE, at_low=NEGATIVE, at_high=POSITIVE
-)
+ERFINV = Function(arb.erfinv, lambda x, y: divide(ONE, _bell(y)), low=-ONE, high=ONE, at_low=NEGATIVE, at_high=POSITIVE)
 LOG_GAMMA = Function(_log_gamma, lambda x, y: DIGAMMA.at(x), at_low=POSITIVE, at_high=POSITIVE)
 DIGAMMA: Function = Function(arb.digamma, lambda x, y: TRIGAMMA.at(x), at_high=POSITIVE)
 TRIGAMMA: Function = Function(_trigamma, None, at_high=ZERO)

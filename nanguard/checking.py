@@ -67,9 +67,7 @@ def single(given: str) -> tuple[str, str]:
         tree = parse(path, load_source(path))
         if not names:
             some = ", ".join(target.name for target in targets(path, tree)[:5])
-            raise NanguardError(
-                f"{path}: which loss? write FILE::NAME; this file has {some or 'no function'}"
-            )
+            raise NanguardError(f"{path}: which loss? write FILE::NAME; this file has {some or 'no function'}")
         notes = check_names(path, tree, names)
         if not notes:
             return path, names[0]
@@ -99,9 +97,7 @@ def _start(file: SourceFile, settings: Settings, prover: _Prover) -> FileResult 
     return _Candidate(file.path, source, names, read, prover.ask(file.path, source, settings, names))
 
 
-def _scan(
-    path: str, source: str, tree: ast.Module, settings: Settings, names: tuple[str, ...] | None
-) -> Scan:
+def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: tuple[str, ...] | None) -> Scan:
     from nanguard.analyse import scan
 
     return scan(path, source, tree, settings, names)

@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # what the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # what the terminal cannot show is no reason to fail
     sys.exit(_run(given))
 
 
@@ -189,9 +187,7 @@ def _print(text: str, file: Path | None) -> None:
     try:
         file.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise NanguardError(
-            f"{file}: cannot be written ({error.strerror}); give another --output-file"
-        ) from None
+        raise NanguardError(f"{file}: cannot be written ({error.strerror}); give another --output-file") from None
 
 
 def _remark(report: Report, findings: Sequence[Finding], settings: Settings, form: str) -> None:

@@ -56,9 +56,7 @@ def find(paths: Sequence[str]) -> tuple[list[SourceFile], list[Note]]:
         if os.path.isdir(path) and not name:
             found = sorted(_walk(path, notes))
             if not found:
-                notes.append(
-                    _failed(path, "no Python files in this folder; name a .py file or a folder that has some")
-                )
+                notes.append(_failed(path, "no Python files in this folder; name a .py file or a folder that has some"))
             for file in found:
                 _add(files, SourceFile(file))
         elif problem := _problem(given, path, name):
@@ -114,9 +112,7 @@ def _walk(folder: str, notes: list[Note]) -> Iterator[str]:
         try:
             names = os.listdir(here)
         except OSError as error:
-            notes.append(
-                _failed(here, f"cannot be listed ({error.strerror}); change its permissions or leave it out")
-            )
+            notes.append(_failed(here, f"cannot be listed ({error.strerror}); change its permissions or leave it out"))
             continue
         for name in names:
             path = name if here == "." else os.path.join(here, name)
@@ -186,9 +182,7 @@ def parse(path: str, source: str) -> ast.Module:
         message = f"does not parse as Python {version}: {error.msg}; correct it or leave the file out"
         raise SourceError(path, error.lineno or 1, message) from None
     except (RecursionError, MemoryError):
-        raise SourceError(
-            path, 1, "is nested too deeply to be parsed; split its expressions or leave it out"
-        ) from None
+        raise SourceError(path, 1, "is nested too deeply to be parsed; split its expressions or leave it out") from None
     except ValueError as error:
         raise SourceError(path, 1, f"does not parse: {error}; correct it or leave the file out") from None
 
@@ -208,9 +202,7 @@ def targets(path: str, tree: ast.Module) -> tuple[Target, ...]:
 def definitions(tree: ast.Module) -> Iterator[Definition]:
     """What a file defines with ``def`` and ``class``, by dotted name: ``outer.inner``, ``Class.method``."""
     modules: set[str] = set()
-    waiting: list[tuple[ast.AST, str, str]] = [
-        (tree, "", "")
-    ]  # node, prefix of its name, kind of class around it
+    waiting: list[tuple[ast.AST, str, str]] = [(tree, "", "")]  # node, prefix of its name, kind of class around it
     while waiting:
         node, prefix, around = waiting.pop()
         match node:
@@ -265,8 +257,6 @@ def check_names(path: str, tree: ast.Module, names: Sequence[str]) -> list[Note]
     notes = []
     for name in names:
         if name not in known:
-            hint = nearest(name, known) or "; it has " + (
-                ", ".join(known[:5]) if known else "no function or class"
-            )
+            hint = nearest(name, known) or "; it has " + (", ".join(known[:5]) if known else "no function or class")
             notes.append(_failed(f"{path}::{name}", f"no function or class of this name{hint}"))
     return notes

@@ -54,9 +54,7 @@ class Evaluator(ABC, Generic[Value]):
             return self.constant(node.value)
         if _is_leaf(node):
             raise NotEvaluable(f"no value is given for {node.attr('name') or node.op}")
-        attrs = {
-            key: holes.get(value.name) if isinstance(value, Hole) else value for key, value in node.attrs
-        }
+        attrs = {key: holes.get(value.name) if isinstance(value, Hole) else value for key, value in node.attrs}
         return self.apply(node.op, operands, attrs)
 
     def by_meaning(self, row: ops.Op, operands: Sequence[Value], attrs: Attrs) -> Value:
@@ -64,9 +62,7 @@ class Evaluator(ABC, Generic[Value]):
         template = ops.meaning(row.name)
         if template is None:
             raise NotEvaluable(f"nothing is known of how to evaluate {row.name}")
-        return self.evaluate(
-            template, dict(zip(map(var, row.operands), operands, strict=True)), along(row, attrs)
-        )
+        return self.evaluate(template, dict(zip(map(var, row.operands), operands, strict=True)), along(row, attrs))
 
 
 def _is_leaf(term: Term) -> bool:

@@ -72,9 +72,7 @@ def evaluate(term: Term, leaves: Mapping[Term, Tensor], wrt: Sequence[Term] = ()
     return result
 
 
-def _attempt(
-    balls: Balls, bits: int, term: Term, given: Mapping[Term, Array | None], inputs: Sequence[Array]
-) -> Exact:
+def _attempt(balls: Balls, bits: int, term: Term, given: Mapping[Term, Array | None], inputs: Sequence[Array]) -> Exact:
     """The result at a precision of `bits`."""
     with flint.ctx.workprec(bits):
         array = balls.evaluate(term, given)

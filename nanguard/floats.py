@@ -54,7 +54,7 @@ class Format:
         if magnitude == 0:
             return 0
         if math.isinf(magnitude):
-            count = ((self.most - self.least + 2) << (self.bits - 1))
+            count = (self.most - self.least + 2) << (self.bits - 1)
         else:
             exponent = max(math.frexp(magnitude)[1] - 1, self.least)
             steps = int(math.ldexp(magnitude, self.bits - 1 - exponent))

@@ -20,7 +20,5 @@ def load_torch() -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-            raise NanguardError(
-                "this needs torch, which is not installed: pip install 'nanguard[torch]'"
-            ) from None
+            raise NanguardError("this needs torch, which is not installed: pip install 'nanguard[torch]'") from None
     return torch

@@ -112,4 +112,3 @@ def range_table(dtype: str, relations: Sequence[Relation], normal: Normalizer) -
         source = normal.head(relation.source)
         compiled.setdefault(source.op, []).append((source, relation))
     return RangeTable(dtype, compiled, normal)
-

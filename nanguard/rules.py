@@ -266,8 +266,15 @@ class _File:
                 if free:
                     raise self.error(f"the replacement uses {sorted(free)[0]!r}, which {text!r} does not bind", text)
             yield Variant(
-                pattern, when, stable, clamp, exact, bool(data.get("safe", True)),
-                self.hazard(data.get("hazard", hazard)), data.get("untaken", ""), data.get("taken", ""),
+                pattern,
+                when,
+                stable,
+                clamp,
+                exact,
+                bool(data.get("safe", True)),
+                self.hazard(data.get("hazard", hazard)),
+                data.get("untaken", ""),
+                data.get("taken", ""),
             )
 
     def example(self, table: Mapping[str, Any]) -> Example:
@@ -287,5 +294,3 @@ class _File:
                 for source in self.strings(table, "from"):
                     target = self.expression(self.string(table, "to"))
                     yield Identity(self.expression(source), target, self.conditions(table))
-
-

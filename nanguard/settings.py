@@ -50,9 +50,7 @@ def selected(settings: Settings, rules: Sequence[Named]) -> frozenset[str]:
         for selector in selectors:
             if selector != "ALL" and not any(_weight(selector, rule) for rule in rules):
                 raise NanguardError(unknown(selector, rules, option))
-    return frozenset(
-        rule.code for rule in rules if _longest(settings.select, rule) > _longest(settings.ignore, rule)
-    )
+    return frozenset(rule.code for rule in rules if _longest(settings.select, rule) > _longest(settings.ignore, rule))
 
 
 def unknown(selector: str, rules: Sequence[Named], where: str) -> str:

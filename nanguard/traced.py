@@ -24,7 +24,8 @@ def traced(
 ) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:
     """Run the definitions of a file and trace its targets.
 
-    Gives the proved findings beside those at the places `known`, the targets with how far each was seen, and a note where the file cannot be loaded.
+    Gives the proved findings beside those at the places `known`, the targets with how far each was seen, and a note
+    where the file cannot be loaded.
     """
     if not targets:
         return [], (), ()

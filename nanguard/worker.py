@@ -111,9 +111,7 @@ class Worker:
                 start_new_session=True,  # Ctrl-C is for this process, which then ends that one
             )
         except OSError as error:
-            self._broken = Failure(
-                f"the process that runs files could not be started ({error.strerror})", "setup"
-            )
+            self._broken = Failure(f"the process that runs files could not be started ({error.strerror})", "setup")
             return
         _, replies = _pipes(self._process)
         for pipe in _pipes(self._process):
@@ -172,9 +170,7 @@ class Worker:
         self._process = None
         self._outgoing.clear()
         if not self._ready:
-            self._broken = self._broken or Failure(
-                f"torch could not be loaded (the process {ended(status)})", "setup"
-            )
+            self._broken = self._broken or Failure(f"torch could not be loaded (the process {ended(status)})", "setup")
             return
         if self._jobs > 1:  # one of the running files did it: from now on one at a time, to see which
             self._jobs = 1

@@ -380,11 +380,7 @@ WITHOUT_TORCH = [
 def imports_torch(*arguments: str) -> bool:
     """Whether nanguard, or a process it starts, imports torch."""
     done = process("-X", "importtime", "-m", "nanguard", *arguments)
-    modules = {
-        line.rpartition("|")[2].strip()
-        for line in done.stderr.splitlines()
-        if line.startswith("import time:")
-    }
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "nanguard.cli" in modules, done.stderr
     return "torch" in modules
 
@@ -431,9 +427,7 @@ def test_public_names_are_not_shadowed_by_modules() -> None:
 
 
 def test_importing_nanguard_imports_next_to_nothing() -> None:
-    done = process(
-        "-c", "import sys, nanguard; sys.exit(any(m in sys.modules for m in ('torch', 'click', 'flint')))"
-    )
+    done = process("-c", "import sys, nanguard; sys.exit(any(m in sys.modules for m in ('torch', 'click', 'flint')))")
     assert done.returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         nanguard.nothing  # noqa: B018

@@ -47,9 +47,7 @@ def test_a_folder_is_searched_in_order_and_paths_stay_as_given(folder: Path) -> 
     assert paths("src") == ["src/a.py", "src/b.py", "src/sub/c.py"]
     assert paths(".") == ["src/a.py", "src/b.py", "src/sub/c.py"]
     assert paths("./src/a.py") == ["./src/a.py"]
-    assert paths(str(folder / "src")) == [
-        str(folder / f"src/{name}") for name in ("a.py", "b.py", "sub/c.py")
-    ]
+    assert paths(str(folder / "src")) == [str(folder / f"src/{name}") for name in ("a.py", "b.py", "sub/c.py")]
 
 
 @pytest.mark.parametrize(
@@ -119,9 +117,7 @@ def test_a_pipe_below_a_folder_does_not_block(folder: Path) -> None:
         ("pipe", "not a regular file"),
     ],
 )
-def test_a_path_that_means_no_file_is_a_failure_and_the_others_go_on(
-    folder: Path, given: str, message: str
-) -> None:
+def test_a_path_that_means_no_file_is_a_failure_and_the_others_go_on(folder: Path, given: str, message: str) -> None:
     write(folder / "m.py")
     (folder / "empty").mkdir()
     os.mkfifo(folder / "pipe")

@@ -223,18 +223,14 @@ def test_expressions_of_a_matrix_agree_with_torch(text: str) -> None:
         ("cross_entropy(x, softmax(y, dim=1), reduction='mean')", (3, 4), (3, 4)),
     ],
 )
-def test_expressions_of_two_tensors_agree_with_torch(
-    text: str, x: tuple[int, ...], y: tuple[int, ...]
-) -> None:
+def test_expressions_of_two_tensors_agree_with_torch(text: str, x: tuple[int, ...], y: tuple[int, ...]) -> None:
     torch.manual_seed(4)
     compare(term(text), {X: torch.randn(x), Y: torch.randn(y)})
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("shape, classes", [((3, 5), (3,)), ((5,), ()), ((2, 5, 4), (2, 4))])
-def test_losses_of_classes_agree_with_torch(
-    shape: tuple[int, ...], classes: tuple[int, ...], reduction: str
-) -> None:
+def test_losses_of_classes_agree_with_torch(shape: tuple[int, ...], classes: tuple[int, ...], reduction: str) -> None:
     torch.manual_seed(5)
     leaves = {X: torch.randn(shape), C: torch.randint(0, 5, classes)}
     for loss in ("cross_entropy", "nll_loss"):
@@ -263,9 +259,7 @@ def test_stack_index_and_one_hot_agree_with_torch() -> None:
 # --- what is taken as what
 
 
-@pytest.mark.parametrize(
-    "dtype, stored", [("float16", 0.0999755859375), ("bfloat16", 0.10009765625), ("float64", 0.1)]
-)
+@pytest.mark.parametrize("dtype, stored", [("float16", 0.0999755859375), ("bfloat16", 0.10009765625), ("float64", 0.1)])
 def test_leaves_are_taken_as_stored(dtype: str, stored: float) -> None:
     exact = evaluate(X, {X: torch.tensor(0.1, dtype=getattr(torch, dtype))})
     assert exact.values == (stored,)
@@ -355,9 +349,7 @@ BINARY = [
 def test_no_chain_of_operations_raises(data: st.DataObject) -> None:
     pool = [Dual(dual(data.draw(ANY)).value, ()) for _ in range(3)]
     leaves = list(pool)
-    for name in data.draw(
-        st.lists(st.sampled_from([*UNARY, *BINARY, "clamp", "compare", "choose"]), max_size=8)
-    ):
+    for name in data.draw(st.lists(st.sampled_from([*UNARY, *BINARY, "clamp", "compare", "choose"]), max_size=8)):
         one, two, three = (data.draw(st.sampled_from(pool)) for _ in range(3))
         operands: tuple[object, ...] = () if name in UNARY else (two,) if name in BINARY else (two, three)
         pool.append(getattr(one, name)(*(("lt", two) if name == "compare" else operands)))

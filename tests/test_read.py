@@ -187,7 +187,9 @@ def test_other_files_of_the_project_are_followed(tmp_path: Path) -> None:
     package.mkdir(parents=True)
     for folder in (tmp_path / "pkg", package):
         (folder / "__init__.py").write_text("")
-    (tmp_path / "pkg" / "squash.py").write_text("import torch\nEPS = 1e-9\ndef squash(v):\n    return torch.sigmoid(v)\n")
+    (tmp_path / "pkg" / "squash.py").write_text(
+        "import torch\nEPS = 1e-9\ndef squash(v):\n    return torch.sigmoid(v)\n"
+    )
     (package / "base.py").write_text("class Base:\n    def act(self, v):\n        return v.sigmoid()\n")
     bodies = [
         "from ..squash import squash, EPS\ndef f(x): return torch.log(squash(x) + EPS)",

@@ -50,9 +50,7 @@ def test_everything_is_selected_by_default() -> None:
         (("NG1",), ("ALL",), ["101", "102"]),
     ],
 )
-def test_the_longest_selector_decides(
-    select: tuple[str, ...], ignore: tuple[str, ...], expected: list[str]
-) -> None:
+def test_the_longest_selector_decides(select: tuple[str, ...], ignore: tuple[str, ...], expected: list[str]) -> None:
     assert codes(*select, ignore=ignore) == expected
 
 

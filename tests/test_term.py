@@ -43,5 +43,3 @@ def test_walk_gives_operands_before_their_users_and_each_once() -> None:
 def test_substitute_does_not_go_into_what_it_put_in() -> None:
     x = ops.parse("x")
     assert substitute(ops.parse("exp(x)"), {x: ops.parse("log(x)")}) is ops.parse("exp(log(x))")
-
-

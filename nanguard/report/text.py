@@ -28,9 +28,7 @@ def summary(report: Report, findings: Sequence[Finding]) -> str:
     """One line on what was found where, and on what was not seen."""
     fixable = sum(map(concise.fixable, findings))
     found = _count(len(findings), "problem") if findings else "no problems"
-    parts = [
-        f"Found {found}{f' ([*] {fixable} fixable)' if fixable else ''} in {_count(report.files, 'file')}"
-    ]
+    parts = [f"Found {found}{f' ([*] {fixable} fixable)' if fixable else ''} in {_count(report.files, 'file')}"]
     checked = f"{_count(len(report.targets), 'function')} checked"
     only_read = sum(target.capture == "read" and target.reason is not None for target in report.targets)
     unseen = sum(target.capture == "none" for target in report.targets)
