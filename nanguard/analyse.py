@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nanguard import match as matching
-from nanguard import rules
+from nanguard import ops, rules
 from nanguard.diagnose import finding
 from nanguard.discover import targets as discover_targets
 from nanguard.expressions import Place
@@ -19,7 +19,7 @@ from nanguard.match import Match, Matcher
 from nanguard.read import Reading, modules, read
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
-from nanguard.term import Term
+from nanguard.term import Term, walk
 from nanguard.uses import Uses, UseTable
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
@@ -42,7 +42,7 @@ class Scan:
     candidates: int
     suspects: tuple[Suspect, ...]
     reading: Reading
-    matcher: Matcher
+    matcher: Matcher | None  # none was needed where nothing is risky
 
     @property
     def unproved(self) -> tuple[Finding, ...]:
@@ -55,9 +55,11 @@ def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Se
     """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
     targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
     reading = read(path, source, tree, targets)
+    result = FileResult(path, _read_targets(targets, reading), (), ())
+    if settings.dtypes == ("float32",) and not any(map(ops.risky, walk(*(place.term for place in reading.places)))):
+        return Scan(result, 0, (), reading, None)
     matcher = _matcher(settings.dtypes[0])
     found = list(suspects(reading, matcher, _codes(settings), names))
-    result = FileResult(path, _read_targets(targets, reading), (), ())
     return Scan(result, len(found), tuple(found), reading, matcher)
 
 
@@ -120,7 +122,8 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
-    found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings))
+    if scanned.matcher is not None:
+        found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings))
     for dtype in settings.dtypes[1:]:
         matcher = _matcher(dtype)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))

@@ -48,7 +48,8 @@ class _Candidate:
 
 def check_paths(paths: Sequence[str], settings: Settings) -> Report:
     """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed."""
-    codes = selected(settings, rules.load().rules)
+    plain = settings.select == ("ALL",) and not settings.ignore
+    codes = None if plain else selected(settings, rules.load().rules)
     files, notes = find(paths)
     with _Prover(settings) as prover:
         started = [_start(file, settings, prover) for file in files]
@@ -211,8 +212,9 @@ def _unprovable(reason: str, path: str) -> Note:
     return Note("NG001", "", 0, message, failed=True)
 
 
-def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str]) -> Report:
-    findings = [finding for result in results for finding in result.findings if finding.code in codes]
+def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str] | None) -> Report:
+    every = (finding for result in results for finding in result.findings)
+    findings = [finding for finding in every if codes is None or finding.code in codes]
     return Report(
         files=len(results),
         targets=tuple(target for result in results for target in result.targets),

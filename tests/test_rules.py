@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nanguard import prove, rules
+from nanguard import ops, prove, rules
 from nanguard.rules import Rule, RuleError
+from nanguard.term import walk
 
 RULES = rules.load().rules
 
@@ -28,6 +29,12 @@ def test_rule_says_why_and_where_it_comes_from(rule: Rule) -> None:
     assert not rule.summary.endswith(".")
     assert rule.why.strip()
     assert rule.references
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_rule_is_about_something_that_reading_takes_for_risky(rule: Rule) -> None:
+    inside = any(condition.predicate == "has_singularity" for variant in rule.variants for condition in variant.when)
+    assert inside or any(map(ops.risky, walk(*(variant.match for variant in rule.variants))))
 
 
 GOOD = 'code = "XX900"\nname = "own"\nhazard = "forward-nonfinite"\nsummary = "s"\n'

@@ -32,7 +32,7 @@ from nanguard.term import Attr, Term
 
 __all__ = [
     "AXIS", "CAST", "COMPOSITE", "ELEMENTWISE", "LEAF", "MOVEMENT", "REDUCE", "BindError", "Op", "Spelling",
-    "call", "family", "full_name", "meaning", "parse", "row", "rows", "spellings",
+    "call", "family", "full_name", "meaning", "parse", "risky", "row", "rows", "spellings",
 ]  # fmt: skip
 
 
@@ -55,6 +55,20 @@ def family(term: Term) -> str:
     """The family of a term's operation; leaves without a row are LEAF."""
     found = rows().get(term.op)
     return found.family if found is not None else LEAF
+
+
+def risky(term: Term) -> bool:
+    """Whether some rule for float32 may be about the operation of a term; a test holds the rules to it.
+
+    Terms without any such operation need no rules.
+    """
+    found = rows().get(term.op)
+    if found is None:
+        return False
+    return (
+        found.singular or found.means is not None or (found.torch or "").startswith("F.")
+        or (found.family in (ELEMENTWISE, REDUCE, AXIS) and not found.plain)
+    )  # fmt: skip
 
 
 # What an op takes in an expression: its operands and the attributes with defaults (an attribute without a default

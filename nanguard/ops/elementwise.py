@@ -327,4 +327,10 @@ SPECIAL = (
          range=lambda x: Interval(may_inf=x.holds(0), dtype=x.dtype), singular=True),
 )  # fmt: skip
 
-ROWS = ARITHMETIC + COMPARISONS + EXPONENTIAL + ACTIVATIONS + TRIGONOMETRIC + SPECIAL
+_PLAIN = (
+    "add", "sub", "mul", "neg", "abs", "sign", "floor", "ceil", "round", "maximum", "minimum", "clamp", "relu",
+    "leaky_relu", "floordiv", "mod",
+)  # fmt: skip
+ROWS = tuple(replace(row, plain=row.name in _PLAIN) for row in ARITHMETIC)
+ROWS += tuple(replace(row, plain=True) for row in COMPARISONS)
+ROWS += EXPONENTIAL + ACTIVATIONS + TRIGONOMETRIC + SPECIAL

@@ -167,4 +167,5 @@ PRODUCTS = (
        lambda x, other: Interval(0.0, INF, dtype=x.dtype)),
 )  # fmt: skip
 
-ROWS = REDUCTIONS + AXES + PRODUCTS
+_PLAIN = ("sum", "mean", "amax", "amin", "median", "any", "all")
+ROWS = (*(replace(row, plain=row.name in _PLAIN) for row in REDUCTIONS), *AXES, *PRODUCTS)
