@@ -14,9 +14,9 @@ from nanguard import ops, rules
 from nanguard.diagnose import finding
 from nanguard.discover import targets as discover_targets
 from nanguard.expressions import Place
-from nanguard.finding import FileResult, Finding, Note, Target
+from nanguard.finding import FileResult, Finding, Note, Span, Target
 from nanguard.match import Match, Matcher
-from nanguard.read import Reading, modules, read
+from nanguard.read import Reading, modules, read, span
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term, walk
@@ -132,10 +132,21 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
     if not settings.static:
         from nanguard.traced import beside, traced
 
-        proved = {item.span for item in found if item.confirmed}
-        more, targets, notes = traced(path, source, targets, settings, proved)
+        more, targets, notes = traced(path, source, targets, settings, understood(scanned.reading))
         found.extend(list(beside(found, more)))
     return FileResult(path, targets, tuple(_one_for_each(found)), notes)
+
+
+def understood(reading: Reading) -> set[Span]:
+    """The places that reading has seen through to their leaves.
+
+    It knows what conditions on the way exclude there, which a trace does not: the trace adds what lies elsewhere.
+    """
+    return {
+        span(place.path, place.node)
+        for place in reading.places
+        if not any(node.op in ("opaque", "either") for node in walk(place.term))
+    }
 
 
 def prove(

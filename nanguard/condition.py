@@ -225,13 +225,16 @@ def _divides(ranges: Ranges) -> bool:
 
 
 def _divisor(ranges: Ranges, x: Term) -> bool:
-    """The expression itself divides by `x` or by a product with it; no part of it that does is meant."""
+    """The expression itself divides by `x` or by a product with it, and no test on the way has shown it not to be 0."""
     matcher, term = getattr(ranges, "matcher", None), getattr(ranges, "term", None)
     if matcher is None or term is None or term.op not in ("div", "reciprocal", "pow", "rsqrt"):
         return False
     if term.op == "pow" and (number(term.args[1]) or 0) > 0:
         return False
-    below = _core(matcher.normal(term.args[1] if term.op == "div" else term.args[0]))
+    written = _core(term.args[1] if term.op == "div" else term.args[0])
+    if written.op == "assume" and written.attr("nonzero"):
+        return False
+    below = _core(matcher.normal(written))
     factors = below.args if below.op == "mul" else (below,)
     bases = [factor.args[0] if factor.op == "pow" else factor for factor in factors]
     return _core(x) in [_core(part) for part in (*factors, *bases)]
@@ -250,12 +253,13 @@ def _norms(ranges: Ranges, count: float) -> bool:
         return False
     factors = matcher.normal.head(term).args
     divisors = [factor.args[0] for factor in factors if factor.op == "pow" and (number(factor.args[1]) or 0) < 0]
-    return sum(divisor.op == "vector_norm" for divisor in divisors) == count
+    return bool(sum(divisor.op == "vector_norm" for divisor in divisors) == count)
 
 
 def _exponential(ranges: Ranges, x: Term) -> bool:
-    """An exponential, also of another base: 0 by underflow alone."""
+    """An exponential, also of another base, or a sum or mean of these: 0 by underflow alone."""
     x = _core(x)
+    x = _core(x.args[0]) if x.op in ("sum", "mean", "amax") else x
     return x.op == "exp" or (x.op == "pow" and (number(x.args[0]) or 0) > 0)
 
 
@@ -346,7 +350,7 @@ _TESTS = ("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite", "isinf", "log
 
 
 def _tests(ranges: Ranges, m: Term, x: Term) -> bool:
-    """`m` is a comparison of `x`, or of what `x` is one operation on, or a combination of comparisons with such a one."""
+    """`m` is a comparison of `x` or of what `x` is one operation on, or a combination with such a comparison."""
     near = {x, *x.args}
     if m.op.startswith("logical"):
         return any(_tests(ranges, part, x) for part in m.args)
