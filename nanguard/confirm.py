@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from nanguard.floats import FORMATS, Format
 from nanguard.leaves import Cut
 from nanguard.match import Match, Matcher
 from nanguard.run import gradient, run
-from nanguard.term import Term, show
+from nanguard.term import Term, fill, show
 
 WORST_FIRST = ("forward-nonfinite", "gradient-nonfinite", "dead-gradient", "accuracy-loss", "misuse")
 _NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
@@ -56,6 +56,9 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
 
     `names` is what the leaves are called at the place of the finding.
     """
+    if match.rest and match.joined == "add" and match.variant.hazard == "accuracy-loss":
+        # what is lost in a part of a sum is measured on the part: beside the other terms it may not show here
+        match = replace(match, root=fill(match.variant.match, match.bindings, match.attrs), rest=())
     meant = match.variant.exact or match.variant.stable
     reference = match.replacement(meant) if meant is not None else match.root
     dtype = matcher.ranges.dtype
@@ -174,8 +177,37 @@ def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Point 
     """The plainest point that fails against the exact value."""
     if kind == "dead-gradient":
         return _dying(cut, points, dtype)
-    ordered = sorted(points, key=lambda point: abs(_size(point.values) - 10.0)) if kind == "misuse" else points
-    return next(_failing(kind, cut, ordered, dtype), None)
+    if kind == "misuse":
+        points = sorted(points, key=lambda point: abs(_size(point.values) - 10.0))
+    elif dtype != "float64":
+        suspects = _suspects(cut, points, dtype)
+        points = [*(point for point in points if id(point) in suspects), *points]
+    return next(_failing(kind, cut, points, dtype), None)
+
+
+def _suspects(cut: Cut, points: Sequence[Point], dtype: str) -> set[int]:
+    """The points at which float64 gives something else: where the exact value is worth its cost."""
+    limit = 2.0 ** -(FORMATS[dtype].bits / 2)
+    found: set[int] = set()
+    for point, better in zip(points, _in_float64(cut, points), strict=True):
+        if better is None or better.shape != point.output.shape:
+            continue
+        error = (point.output.double() - better).abs() / better.abs().clamp(min=FORMATS[dtype].tiny)
+        if bool(((error > limit) & torch.isfinite(error)).any()):
+            found.add(id(point))
+    return found
+
+
+def _in_float64(cut: Cut, points: Sequence[Point]) -> Sequence[Tensor | None]:
+    """What the term as written gives in float64 at some points, in one run where it acts entry by entry."""
+    if points and cut.elementwise and not points[0].shape:
+        columns = tuple(tuple(point.values[index][0] for point in points) for index in range(len(cut.free)))
+        whole = at(cut, columns, (len(points),), "float64")
+        if whole is not None and whole.output.shape == (len(points),):
+            return list(whole.output.unbind())
+        return [None] * len(points)
+    found = [at(cut, point.values, point.shape, "float64") for point in points]
+    return [None if point is None else point.output for point in found]
 
 
 def _dying(cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:

@@ -47,7 +47,11 @@ _OPERATORS: Mapping[type[ast.operator], str] = {
 _COMPARISONS: Mapping[type[ast.cmpop], str] = {
     ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq", ast.NotEq: "ne",
 }  # fmt: skip
-_CONSTANTS: Mapping[str, float] = {"math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf")}
+_CONSTANTS: Mapping[str, float] = {
+    "math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf"),
+    "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
+    "torch.nan": float("nan"), "math.nan": float("nan"),
+}  # fmt: skip
 _WHOLE = ("slice", None, None, None)
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4

@@ -32,7 +32,7 @@ __all__ = ["Interpreter", "Place"]
 _MAX_DEPTH = 8  # calls inside calls that are followed
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _STATIC = (*_DEFINITIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
-_SIZES = ("num", "n_", "size", "dim", "count", "length", "steps", "batch", "classes", "width", "height")
+_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^(batch|classes)$")
 _MASKS = ("mask",)
 
 
@@ -386,7 +386,7 @@ def kind_of(name: str, annotation: str, plain: str) -> str:
         return "size"
     if "float" in words:
         return "number"
-    if not annotation and any(word in name.lower() for word in _SIZES):
+    if not annotation and _SIZES.search(name.lower()):
         return "size"
     if any(word in name.lower() for word in _MASKS):
         return "mask"

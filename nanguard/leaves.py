@@ -19,6 +19,7 @@ DIRECTED = (
     50.0, -50.0, 89.0, -89.0, 100.0, -100.0, 105.0, -105.0, 120.0, -120.0,
 )  # fmt: skip
 SMALL = (1e-5, -1e-5, 1e-4, -1e-4, 1e-3, -1e-3, 1e-2, -1e-2, 0.1, -0.1, 1e-6, -1e-6, 1e-7, -1e-7, 1e-8, -1e-8, 1e-12)
+NEAR = (1.0, 10.0, 100.0)  # sizes at which nearly equal entries are tried
 COARSE = (0.0, 1.0, -1.0, 10.0, -10.0, 20.0, -20.0, 100.0, -100.0, 120.0, -120.0)
 _LARGEST = 128.0
 _MAX_TERMS = 400  # nodes of a term that is still run
@@ -179,7 +180,7 @@ def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:
 
 
 def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tuple[float, ...]]:
-    """Vectors of `count` entries of an interval: all alike, one that stands out, alternating."""
+    """Vectors of `count` entries of an interval: all alike, one that stands out, alternating, nearly equal."""
     rest = interval.clip(0.0)
     result: dict[tuple[float, ...], None] = {}
     for value in candidates(interval, listed):
@@ -187,12 +188,29 @@ def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tup
         result[(value,) + (rest,) * (count - 1)] = None
         opposite = interval.clip(-value)
         result[tuple(value if index % 2 == 0 else opposite for index in range(count))] = None
+        if value in NEAR:  # where a difference cancels: neighbouring entries, and the two halves
+            beside = interval.clip(value * (1 + 2.0 ** -(interval.format.bits // 2)))
+            result[tuple(value if index % 2 == 0 else beside for index in range(count))] = None
+            result[(value,) * (count // 2) + (beside,) * (count - count // 2)] = None
     return list(result)
+
+
+def close(choices: Sequence[Sequence[tuple[float, ...]]]) -> Iterator[tuple[tuple[float, ...], ...]]:
+    """Combinations of nearly equal tensors: all constant but one, which has entries beside that constant."""
+    for size in NEAR:
+        constant = [next((v for v in choice if set(v) == {size}), None) for choice in choices]
+        if any(vector is None for vector in constant):
+            continue
+        for place, choice in enumerate(choices):
+            for vector in choice:
+                if vector[0] == size and 0 < abs(vector[-1] - size) < 0.1 * size:
+                    yield tuple(vector if index == place else first for index, first in enumerate(constant) if first)
 
 
 def combined(choices: Sequence[Sequence[tuple[float, ...]]], most: int) -> list[tuple[tuple[float, ...], ...]]:
     """Combinations of one choice for each leaf, at most about `most`: all alike, and every one of thinned lists."""
     alike = list(zip(*choices, strict=False)) if len(choices) > 1 else []
+    near = list(close(choices)) if len(choices) > 1 else []
     thinned: dict[int, Sequence[tuple[float, ...]]] = {}
     left = most
     for rank, index in enumerate(sorted(range(len(choices)), key=lambda index: len(choices[index]))):
@@ -200,7 +218,7 @@ def combined(choices: Sequence[Sequence[tuple[float, ...]]], most: int) -> list[
         thinned[index] = _thin(choices[index], max(share, 2))
         left = max(left // max(len(thinned[index]), 1), 1)
     rest = itertools.product(*(thinned[index] for index in range(len(choices))))
-    return list(dict.fromkeys([*alike[:most], *rest]))
+    return list(dict.fromkeys([*alike[:most], *rest, *near]))
 
 
 def _thin(choices: Sequence[tuple[float, ...]], count: int) -> Sequence[tuple[float, ...]]:

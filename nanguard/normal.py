@@ -51,7 +51,10 @@ class Normalizer:
         return self.spelled(shape(term, tuple(self(arg) for arg in term.args)))
 
     def spelled(self, head: Term) -> Term:
-        """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``."""
+        """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``, moved or not."""
+        if algebra.moves(head):
+            inner = self.spelled(head.args[0])
+            return head if inner is head.args[0] else make(head.op, (inner, *head.args[1:]), head.attrs)
         for rewrite in self.spellings.get(head.op, ()):
             if not rewrite.needs <= self.operations(head):
                 continue

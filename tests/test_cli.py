@@ -63,7 +63,7 @@ def test_a_loss_is_found_proved_and_repaired(run) -> None:
     text = "\n".join(rest)
     assert "    return -torch.log(torch.sigmoid(x))" in text
     assert "witness: x = " in text
-    assert "logsigmoid(x)`" in text
+    assert "logsigmoid(x)`" in first
     assert outcome.err.startswith("Found 1 problem ([*] 1 fixable) in 1 file; 1 function checked")
 
 
