@@ -86,7 +86,7 @@ def suspects(
     """The matches of a file, at most a few for each expression."""
     places = [place for place in reading.places if _asked(place.target, names)]
     places.sort(key=lambda place: place.depth > 0)
-    table = UseTable([place.term for place in reading.places])
+    table = UseTable([place.term for place in reading.places], reading.returned)
     counts: dict[tuple[ast.expr, str], int] = {}
     for place in places:
         for match in matcher.matches(place.term):

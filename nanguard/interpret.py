@@ -45,6 +45,7 @@ class Interpreter(Expressions):
         self.modules: dict[Path, dict[str, Value]] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
+        self.returned: set[Term] = set()  # what targets give back: a use that no term of the file shows
 
     # --- statements --------------------------------------------------------------------------------------------------
 
@@ -277,7 +278,10 @@ class Interpreter(Expressions):
             self.block(function.node.body, [state], frame)
         finally:
             self.active.pop()
-        return either(frame.returns) if frame.returns else const(None)
+        result = either(frame.returns) if frame.returns else const(None)
+        if depth == 0:
+            self.returned.update(terms_in(result))
+        return result
 
     def bind(
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame

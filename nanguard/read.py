@@ -30,6 +30,7 @@ class Reading:
     source: str
     places: tuple[Place, ...]
     failed: dict[str, str]
+    returned: frozenset[Term]  # what targets give back
 
     split: dict[str, list[bytes]] = field(default_factory=dict)  # this file, and others that were followed
 
@@ -67,7 +68,7 @@ def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) ->
             _bounded(partial(_target, interpreter, *found), target.name, interpreter, failed)
         else:
             _bounded(partial(_unreached, interpreter, target, tree, module), target.name, interpreter, failed)
-    return Reading(path, source, tuple(interpreter.places.values()), failed)
+    return Reading(path, source, tuple(interpreter.places.values()), failed, frozenset(interpreter.returned))
 
 
 def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:

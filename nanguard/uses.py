@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nanguard import ops
 from nanguard.term import Term, number, walk
+from nanguard.values import alternatives
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,10 @@ class Uses:
 
 
 class UseTable:
-    """The uses of all terms of a program."""
+    """The uses of all terms of a program; what it returns has a use that is not seen, of which nothing is known."""
 
-    def __init__(self, terms: Sequence[Term]) -> None:
+    def __init__(self, terms: Sequence[Term], returned: Collection[Term] = ()) -> None:
+        self.returned = {part for term in returned for part in alternatives(term)} | set(returned)
         order = list(walk(*terms))
         self.users: dict[Term, list[tuple[Term, int]]] = {}
         for node in order:
@@ -42,7 +44,7 @@ class UseTable:
 
     def work_out(self, term: Term) -> Uses:
         users = self.users.get(term)
-        if not users:
+        if not users or term in self.returned:
             return Uses()
         return Uses(
             masked=all(_selects(user, index) or (self.of(user).masked and _passes(user)) for user, index in users),
