@@ -231,10 +231,11 @@ def _divisor(ranges: Ranges, x: Term) -> bool:
         return False
     if term.op == "pow" and (number(term.args[1]) or 0) > 0:
         return False
-    written = _core(term.args[1] if term.op == "div" else term.args[0])
+    divisor = term.args[1] if term.op == "div" else term.args[0]
+    written = _core(divisor)
     if written.op == "assume" and written.attr("nonzero"):
         return False
-    below = _core(matcher.normal(written))
+    below = _core(matcher.normal(divisor))
     factors = below.args if below.op == "mul" else (below,)
     bases = [factor.args[0] if factor.op == "pow" else factor for factor in factors]
     return _core(x) in [_core(part) for part in (*factors, *bases)]
