@@ -190,7 +190,7 @@ ARITHMETIC = (
                "Tensor.masked_fill_(x, mask, value) -> where(mask, value, x)",
                "torch.masked_fill(x, mask, value) -> where(mask, value, x)")),
     # x[mask] = value: the value is worked out for the selected entries alone, x for all of them
-    _row("overwrite", "", params="x, mask, value", torch="Tensor.masked_fill", range=lambda x, mask, value:
+    _row("overwrite", "", params="x, mask, value", range=lambda x, mask, value:
          _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)"),
     _row("nan_to_num", "torch.{}(x;nan=0.0,posinf=None,neginf=None) Tensor.{}(x;nan=0.0,posinf=None,neginf=None)"
          " Tensor.{}_", params="x", torch="torch.nan_to_num", range=_nan_to_num,
