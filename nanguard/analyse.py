@@ -8,19 +8,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from nanguard import match as matching
-from nanguard import ops, rules
-from nanguard.diagnose import finding
+from nanguard import ops
 from nanguard.discover import targets as discover_targets
 from nanguard.expressions import Place
 from nanguard.finding import FileResult, Finding, Note, Span, Target
-from nanguard.match import Match, Matcher
 from nanguard.read import Reading, modules, read, span
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term, walk
 from nanguard.uses import Uses, UseTable
+
+if TYPE_CHECKING:  # what a file in which nothing is risky does not need
+    from nanguard.match import Match, Matcher
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
@@ -65,10 +66,15 @@ def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Se
 
 def _matcher(dtype: str) -> Matcher:
     """A matcher of its own for a file, so that what it remembers goes with the file."""
-    return matching.matcher(rules.load(), dtype)
+    from nanguard import rules
+    from nanguard.match import matcher
+
+    return matcher(rules.load(), dtype)
 
 
 def _codes(settings: Settings) -> frozenset[str]:
+    from nanguard import rules
+
     return selected(settings, rules.load().rules)
 
 
@@ -110,6 +116,8 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
 
 
 def _finding(suspect: Suspect, reading: Reading, proof: object, dtype: str, eps: float | None) -> Finding:
+    from nanguard.diagnose import finding
+
     site = reading.site(suspect.place, suspect.uses.masked)
     return finding(suspect.match, site, modules(suspect.place), proof, dtype, eps)  # type: ignore[arg-type]
 
@@ -157,6 +165,7 @@ def prove(
     What a function does by itself comes before what it does where it is called: that is the more general claim.
     """
     from nanguard.confirm import confirm
+    from nanguard.diagnose import finding
 
     dtype = matcher.ranges.dtype
     listed = sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -suspect.match.root.size))

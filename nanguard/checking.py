@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nanguard import rules
 from nanguard.discover import (
     SourceError,
     SourceFile,
@@ -49,7 +48,7 @@ class _Candidate:
 def check_paths(paths: Sequence[str], settings: Settings) -> Report:
     """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed."""
     plain = settings.select == ("ALL",) and not settings.ignore
-    codes = None if plain else selected(settings, rules.load().rules)
+    codes = None if plain else _selected(settings)
     files, notes = find(paths)
     with _Prover(settings) as prover:
         started = [_start(file, settings, prover) for file in files]
@@ -58,6 +57,13 @@ def check_paths(paths: Sequence[str], settings: Settings) -> Report:
         first = next(item.path for item in started if isinstance(item, _Candidate))
         notes.append(_unprovable(prover.broken, first))
     return _report(results, notes, codes)
+
+
+def _selected(settings: Settings) -> frozenset[str]:
+    """The codes that are asked for; the rules are loaded only where that is not simply all."""
+    from nanguard import rules
+
+    return selected(settings, rules.load().rules)
 
 
 def single(given: str) -> tuple[str, str]:

@@ -7,14 +7,14 @@ that needs another one needs a row here.
 from __future__ import annotations
 
 import ast
-import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from nanguard import ops
 from nanguard.interval import Interval
+from nanguard.nearest import nearest
 from nanguard.term import Attr, ExpressionError, Term, number, walk
 
 
@@ -70,12 +70,6 @@ def _argument(node: ast.expr, text: str) -> str | float:
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -float(value)
     raise ExpressionError(f"a condition asks about variables and numbers only: {text!r}")
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint at the known name that is most like `name`, for an error message."""
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _negated(ranges: Ranges, x: Term) -> bool:

@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nanguard.condition import nearest
 from nanguard.errors import NanguardError
 from nanguard.finding import Note, Span, Target
+from nanguard.nearest import nearest
 
 # Folders that hold other people's or generated code; they are searched where the user names them.
 SKIPPED = frozenset({"venv", "node_modules", "__pycache__", "build", "dist", "site-packages"})

@@ -18,6 +18,7 @@ from nanguard import condition, ops
 from nanguard.condition import Condition
 from nanguard.errors import NanguardError
 from nanguard.finding import DTYPES, HAZARDS
+from nanguard.nearest import nearest
 from nanguard.term import ExpressionError, Term, walk
 
 
@@ -199,7 +200,7 @@ class _File:
     def only(self, data: Mapping[str, Any], known: Sequence[str], what: str) -> None:
         for key in data:
             if key not in known:
-                near = condition.nearest(key, known)
+                near = nearest(key, known)
                 raise self.error(f"unknown key {key!r}{what}; known are {', '.join(known)}{near}", key)
 
     def string(self, data: Mapping[str, Any], key: str, default: str | None = None) -> str:
@@ -250,7 +251,7 @@ class _File:
 
     def hazard(self, name: str) -> str:
         if name not in HAZARDS:
-            raise self.error(f"unknown hazard {name!r}{condition.nearest(name, HAZARDS)}", name)
+            raise self.error(f"unknown hazard {name!r}{nearest(name, HAZARDS)}", name)
         return name
 
     def variants(self, data: Mapping[str, Any], hazard: str) -> Iterator[Variant]:
@@ -281,7 +282,7 @@ class _File:
         self.only(table, _EXAMPLE_KEYS, " of an example")
         dtype = table.get("dtype", "float32")
         if dtype not in DTYPES:
-            raise self.error(f"unknown dtype {dtype!r}{condition.nearest(str(dtype), DTYPES)}", "dtype")
+            raise self.error(f"unknown dtype {dtype!r}{nearest(str(dtype), DTYPES)}", "dtype")
         return Example(table.get("bad"), table.get("good"), table.get("near"), table.get("hazard"), dtype)
 
     def rows(self, name: str, tables: Any) -> Iterator[Identity | Relation]:

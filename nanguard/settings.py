@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from operator import eq
 from typing import Protocol
 
-from nanguard.condition import nearest
 from nanguard.errors import NanguardError
+from nanguard.nearest import nearest
 
 
 @dataclass(frozen=True, slots=True)
