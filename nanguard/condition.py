@@ -532,9 +532,18 @@ def _called_log(ranges: Ranges, x: Term) -> bool:
 
 
 def _has_singularity(ranges: Ranges, x: Term) -> bool:
-    """Somewhere in `x` is an operation that can be non-finite, or have a non-finite derivative."""
+    """Somewhere in `x` is an operation that can be non-finite, or have a non-finite derivative, at any of its entries.
+
+    What ``x[mask] = value`` puts in is worked out for the selected entries alone, and does not count.
+    """
     rows = ops.rows()
-    return any(node.op in rows and rows[node.op].singular for node in walk(x))
+    below = [x]
+    while below:
+        node = below.pop()
+        if node.op in rows and rows[node.op].singular:
+            return True
+        below.extend(node.args[:1] if node.op == "overwrite" else node.args)
+    return False
 
 
 def _over_all(ranges: Ranges, dim: Attr) -> bool:
