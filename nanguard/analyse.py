@@ -107,12 +107,15 @@ def suspects(
 
 
 def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
-    """Whether what becomes of a value makes a hazard of it one that nobody meets."""
+    """Whether what becomes of a value makes a hazard of it one that nobody meets.
+
+    A mask drops values that are not finite; it does not repair a gradient, since 0 times inf is nan.
+    """
     if uses.detached and hazard != "forward-nonfinite":
         return True
     if uses.offset and hazard == "accuracy-loss":
         return True
-    return uses.masked and not repairable and hazard != "ineffective-guard"
+    return uses.masked and not repairable and hazard not in ("ineffective-guard", "gradient-nonfinite")
 
 
 def _finding(suspect: Suspect, reading: Reading, proof: object, dtype: str, eps: float | None) -> Finding:
