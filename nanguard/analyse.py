@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nanguard import ops
 from nanguard.discover import targets as discover_targets
 from nanguard.expressions import Place
-from nanguard.finding import FileResult, Finding, Note, Span, Target
+from nanguard.finding import FileResult, Finding, Span, Target
 from nanguard.read import Reading, modules, read, span
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
@@ -226,8 +226,3 @@ def _one_for_each(found: Iterable[Finding]) -> Iterator[Finding]:
     for item in sorted(best.values(), key=lambda item: (item.span, item.code)):
         if item.confirmed or item.span not in proved:
             yield item
-
-
-def note(path: str, line: int, text: str) -> Note:
-    """A remark that a part of the file could not be run; it was read all the same."""
-    return Note("NG001", path, line, text, failed=False)

@@ -392,25 +392,6 @@ def _summands(ranges: Ranges, count: float) -> bool:
     return head.op == "add" and len(head.args) == count
 
 
-def _residual(ranges: Ranges, x: Term) -> bool:
-    """A difference of two tensors, scaled, squared or summed: what a fit drives to 0."""
-    while True:
-        if x.op == "pow" and (number(x.args[1]) or 0) > 0:
-            x = x.args[0]
-        elif x.op == "mul":
-            factors = [part for part in x.args if _varies(ranges, part) and part.op != "pow"]
-            factors = factors or [part for part in x.args if _varies(ranges, part)]
-            if len(factors) != 1:
-                return False
-            x = factors[0]
-        elif (x.op in ("abs", "sum", "mean", "vector_norm") or ops.family(x) == ops.MOVEMENT) and x.args:
-            x = x.args[0]
-        else:
-            break
-    parts = [part for part in x.args if _varies(ranges, part)] if x.op == "add" else []
-    return x.op == "cdist" or (len(parts) > 1 and any(_negated(ranges, part) for part in parts))
-
-
 def _squared_norm_of(x: Term) -> Term | None:
     """The tensor of which `x` has the squared norms: a sum of squares, or the diagonal of its products with itself."""
     x = _core(x)
@@ -645,7 +626,6 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "beyond": _beyond,
     "half": _half,
     "summands": _summands,
-    "residual": _residual,
     "expansion": _expansion,
     "same": _same,
     "root_of": _root_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 
-from nanguard.narrowing import BOOLEAN, narrow, of_every_entry, without_facts
+from nanguard.narrowing import compares, narrow, of_every_entry, without_facts
 from nanguard.state import Frame, State
 from nanguard.term import Term, const, make, walk
 from nanguard.values import Items, Value, is_option, known, not_none
@@ -129,7 +129,7 @@ class Decisions(ABC):
         inner, truth = of_every_entry(test, outcome)
         if inner is None:
             return
-        compared = {arg for part in walk(inner) if part.op in BOOLEAN for arg in part.args}
+        compared = {arg for part in walk(inner) if compares(part) for arg in part.args}
         for name, held in state.env.items():
             if isinstance(held, Term) and without_facts(held) in compared:
                 state.env[name] = narrow(held, inner, truth)

@@ -6,6 +6,7 @@ Nothing is run or imported.  Every expression that is an operation of the ops ta
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,6 @@ _CONSTANTS: Mapping[str, float] = {
     "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
     "torch.nan": float("nan"), "math.nan": float("nan"),
 }  # fmt: skip
-_WHOLE = ("slice", None, None, None)
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
 
@@ -81,22 +81,22 @@ class Expressions(Decisions):
         self.places: dict[tuple[ast.expr, Term], Place] = {}
         self.steps = 0
 
+    @abstractmethod
     def call_function(
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
         """The value that a function of the file returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def followed(self, value: External) -> Value | None:
         """What a name of another file of the project stands for, None for one of somebody else's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def construct(
         self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
     ) -> Value:
         """An object of a class of the file."""
-        raise NotImplementedError
 
     # --- the expression at hand --------------------------------------------------------------------------------------
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from nanguard import ops
 from nanguard.term import Term, make, number
-
-BOOLEAN = ("gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "isnan", "isfinite", "isinf")
 
 
 def is_mask(value: object) -> bool:
     """Whether a value selects entries: the result of a comparison, or an argument that is called a mask."""
-    return isinstance(value, Term) and (value.op in BOOLEAN or value.attr("kind") == "mask")
+    return isinstance(value, Term) and (compares(value) or value.attr("kind") == "mask")
+
+
+def compares(term: Term) -> bool:
+    """Whether an operation gives true or false for each entry, as the ops table says."""
+    row = ops.row(term.op)
+    return row is not None and row.mask
 
 
 def narrow(term: Term, test: Term, outcome: bool) -> Term:

@@ -16,7 +16,7 @@ from nanguard.interpret import Interpreter
 from nanguard.project import Project
 from nanguard.site import Site
 from nanguard.state import Frame, State
-from nanguard.term import Term, walk
+from nanguard.term import Term
 from nanguard.values import Class, External, Function, Value
 
 _LINES = re.compile(r"\r\n|\r|\n")  # what Python takes for the end of a line; a form feed is not
@@ -148,8 +148,3 @@ def _visible(term: Term) -> bool:
 def modules(place: Place) -> dict[str, str]:
     """The names under which modules and functions of others are in scope at a place, by full dotted name."""
     return {value.name: name for name, value in place.env.items() if isinstance(value, External)}
-
-
-def leaves(term: Term) -> tuple[Term, ...]:
-    """The symbols and the opaque parts that a term is made of."""
-    return tuple(node for node in walk(term) if node.op in ("symbol", "opaque"))

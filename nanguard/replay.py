@@ -106,13 +106,6 @@ def tried(run: Run, values: Mapping[str, Any], modules: Sequence[nn.Module] = ()
     return none, replay(run, none, modules)
 
 
-def _leaf(value: Any) -> Any:
-    """A copy of a tensor that gradients can be asked for, anything else as it is."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.detach().clone().requires_grad_(value.requires_grad)
-
-
 def _gradients(results: Sequence[Any], leaves: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
     """The gradients of a sum of the results, each entry with another weight."""
     total: torch.Tensor | None = None

@@ -332,5 +332,5 @@ _PLAIN = (
     "leaky_relu", "floordiv", "mod",
 )  # fmt: skip
 ROWS = tuple(replace(row, plain=row.name in _PLAIN) for row in ARITHMETIC)
-ROWS += tuple(replace(row, plain=True) for row in COMPARISONS)
+ROWS += tuple(replace(row, plain=True, mask=True) for row in COMPARISONS)
 ROWS += EXPONENTIAL + ACTIVATIONS + TRIGONOMETRIC + SPECIAL
