@@ -64,7 +64,8 @@ class Witness:
     """A finite input at which the code as written goes wrong, measured on the torch that runs.
 
     `computed` and `gradient` are what the code gives there; `exact` and `exact_gradient` what is right, by ball
-    arithmetic at the same (rounded) input.  `gradient` is the entry of the gradient that is worst.
+    arithmetic at the same (rounded) input.  `gradient` is the entry of the gradient that is worst.  At the `level`
+    "function" the `arguments` of the whole function are known with which the expression goes wrong as well.
     """
 
     dtype: str
@@ -73,6 +74,8 @@ class Witness:
     exact: Number
     gradient: Number | None
     exact_gradient: Number | None
+    level: str = "expression"
+    arguments: Mapping[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

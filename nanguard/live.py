@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Iterator, Mapping
+import linecache
+import math
+import time
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -13,14 +17,32 @@ from nanguard import match as matching
 from nanguard import rules
 from nanguard.analyse import harmless
 from nanguard.confirm import confirm
-from nanguard.diagnose import finding
+from nanguard.diagnose import Context, accepted, finding
 from nanguard.finding import Finding, Report, Span, Target
+from nanguard.ground import Ground, ground
 from nanguard.match import Match
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
-from nanguard.term import Term, walk
-from nanguard.trace import Trace, trace
-from nanguard.uses import Uses, UseTable
+from nanguard.term import Term
+from nanguard.trace import Recording, trace
+from nanguard.uses import Uses
+
+_DEPTH = 3  # operations that a value a program has looked at may be away from one that a match is about
+
+
+@dataclass(slots=True)
+class Proving:
+    """What the proofs for several traces of a file share: matchers, what was looked at, and the time there is."""
+
+    until: float = math.inf
+    seen: set[tuple[Span, Term, str]] = field(default_factory=set)
+    matchers: dict[str, matching.Matcher] = field(default_factory=dict)
+
+    def matcher(self, ruleset: rules.RuleSet, dtype: str) -> matching.Matcher:
+        """The matcher for a dtype."""
+        if dtype not in self.matchers:
+            self.matchers[dtype] = matching.matcher(ruleset, dtype)
+        return self.matchers[dtype]
 
 
 def traced_report(loss: Callable[..., Any] | nn.Module) -> Report:
@@ -34,33 +56,50 @@ def traced_report(loss: Callable[..., Any] | nn.Module) -> Report:
 
 
 def findings(
-    traced: Trace, modules: Mapping[str, str], settings: Settings, dtype: str = "float32",
-    known: Container[Span] = (),
+    traced: Recording, modules: Mapping[str, str], settings: Settings, dtype: str = "float32",
+    known: Container[Span] = (), sources: Mapping[str, str] | None = None, proving: Proving | None = None,
 ) -> Iterator[Finding]:  # fmt: skip
     """The proved findings of a trace, outermost first; `modules` is what the program calls torch's modules.
 
-    Places in `known` have a finding already.
+    Places in `known` are not looked at.  `sources` are the texts of files that may differ from those on disk.
     """
-    ruleset = rules.load()
-    matcher = matching.matcher(ruleset, dtype)
+    ruleset = rules.load(settings.rules)
+    proving = proving or Proving()
+    matcher = proving.matcher(ruleset, dtype)
     codes = selected(settings, ruleset.rules)
-    uses = UseTable(list(traced.terms.values()))
     inside: set[Term] = set()
-    for site, match in sorted(_matches(traced, matcher), key=lambda pair: -_size(pair[1].root)):
-        if match.rule.code not in codes or match.root in inside or _harmless(match, uses.of(match.root)):
+    sites: list[Site] = []
+    for site in traced.sites:
+        key = (site.span, site.term, dtype)
+        if key not in proving.seen and site.span not in known:
+            proving.seen.add(key)
+            sites.append(site)
+    for site, match in sorted(_matches(sites, matcher), key=lambda pair: -pair[1].root.size):
+        if time.monotonic() > proving.until:
+            return
+        if match.rule.code not in codes or match.root in inside or _harmless(match, traced.uses.of(match.root)):
             continue
-        if site.span in known:
-            inside.update(_inside(match))
+        if not site.doubtful.isdisjoint(_about(match)):
             continue
         proof = confirm(match, matcher, site.names)
+        if proof is not None and traced.uses.of(match.root).detached and proof.hazard != "forward-nonfinite":
+            continue  # no gradient comes back here
         if proof is not None:
             inside.update(_inside(match))
         if proof is not None or settings.pedantic:
-            yield finding(match, site, modules, proof, dtype, settings.eps)
+            text = _ground(site.span.path, sources or {})
+            context = Context(modules, dtype, settings.eps, settings.prefer, text, ranges=matcher.ranges)
+            made = finding(match, site, proof, context)
+            if not accepted(match, made.hazard, settings.prefer):
+                yield made
 
 
-def _matches(traced: Trace, matcher: matching.Matcher) -> Iterator[tuple[Site, Match]]:
-    for site in traced.sites:
+def _ground(path: str, sources: Mapping[str, str]) -> Ground | None:
+    return ground(sources[path] if path in sources else "".join(linecache.getlines(path)))
+
+
+def _matches(sites: Sequence[Site], matcher: matching.Matcher) -> Iterator[tuple[Site, Match]]:
+    for site in sites:
         for match in matcher.matches(site.term):
             yield site, match
 
@@ -69,8 +108,14 @@ def _harmless(match: Match, uses: Uses) -> bool:
     return harmless(match.variant.hazard, match.variant.stable is not None, uses)
 
 
-def _size(term: Term) -> int:
-    return sum(1 for _ in walk(term))
+def _about(match: Match) -> Iterator[Term]:
+    """What a match says something about: its own terms, what its variables stand for, and what these are made of."""
+    yield from _inside(match)
+    waiting = [(term, _DEPTH) for term in (*match.bindings.values(), *match.rest)]
+    while waiting:
+        term, depth = waiting.pop()
+        yield term
+        waiting.extend((arg, depth - 1) for arg in term.args if depth)
 
 
 def _inside(match: Match) -> Iterator[Term]:

@@ -6,7 +6,7 @@ import builtins
 import inspect
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -15,8 +15,10 @@ import torch
 from torch import fx
 
 from nanguard import ops
+from nanguard.narrowing import compares, narrow, of_every_entry, without_facts
 from nanguard.ops import BindError
 from nanguard.ops.row import bind, build
+from nanguard.places import GRAD
 from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
 
 _SIZES = frozenset({"size", "numel", "nelement", "dim", "ndimension", "stride", "element_size"})
@@ -40,6 +42,7 @@ _COPIES = frozenset({
 })  # fmt: skip
 _MASKS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "isnan",
                     "isfinite", "isinf"})  # fmt: skip
+_LOOKS = frozenset({"abs", "all", "any", "amax", "amin"})  # what depends on every entry of its operand
 _IN_PLACE = frozenset(
     getattr(operator, name) for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__")
 ) - {operator.index, operator.inv, operator.invert}
@@ -62,8 +65,14 @@ def functions() -> Mapping[Any, str]:
     return found
 
 
+# What ATen calls the inside of a function of torch.
+_PRIVATE = {"_softmax": "softmax", "_log_softmax": "log_softmax", "log_sigmoid": "logsigmoid"}
+
+
 def called(node: fx.Node) -> str:
     """The plain name of what a node calls: ``clamp_`` of ``Tensor.clamp_``."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return node.target._schema.name.partition("::")[2]
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
@@ -90,6 +99,18 @@ def pure(node: fx.Node) -> bool:
         and called(node) not in _IMPURE
         and not called(node).endswith("_")
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A test on the way of a run: once the nodes up to `after` were there, the truth of `node` was `outcome`.
+
+    The outcome is None where the entries of a tensor left torch in another way: as a number, a list, a text.
+    """
+
+    after: fx.Node
+    node: fx.Node
+    outcome: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +183,7 @@ class Reader:
     _shapes: set[fx.Node] = field(default_factory=set)
     _keys: dict[object, int] = field(default_factory=dict)
     _first: dict[int, fx.Node] = field(default_factory=dict)
+    _grad: bool = True  # whether gradients are recorded at the node that is being read
 
     def read(self, node: fx.Node) -> Term:
         """The term of the next node."""
@@ -169,6 +191,7 @@ class Reader:
         self.numbers[node] = number
         self._first.setdefault(number, node)
         self._storage[node], self._same[node] = node, node
+        self._grad = node.meta.get(GRAD) is not False
         term = self.term(node)
         self.terms[node] = self.current[node] = term
         target = writes(node)
@@ -224,7 +247,36 @@ class Reader:
                 self._keys[node, other] = self.numbers[other]
                 self.current[other] = make("opaque", (), (("name", f"{other.name} after {node.name}"),))
 
+    # --- tests -----------------------------------------------------------------------------------------
+
+    def passed(self, node: fx.Node, outcome: bool | None) -> frozenset[Term]:
+        """Take note of how a test of a value went; gives the terms that are in doubt then.
+
+        A value that was compared with a number is narrowed accordingly.  Of what else the test has looked at, more is
+        known than a term can say.
+        """
+        test = self.current[node]
+        seen = frozenset(_looked_at(test))
+        if outcome is None:
+            return seen
+        found, went = of_every_entry(without_facts(test), outcome)
+        if found is None:
+            return seen
+        understood: set[Term] = set()
+        for other, term in self.current.items():
+            narrowed = narrow(term, found, went)
+            if narrowed is not term:
+                understood.add(term)
+                self.current[other] = narrowed
+        return seen - understood
+
     # --- terms -----------------------------------------------------------------------------------------
+
+    def operand(self, node: fx.Node) -> Term:
+        """What another node is to the one that is being read: it has no gradient if it was made without."""
+        term = self.current[node]
+        dead = self._grad and node.meta.get(GRAD) is False and node.op.startswith("call")
+        return make("detach", (term,)) if dead and term.op != "const" else term
 
     def term(self, node: fx.Node) -> Term:
         match node.op:
@@ -242,8 +294,10 @@ class Reader:
         if special is not None:
             return special
         args = [self.attr(arg) for arg in node.args]
+        if isinstance(node.target, torch._ops.OpOverload) and called(node) in _PRIVATE:
+            args = args[:2]  # the last says whether float16 becomes float32 on its way
         for name in names(node):
-            swapped = args[::-1] if called(node).startswith("__r") else args
+            swapped = args[::-1] if called(node).startswith("__r") and name.startswith("operator.") else args
             found = spell(name, node.target, swapped, {key: self.attr(value) for key, value in node.kwargs.items()})
             if found is not None:
                 if found.dropped:
@@ -262,7 +316,7 @@ class Reader:
 
     def opaque(self, node: fx.Node) -> Term:
         """What nothing is known of; equal for nodes that compute the same from the same."""
-        operands = (self.current[operand] for operand in node.all_input_nodes)
+        operands = map(self.operand, node.all_input_nodes)
         first = self._first[self.numbers[node]]
         kept = tuple(term for term in operands if term.op != "const")
         return make("opaque", kept, (("name", first.name),))
@@ -271,15 +325,17 @@ class Reader:
         """An argument of a node as the table takes it."""
         match value:
             case fx.Node():
-                return self.current[value]
+                return self.operand(value)
             case tuple() | list():
                 return tuple(map(self.attr, value))
             case slice():
                 return ("slice", self.attr(value.start), self.attr(value.stop), self.attr(value.step))
             case torch.dtype():
                 return str(value).removeprefix("torch.")
-            case bool() | int() | float() | str() | None:
+            case bool() | int() | str() | None:
                 return value
+            case float():
+                return float(value)  # of numpy, maybe
         return "..." if value is ... else str(value)
 
     def special(self, node: fx.Node) -> Term | None:
@@ -296,7 +352,7 @@ class Reader:
         if name in _JOINS:
             parts = node.args[0] if node.args else None
             if isinstance(parts, tuple | list) and all(isinstance(part, fx.Node) for part in parts):
-                return make("stack", tuple(self.current[part] for part in parts if isinstance(part, fx.Node)))
+                return make("stack", tuple(self.operand(part) for part in parts if isinstance(part, fx.Node)))
             return self.opaque(node)
         if name in _RANDOM:
             low, high = _RANDOM[name]
@@ -317,7 +373,7 @@ class Reader:
         operand, name = node.args[0], str(node.args[1])
         assert isinstance(operand, fx.Node)
         if name in _PROPERTIES:
-            return make(_PROPERTIES[name], (self.current[operand],))
+            return make(_PROPERTIES[name], (self.operand(operand),))
         if name == "shape":
             self._shapes.add(node)
         if name in ("shape", "ndim"):
@@ -342,7 +398,7 @@ class Reader:
         """``x[key]`` of a shape, a tuple or a tensor."""
         operand, key = node.args[0], node.args[1]
         assert isinstance(operand, fx.Node)
-        x = self.current[operand]
+        x = self.operand(operand)
         if operand in self._shapes:
             return symbol(f"{x.name}[{key}]", "size")
         if self.is_pair(operand):
@@ -358,7 +414,7 @@ class Reader:
             )
         masks = [inner for inner in inside if self.is_mask(inner)]
         if len(masks) == 1 and len(inside) == 1:
-            return make("masked_select", (x, self.current[masks[0]]))
+            return make("masked_select", (x, self.operand(masks[0])))
         return make("pick", (x,), (("dim", None), ("index", UNKNOWN)))
 
     def assigned(self, node: fx.Node) -> Term:
@@ -367,7 +423,7 @@ class Reader:
         if isinstance(operand, fx.Node) and isinstance(key, fx.Node) and self.is_mask(key):
             held = self.attr(value)
             new = held if isinstance(held, Term) else const(held)
-            return make("overwrite", (self.current[operand], self.current[key], new))
+            return make("overwrite", (self.operand(operand), self.operand(key), new))
         return self.opaque(node)
 
     def is_mask(self, node: fx.Node) -> bool:
@@ -391,14 +447,51 @@ class Reader:
         return make("argmax", term.args[:1], (("dim", term.attr("dim")),))
 
 
+def _looked_at(test: Term, depth: int = 4) -> Iterator[Term]:
+    """The values that a test looks at: what is compared, and what that is a mean, a sum, an entry of."""
+    if test.op == "const":
+        return
+    if not compares(test):
+        yield test
+    each = compares(test) or test.op in _LOOKS or ops.family(test) in (ops.MOVEMENT, ops.CAST)
+    if (each or ops.family(test) == ops.REDUCE) and depth:
+        for arg in test.args:
+            if each or arg.args:  # a sum or a mean says next to nothing about the entries of an input
+                yield from _looked_at(arg, depth - 1)
+
+
+def is_known(function: Any, is_method: bool) -> bool:
+    """Whether the table, or the reader, knows a function of torch or a method of tensors."""
+    name = getattr(function, "__name__", "")
+    if name in _JOINS or name in _IMPURE or name in ("broadcast_tensors", "einsum"):
+        return True
+    if not is_method:
+        return function in functions()
+    return any(spelled in ops.spellings() for spelled in _names_of_method(name))
+
+
 def names(node: fx.Node) -> Iterable[str]:
     """The dotted names under which the table may have what a node calls."""
     name = called(node)
+    if isinstance(node.target, torch._ops.OpOverload):
+        yield from _names_of_overload(name.removesuffix("_"))
+        return
     if node.op == "call_function":
         yield from filter(None, [functions().get(node.target)])
         if name.endswith("_") and not name.endswith("__"):
             yield f"torch.{name[:-1]}"
         return
+    yield from _names_of_method(name)
+
+
+def _names_of_overload(name: str) -> Iterable[str]:
+    """The names of an operation of ATen: ``log`` of ``torch.ops.aten.log.default``."""
+    bare = _PRIVATE.get(name, name)
+    yield from (f"torch.{bare}", f"Tensor.{bare}", f"torch.nn.functional.{bare}")
+    yield f"torch.special.{bare.removeprefix('special_')}"
+
+
+def _names_of_method(name: str) -> Iterable[str]:
     yield f"Tensor.{name}"
     if name.startswith("__"):
         bare = name.strip("_")

@@ -16,6 +16,10 @@ from nanguard.finding import Span
 
 _STDLIB = sysconfig.get_path("stdlib")
 
+# Keys of the `meta` of a node: where it was made, what the program called its values there, whether gradients were
+# recorded, and whether the user's code made it itself, not through Python code of torch.
+SPAN, NAMES, GRAD, DIRECT = "nanguard_span", "nanguard_names", "nanguard_grad", "nanguard_direct"
+
 
 @dataclass(slots=True)
 class Sources:
@@ -43,8 +47,11 @@ class Sources:
 
     def span(self, frame: FrameType) -> Span | None:
         """Where a frame is, None where its code has no positions."""
-        code = frame.f_code
-        line, end_line, column, end_column = positions(code)[frame.f_lasti // 2]
+        return self.span_at(frame.f_code, frame.f_lasti)
+
+    def span_at(self, code: CodeType, instruction: int) -> Span | None:
+        """Where an instruction of some code is, by its offset; None where the code has no positions."""
+        line, end_line, column, end_column = positions(code)[instruction // 2]
         if line is None or end_line is None or column is None or end_column is None:
             return None
         found = Span(code.co_filename, line, column, end_line, end_column)
@@ -108,6 +115,28 @@ def _packages() -> tuple[str, ...]:
     torch = sys.modules.get("torch")
     roots = [Path(__file__).parent, *(Path(root) for root in getattr(torch, "__path__", ()))]
     return tuple(f"{root}{os.sep}" for root in roots)
+
+
+def caller(
+    frame: FrameType | None, boundary: CodeType | None = None, function: CodeType | None = None
+) -> tuple[FrameType | None, bool]:
+    """The innermost frame of the user's code from `frame` outwards, and whether it called `function` itself.
+
+    None past one that runs `boundary`.  What passes calls on, torch.fx and the overrides of torch, does not count.
+    """
+    direct = True
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        code = frame.f_code
+        direct = direct and (code is function or _passes_on(code.co_filename))
+        frame = None if code is boundary else frame.f_back
+    return frame, direct
+
+
+@lru_cache(maxsize=4096)
+def _passes_on(path: str) -> bool:
+    ours, *torchs = _packages()
+    inside = tuple(f"{root}{part}" for root in torchs for part in (f"fx{os.sep}", "overrides.py", "_tensor.py"))
+    return path.startswith((ours, *inside)) or "eval_with_key" in path
 
 
 def user_frame(frame: FrameType | None, boundary: CodeType | None = None) -> FrameType | None:

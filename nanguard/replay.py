@@ -72,8 +72,21 @@ def quiet() -> Iterator[io.StringIO]:
     """Without effect on the random numbers of the program, without warnings; what is printed is kept."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            yield output
+        grad = torch.is_grad_enabled()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                yield output
+        finally:
+            torch.set_grad_enabled(grad)  # a run that was broken off may leave it changed
+
+
+def saving_apart() -> contextlib.AbstractContextManager[None]:
+    """Runs inside are out of sight of those who count the tensors that are saved for gradients: checkpoints."""
+
+    def kept(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(kept, kept)
 
 
 def replay(run: Run, inputs: Sequence[torch.Tensor], modules: Sequence[nn.Module] = (), seed: int = 0) -> Outcome:

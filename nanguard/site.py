@@ -16,6 +16,7 @@ class Site:
     `names` is the source text of the terms that the program has a name or an expression for at this place, so that
     a replacement can be written in the program's own words.  `masked` says that every use of the value is behind a
     selection (where, masked_fill, an index), which makes a non-finite entry harmless in the forward direction.
+    `doubtful` are terms of which more is known here than can be said: the program has looked at their values.
     """
 
     term: Term
@@ -24,3 +25,4 @@ class Site:
     text: str
     names: Mapping[Term, str] = field(default_factory=dict)
     masked: bool = False
+    doubtful: frozenset[Term] = frozenset()

@@ -1,73 +1,63 @@
-"""Trace: a live callable to its fx graph, and the terms and places of the graph's nodes."""
+"""Trace: a live callable to its fx graph, and the terms and places of the graph's nodes.
+
+A target of a file is traced on symbolic inputs where its code allows it, else on small concrete tensors: with symbols
+that have these as examples, following the ways on which its tests can go, or by a tape of what it does.
+"""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from nanguard.arguments import Arguments, Unknown, taken_apart, unknown
-from nanguard.finding import Span, Target
-from nanguard.inputs import samples
-from nanguard.nodes import Reader
-from nanguard.places import Sources, is_user_file
+from nanguard.construct import resolve
+from nanguard.finding import Target
+from nanguard.inputs import Samples
+from nanguard.places import Sources
+from nanguard.recording import Recording, read_nodes
 from nanguard.replay import Snapshot, quiet
-from nanguard.site import Site
-from nanguard.term import Term
-from nanguard.tracer import NAMES, SPAN, Recorder, TraceError
-from nanguard.uses import UseTable
+from nanguard.subject import Subject, Watched, failure, subject_of
+from nanguard.tape import call as called_by_tape
+from nanguard.tape import taped
+from nanguard.tracer import Helper, Recorder, TraceError
 
-__all__ = ["Trace", "TraceError", "trace", "trace_target"]
+__all__ = ["Recording", "Trace", "TraceError", "Watched", "trace", "trace_target"]
 
 _LOCK = threading.RLock()  # tracing patches torch.nn.Module and isinstance while it lasts
-_TRIES = 24  # sets of inputs that are tried where tracing without inputs fails
+_TRIES = 40  # sets of inputs that are tried where tracing without inputs fails
+_ENOUGH = 3  # sets of inputs on which a target is traced
+_PATHS = 6  # ways through the tests of a target that are followed
+_RUNS = 16  # runs that this may take
+_HELPERS = 3  # functions that a trace may leave out
+_SECONDS = 2.0  # for one target
+_SHAPES = ((4, 3), (4,), (2, 3, 4, 4), (2, 1, 8, 8))  # of floats that stand for inputs of which nothing is known
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A name outside of the callable that it read, and what it held."""
-
-    table: Mapping[str, Any]
-    name: str
-    value: Any
-
-    def holds(self) -> bool:
-        """Whether the name still holds the same."""
-        return self.table.get(self.name) is self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace(Recording):
     """A captured callable.
 
     `module` runs `graph` on the tensors of `arguments`, in their order.  `extra` are tensors and modules that
-    the graph refers to and that are no attributes of the traced module; `examples` are values of nodes.  What
-    the capture depends on beside its other arguments: `reads`, properties of the inputs (dtype, device, dim,
-    shape), and `watched`, names of the program.  `effects` is what the program does beside its result, which
-    the graph does not do.
+    the graph refers to and that are no attributes of the traced module.  What the capture depends on beside its
+    other arguments: `reads`, properties of the inputs (dtype, device, dim, shape), and `watched`, names of the
+    program.  `effects` is what the program does beside its result, which the graph does not do.
     """
 
-    name: str
-    graph: fx.Graph
     module: fx.GraphModule
-    terms: Mapping[fx.Node, Term]
-    sites: tuple[Site, ...]
-    arguments: Arguments
     extra: Mapping[str, Any]
-    examples: Mapping[fx.Node, Any]
     reads: frozenset[str]
     watched: tuple[Watched, ...]
     outside: tuple[nn.Module, ...]  # modules that it called and that are no part of the traced module
     effects: tuple[str, ...]
-    home: str  # path:line of the callable
 
 
 def trace(
@@ -80,103 +70,155 @@ def trace(
     all else is taken as it is.  Without them parameters with a default have it, and the others are inputs of
     which nothing is known.  `path` and `source` are for code that is not in a file.  Raises `TraceError`.
     """
-    subject = _subject(fn, method, name)
+    subject = subject_of(fn, method, name)
     sources = Sources({} if path is None or source is None else {path: source})
-    given = taken_apart(subject.signature, {**unknown(subject.signature), **(arguments or {})})
+    return _traced(subject, _given(subject, arguments), sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Captures:
+    """What was captured of a target: a recording for each way through it that was found."""
+
+    subject: Subject
+    samples: Callable[[], Samples]
+    recordings: tuple[Recording, ...]
+
+    def inputs(self, until: float) -> list[Arguments]:
+        """Arguments on which the target runs: those of the recordings, or small ones found now."""
+        listed = [recording.arguments for recording in self.recordings]
+        known = [given for given in listed if not any(isinstance(part, Unknown) for part in given.tensors)]
+        if known:
+            return list({id(given): given for given in known}.values())
+        tapes = _taped(self.subject, itertools.chain(self.floats(), self.samples()), Sources(), until, [])
+        return [tape.arguments for tape in itertools.islice(tapes, _ENOUGH)]
+
+    def floats(self) -> Iterator[dict[str, Any]]:
+        """Floats for all that is not known, which is what a trace without inputs takes them for."""
+        generator = torch.Generator().manual_seed(0)
+        for shape in _SHAPES:
+            values = self.recordings[0].arguments.values().items()
+            yield {
+                name: torch.randn(shape, generator=generator) if isinstance(value, Unknown) else value
+                for name, value in values
+            }
+
+
+def trace_target(module: ModuleType, target: Target, seconds: float = _SECONDS) -> tuple[Recording, ...]:
+    """Capture a target of a loaded module, once for each way through it that is found within some seconds.
+
+    Raises `TraceError` where there is none, with what stands in the way.
+    """
+    return captures_of(module, target, seconds).recordings
+
+
+def captures_of(
+    module: ModuleType, target: Target, seconds: float = _SECONDS, ranges: Mapping[str, str] | None = None
+) -> Captures:
+    """As `trace_target`, with what was captured; `ranges` are those that the settings give for the parameters."""
+    found, method = resolve(module, target.name, f"{target.path}:{target.span.line}")
+    subject = subject_of(found, method, target.name)
+    is_module = isinstance(found, nn.Module)
+    owner, function = (found, getattr(found, method)) if is_module else (getattr(found, "__self__", None), found)
+    samples = functools.partial(Samples, subject.signature, owner, function, ranges)
+    return Captures(subject, samples, _recordings(subject, samples, time.monotonic() + seconds))
+
+
+def _recordings(subject: Subject, samples: Callable[[], Samples], until: float) -> tuple[Recording, ...]:
+    """Symbolic traces without inputs, else what small inputs give, else ways on which the tests are guessed."""
+    sources = Sources()
+    try:
+        return (_traced(subject, _given(subject), sources),)
+    except TraceError as error:
+        failed = [error]
+    tapes = _taped(subject, samples(), sources, until, failed)
+    recordings: list[Recording] = []
+    for tape in itertools.islice(tapes, _ENOUGH):
+        recordings.extend(list(_paths(subject, tape.arguments, sources, until)) or [tape])
+    recordings = recordings or list(_paths(subject, None, sources, until))
+    recordings = recordings or list(_around(subject, failed[0], sources))
+    if not recordings:
+        raise next((error for error in failed if not error.open), failed[-1])
+    return tuple(recordings)
+
+
+def _taped(
+    subject: Subject, samples: Iterable[dict[str, Any]], sources: Sources, until: float, failed: list[TraceError]
+) -> Iterator[Recording]:
+    """Tapes of runs on small inputs; why others were none is added to `failed`."""
+    for arguments in itertools.islice(samples, _TRIES):
+        if time.monotonic() > until:
+            return
+        try:
+            given = _given(subject, arguments)
+            yield taped(subject, given, sources, until)
+        except Exception as error:
+            told = error if isinstance(error, TraceError) else failure(error, called_by_tape.__code__, subject)
+            failed.append(told)
+            if isinstance(samples, Samples):
+                samples.learn(error)
+
+
+def _paths(subject: Subject, given: Arguments | None, sources: Sources, until: float) -> Iterator[Trace]:
+    """Traces of the ways through a callable, the tests on tensors answered from scripts, depth first.
+
+    A way that raises is none.
+    """
+    waiting: list[tuple[bool, ...]] = [()]
+    found = 0
+    for _ in range(_RUNS):
+        if not waiting or found == _PATHS or time.monotonic() > until:
+            return
+        script = waiting.pop()
+        answers: list[bool] = []
+        try:
+            yield _traced(subject, given or _given(subject), sources, script, answers)
+            found += 1
+        except TraceError:
+            pass
+        for index in range(len(script), len(answers)):
+            waiting.append((*answers[:index], not answers[index]))
+
+
+def _around(subject: Subject, error: TraceError, sources: Sources) -> Iterator[Trace]:
+    """A trace without inputs that leaves out the helpers that stand in its way."""
+    helpers: list[Helper] = []
+    while error.helper is not None and len(helpers) < _HELPERS:
+        helpers.append(error.helper)
+        try:
+            yield _traced(subject, _given(subject), sources, helpers=helpers)
+            return
+        except TraceError as another:
+            error = another
+
+
+def _given(subject: Subject, arguments: Mapping[str, Any] | None = None) -> Arguments:
+    return taken_apart(subject.signature, {**unknown(subject.signature), **(arguments or {})})
+
+
+def _traced(
+    subject: Subject, given: Arguments, sources: Sources,
+    script: Sequence[bool] | None = None, answers: list[bool] | None = None, helpers: Sequence[Helper] = (),
+) -> Trace:  # fmt: skip
+    """The trace on symbolic inputs; with a `script` tests on tensors are answered from it, and noted in `answers`.
+
+    The `helpers` are not entered.
+    """
     missing = _unanswerable(given)
     if missing:
         raise TraceError(f"{subject.home}: needs a value for {missing!r}, which is no tensor", open=True)
     if not given.tensors:
         raise TraceError(f"{subject.home}: takes no tensor")
-    recorder = Recorder(sources, subject.home, subject.method)
+    recorder = Recorder(sources, subject.home, subject.method, script)
     recorder.call = functools.partial(_call, given)
-    effects = _record(recorder, subject)
+    try:
+        effects = _record(recorder, subject, helpers)
+    finally:
+        if answers is not None:
+            answers.extend(recorder.answers)
     return _made(recorder, subject, given, effects)
 
 
-def trace_target(module: ModuleType, target: Target) -> Trace:
-    """Capture a target of a loaded module; a class is built with its defaults.
-
-    Where tracing needs to know shapes or dtypes, small inputs are tried.  Raises `TraceError`.
-    """
-    place = f"{target.path}:{target.span.line}"
-    found, method = _resolve(module, target.name, place)
-    function = getattr(found, method) if isinstance(found, nn.Module) else found
-    tries = samples(inspect.signature(function), found if isinstance(found, nn.Module) else None)
-    failed: list[TraceError] = []
-    for arguments in (None, *itertools.islice(tries, _TRIES)):
-        try:
-            return trace(found, name=target.name, method=method, arguments=arguments)
-        except TraceError as error:
-            failed.append(error)
-    raise next((error for error in failed if not error.open), failed[0])
-
-
-# --- what is traced -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A callable in the form that the tracer takes: a module and the name of a method, or a function."""
-
-    root: Callable[..., Any] | nn.Module
-    method: str
-    name: str
-    signature: inspect.Signature
-    home: str
-    cells: tuple[Watched, ...]
-
-
-def _subject(fn: Any, method: str, name: str | None) -> _Subject:
-    if isinstance(fn, MethodType) and isinstance(fn.__self__, nn.Module):
-        fn, method = fn.__self__, fn.__name__
-    if isinstance(fn, torch.jit.ScriptModule | torch.jit.ScriptFunction) or hasattr(fn, "_torchdynamo_orig_callable"):
-        raise TraceError(f"{name or fn!r}: is compiled; give the callable that it was compiled from")
-    if isinstance(fn, type):
-        raise TraceError(f"{name or fn.__name__}: is a class; give an object of it")
-    if not callable(fn):
-        raise TraceError(f"{name or fn!r}: cannot be called")
-    if isinstance(fn, nn.Module):
-        function = getattr(type(fn), method, None)
-        if not isinstance(function, FunctionType):
-            raise TraceError(f"{type(fn).__name__}.{method}: is no method written in Python")
-        signature = inspect.signature(MethodType(function, fn))
-        label = name or f"{type(fn).__qualname__}.{method}"
-        return _Subject(fn, method, label, signature, _home(function, label), _cells(function))
-    label = name or str(getattr(fn, "__qualname__", type(fn).__qualname__))
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):
-        raise TraceError(f"{label}: is not written in Python") from None
-    root = fn if isinstance(fn, FunctionType) else lambda *args, **kwargs: fn(*args, **kwargs)
-    return _Subject(root, method, label, signature, _home(fn, label), _cells(fn))
-
-
-def _home(fn: Any, label: str) -> str:
-    code = getattr(inspect.unwrap(getattr(fn, "__func__", fn)), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else label
-
-
-def _cells(fn: Any) -> tuple[Watched, ...]:
-    """The variables that a function closes over, as they are."""
-    code, cells = getattr(fn, "__code__", None), getattr(fn, "__closure__", None)
-    if code is None or not cells:
-        return ()
-    views = [_Cell(cell) for cell in cells]
-    return tuple(Watched(view, name, view.get(name)) for name, view in zip(code.co_freevars, views, strict=True))
-
-
-class _Cell(dict[str, Any]):
-    """A cell of a closure as a table with one name."""
-
-    def __init__(self, cell: Any) -> None:
-        self.cell = cell
-
-    def get(self, name: str, default: Any = None) -> Any:
-        try:
-            return self.cell.cell_contents
-        except ValueError:  # not bound yet
-            return default
+# --- one run ------------------------------------------------------------------------------------------
 
 
 def _unanswerable(given: Arguments) -> str | None:
@@ -203,84 +245,40 @@ def _call(given: Arguments, recorder: Recorder, function: Callable[..., Any]) ->
     return call
 
 
-def _record(recorder: Recorder, subject: _Subject) -> tuple[str, ...]:
+def _record(recorder: Recorder, subject: Subject, helpers: Sequence[Helper]) -> tuple[str, ...]:
     """Run the callable under the recorder; gives its effects, which are undone."""
-    root = subject.root
-    modules = list(root.modules()) if isinstance(root, nn.Module) else []
-    tables = [] if isinstance(root, nn.Module) else [root.__globals__]
-    with _LOCK, quiet() as output:
-        snapshot = Snapshot(modules, tables)
+    with _LOCK, recorder.leaving_out(helpers), quiet() as output:
+        snapshot = Snapshot(subject.modules, subject.tables)
         try:
             with recorder.answering():
-                recorder.trace(root)
-        except TraceError:
-            raise
+                recorder.trace(subject.root)
         except Exception as error:
-            raise _failure(error, recorder, subject) from None
+            raise failure(error, fx.Tracer.trace.__code__, subject) from None
         finally:
             changed = snapshot.restore()
     printed = ("it prints",) if output.getvalue() else ()
     return (*printed, *(f"it assigns `{name}`" for name in changed))
 
 
-def _failure(error: Exception, recorder: Recorder, subject: _Subject) -> TraceError:
-    """An exception of the traced program, at the innermost line of the user's code."""
-    place, inside, step = subject.home, False, error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        inside = inside or code is fx.Tracer.trace.__code__
-        if inside and is_user_file(code.co_filename):
-            place = f"{code.co_filename}:{step.tb_lineno}"
-        step = step.tb_next
-    words = str(error).splitlines() or [""]
-    message = f"{place}: {type(error).__name__}{': ' if words[0] else ''}{words[0]}"
-    return TraceError(message, open=True)
-
-
 # --- what comes of it ---------------------------------------------------------------------------------
 
 
-def _made(recorder: Recorder, subject: _Subject, given: Arguments, effects: tuple[str, ...]) -> Trace:
+def _made(recorder: Recorder, subject: Subject, given: Arguments, effects: tuple[str, ...]) -> Trace:
     graph = recorder.graph
     graph._tracer_cls = None  # a recorder cannot be made again by those who copy or pickle the graph
-    module = fx.GraphModule(dict(recorder.attributes), graph, subject.name.replace(".", "_"))
-    reader = Reader(recorder.examples)
-    sites: list[Site] = []
-    for node in graph.nodes:
-        term = reader.read(node)
-        if SPAN in node.meta and node.op.startswith("call") and node.target is not torch._C._set_grad_enabled:
-            sites.append(_site(node, term, reader, recorder.sources, subject.name))
-    uses = UseTable(list(reader.terms.values()))
-    listed = tuple(replace(site, masked=uses.of(site.term).masked) for site in sites)
+    read = read_nodes(graph, recorder.examples, recorder.sources, subject.name, recorder.passed)
     return Trace(
-        subject.name, graph, module, MappingProxyType(reader.terms), listed, given, recorder.extra,
-        MappingProxyType(recorder.examples), frozenset(recorder.reads),
-        (*subject.cells, *_watched(recorder.codes)), _outside(recorder), effects, subject.home,
+        name=subject.name, graph=graph, terms=read.terms, sites=read.sites, uses=read.uses, arguments=given,
+        examples=recorder.examples, home=subject.home,
+        module=fx.GraphModule(dict(recorder.attributes), graph, subject.name.replace(".", "_")),
+        extra=recorder.extra, reads=frozenset(recorder.reads),
+        watched=(*subject.cells, *_watched(recorder.codes)), outside=_outside(recorder), effects=effects,
     )  # fmt: skip
 
 
 def _outside(recorder: Recorder) -> tuple[nn.Module, ...]:
     inside = {id(part) for part in recorder.root.modules()}
     return tuple(module for key, module in recorder.entered.items() if key not in inside)
-
-
-def _site(node: fx.Node, term: Term, reader: Reader, sources: Sources, target: str) -> Site:
-    span: Span = node.meta[SPAN]
-    names: dict[Term, str] = {}
-    for name, held in node.meta.get(NAMES, {}).items():
-        if held is not node and held in reader.current:
-            names[reader.current[held]] = min(names.get(reader.current[held], name), name, key=len)
-    waiting, seen = list(node.all_input_nodes), set()
-    while waiting:  # the expressions inside this one
-        operand = waiting.pop()
-        inner = operand.meta.get(SPAN)
-        if operand in seen or inner is None or not span.covers(inner) or inner == span:
-            continue
-        seen.add(operand)
-        names.setdefault(reader.current[operand], sources.segment(inner))
-        waiting.extend(operand.all_input_nodes)
-    kept = {held: name for held, name in names.items() if held.op != "const"}
-    return Site(term, span, target, sources.segment(span), kept)
 
 
 def _watched(codes: Mapping[CodeType, dict[str, Any]]) -> tuple[Watched, ...]:
@@ -291,51 +289,3 @@ def _watched(codes: Mapping[CodeType, dict[str, Any]]) -> tuple[Watched, ...]:
         for name in dict.fromkeys(code.co_names)
         if name in table
     )
-
-
-# --- targets of a file --------------------------------------------------------------------------------
-
-
-def _resolve(module: ModuleType, name: str, place: str) -> tuple[Any, str]:
-    """The callable of a dotted name, and the method to trace where it is a module."""
-    owner: Any = None
-    found: Any = module
-    for part in name.split("."):
-        owner = found
-        try:
-            found = inspect.getattr_static(owner, part)
-        except AttributeError:
-            what = "is not defined once the module is loaded" if owner is module else "is defined inside a function"
-            raise TraceError(f"{place}: {name} {what}") from None
-    if isinstance(found, type):
-        owner, found = found, getattr(found, "forward", None) or inspect.getattr_static(found, "__call__", None)
-    if not isinstance(owner, type):
-        return found, "forward"
-    if isinstance(found, staticmethod):
-        return found.__func__, "forward"
-    if isinstance(found, classmethod):
-        return MethodType(found.__func__, owner), "forward"
-    built = _build(owner, place)
-    method = getattr(found, "__name__", name.split(".")[-1])
-    return (built, method) if isinstance(built, nn.Module) else (getattr(built, method), "forward")
-
-
-def _build(cls: type, place: str) -> Any:
-    """An object of a class, built with its defaults."""
-    try:
-        required = [
-            name
-            for name, parameter in inspect.signature(cls).parameters.items()
-            if parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        required = []
-    if required:
-        raise TraceError(f"{place}: {cls.__name__} cannot be built without {', '.join(required)}")
-    try:
-        with quiet():
-            return cls()
-    except Exception as error:
-        words = (str(error).splitlines() or [""])[0]
-        raise TraceError(f"{place}: building {cls.__name__} raises {type(error).__name__}: {words}") from None

@@ -5,53 +5,125 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import ModuleType
 
+import torch
+
+from nanguard.deadline import OutOfTime, within
 from nanguard.errors import NanguardError
 from nanguard.finding import Finding, Note, Span, Target
-from nanguard.live import findings, names_in
-from nanguard.load import load_module, place
-from nanguard.settings import Settings
-from nanguard.trace import TraceError, trace_target
+from nanguard.live import Proving, findings, names_in
+from nanguard.load import load_module, named_like, place
+from nanguard.places import Sources
+from nanguard.reach import reach
+from nanguard.settings import Settings, inputs_of
+from nanguard.site import Site
+from nanguard.trace import Captures, TraceError, captures_of
 
-_SHARE = 0.6  # of the time limit of a file that its traces may take; the rest is for what is under way then
+# Parts of the time limit of a file, after which no more is traced, proved, run; the rest is for what is under way then.
+_TRACING, _PROVING, _REACHING = 0.35, 0.55, 0.65
+_REACH = 1.5  # seconds for one target
+_LONGEST = 4.0  # seconds for tracing one target, whatever it does
 
 
 def traced(
-    path: str, source: str, targets: Sequence[Target], settings: Settings, known: Container[Span] = ()
-) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:
+    path: str, source: str, targets: Sequence[Target], settings: Settings,
+    known: Container[Span] = (), read: Sequence[Finding] = (),
+) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:  # fmt: skip
     """Run the definitions of a file and trace its targets.
 
-    Gives the proved findings beside those at the places `known`, the targets with how far each was seen, and a note
-    where the file cannot be loaded.
+    Gives the findings, those of reading and what the traces add to them at places that are not `known`, with witnesses
+    for whole functions where some are reached; the targets with how far each was seen; and a note where the file
+    cannot be loaded.
     """
     if not targets:
-        return [], (), ()
+        return list(read), (), ()
+    scripting = torch.jit._state._enabled
     try:
+        scripting.enabled = False  # a compiled function hides from a trace what it does
         module = _loaded(path) or load_module(path, source)
     except NanguardError as error:
-        return [], tuple(replace(target, reason=str(error)) for target in targets), (_not_loaded(path, error),)
-    found: list[Finding] = []
+        unseen = tuple(replace(target, reason=str(error)) for target in targets)
+        return list(read), unseen, (_not_loaded(path, error),)
+    finally:
+        scripting.enabled = True
+    start = time.monotonic()
     seen: list[Target] = []
-    end = time.monotonic() + settings.timeout * _SHARE
-    names = names_in(vars(module))
+    captured: dict[str, Captures] = {}
     for target in targets:
-        if time.monotonic() > end:
-            seen.append(replace(target, reason="not traced: the time limit of the file was near"))
-            continue
-        try:
-            capture = trace_target(module, target)
+        ranges = inputs_of(settings, path, target.name)
+        captures, result = _captured(module, target, start + settings.timeout * _TRACING, ranges)
+        seen.append(result)
+        if captures is not None:
+            captured[target.name] = captures
+    added: list[Finding] = []
+    proving = Proving(start + settings.timeout * _PROVING)
+    names = names_in(vars(module))
+    for captures in captured.values():
+        for recording in captures.recordings:
+            near = (_as_given(site, path) for site in recording.sites if _near(site.span.path, path))
+            own = replace(recording, sites=tuple(near))
             for dtype in settings.dtypes:
-                found.extend(findings(capture, names, settings, dtype, known))
-        except TraceError as error:
-            seen.append(replace(target, reason=str(error)))
-        except Exception as error:  # the program runs here: it may raise anything
-            seen.append(replace(target, reason=f"{path}:{target.span.line}: {type(error).__name__}: {error}"))
-        else:
-            seen.append(replace(target, capture="trace", reason=None))
+                with suppress(Exception):  # a class of the program may raise anything when it is asked anything
+                    added.extend(findings(own, names, settings, dtype, known, {path: source}, proving))
+    found = [*read, *beside(read, added)]
+    until = start + settings.timeout * _REACHING
+    for name, captures in captured.items():
+        _reach(found, name, captures, Sources({path: source}), until)
     return found, tuple(seen), ()
+
+
+def _captured(
+    module: ModuleType, target: Target, until: float, ranges: Mapping[str, str]
+) -> tuple[Captures | None, Target]:
+    """The captures of a target, and the target with how far it was seen."""
+    if time.monotonic() > until:
+        return None, replace(target, reason="not traced: the time limit of the file was near")
+    try:
+        with within(_LONGEST):
+            return captures_of(module, target, ranges=ranges), replace(target, capture="trace", reason=None)
+    except TraceError as error:
+        return None, replace(target, reason=str(error))
+    except OutOfTime:
+        return None, replace(target, reason=f"{target.path}:{target.span.line}: takes too long on small inputs")
+    except Exception as error:  # the program runs here: it may raise anything
+        words = f"{type(error).__name__}: {error}"
+        return None, replace(target, reason=f"{target.path}:{target.span.line}: {words}")
+
+
+def _in_float32(finding: Finding) -> bool:
+    return finding.witness is not None and finding.witness.dtype == "float32"
+
+
+def _reach(found: list[Finding], name: str, captures: Captures, sources: Sources, until: float) -> None:
+    """Give the findings of a target witnesses for the whole function, where some are reached."""
+    places = [index for index, finding in enumerate(found) if finding.target == name and _in_float32(finding)]
+    if not places or time.monotonic() > until:
+        return
+    limit = min(until, time.monotonic() + _REACH)
+    with suppress(Exception, OutOfTime), within(2 * _REACH):
+        given = captures.inputs(limit)
+        reached = reach(captures.subject, given, [found[index] for index in places], sources, limit)
+        for index, arguments in reached.items():
+            finding = found[places[index]]
+            assert finding.witness is not None
+            witness = replace(finding.witness, level="function", arguments=arguments)
+            found[places[index]] = replace(finding, witness=witness)
+
+
+def _as_given(site: Site, path: str) -> Site:
+    """A place under the kind of name that the checked file was given; what torch has loaded goes by absolute ones."""
+    return replace(site, span=replace(site.span, path=named_like(site.span.path, path)))
+
+
+def _near(path: str, checked: str) -> bool:
+    """Whether a file is of the same package as the one that is checked, or in its folder."""
+    folder, name = place(checked)
+    top = os.path.join(folder, name.split(".")[0]) if "." in name else folder
+    return os.path.abspath(path).startswith(top)
 
 
 def _loaded(path: str) -> ModuleType | None:

@@ -220,6 +220,8 @@ def test_json_has_the_promised_shape(path: str) -> None:
                     "exact": -104.0,
                     "gradient": "nan",
                     "exact_gradient": 1.0,
+                    "level": "expression",
+                    "arguments": {},
                 },
                 "thresholds": {"float32": -88.72283935546875, "float64": "-inf"},
                 "fix": {
@@ -261,4 +263,6 @@ def test_json_writes_numbers_it_has_not_got_as_texts(path: str) -> None:
         "exact": 1.0,
         "gradient": None,
         "exact_gradient": None,
+        "level": "expression",
+        "arguments": {},
     }

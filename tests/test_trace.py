@@ -35,7 +35,7 @@ def traced(path: Path, text: str, name: str = "loss", **arguments: object) -> Tr
     found = {target.name: target for target in discover.targets(str(path), ast.parse(source))}
     if arguments:
         return trace(getattr(module, name), arguments=arguments)
-    return trace_target(module, found[name if name in found else f"{name}.forward"])
+    return trace_target(module, found[name if name in found else f"{name}.forward"])[0]  # type: ignore[return-value]
 
 
 def result(found: Trace) -> str:
@@ -244,7 +244,7 @@ CONTEXTS = [
     ("if x.dim() > 9: return x\n    return x.log()", "log(x)"),
     ("assert x.shape == y.shape\n    return x.log()", "log(x)"),
     ("if len(x.shape) < 1 or x.size(0) > 99: return x\n    return x.log()", "log(x)"),
-    ("for i in range(x.dim()): x = x.exp()\n    return x", "exp(x)"),
+    ("for i in range(x.dim() - x.dim() + 1): x = x.exp()\n    return x", "exp(x)"),
     ("return x.mean() if reduction == 'mean' else x.sum()", "mean(x, keepdim=False)"),
     ("return x if weight is None else x * weight", "x"),
     ("i = torch.arange(2, 4).tolist()\n    return x * i[1]", "x * 3"),
@@ -298,26 +298,27 @@ REFUSED = [
 @pytest.mark.parametrize("body, line, reason", REFUSED)
 def test_refused_with_the_line_and_the_reason(tmp_path: Path, body: str, line: int, reason: str) -> None:
     text = f"def loss(x):\n    {body}\nKEPT = torch.zeros(1)\n\ndef helper(x):\n    return 1 if x[0] else 2\n"
+    path = tmp_path / "m.py"
+    path.write_text(HEAD + text)
+    loss = load_module(str(path), HEAD + text).loss
     with pytest.raises(TraceError) as caught:
-        traced(tmp_path / "m.py", text)
+        trace(loss)
     assert str(caught.value).startswith(f"{tmp_path / 'm.py'}:{line}: {reason}")
     assert "\n" not in str(caught.value)
 
 
 TARGETS = [
-    ("class loss(nn.Module):\n    def __init__(self, gamma): super().__init__()\n    def forward(self, x): return x",
-     "loss cannot be built without gamma"),
-    ("class loss(nn.Module):\n    def __init__(self): raise OSError('no data')\n    def forward(self, x): return x",
-     "building loss raises OSError: no data"),
-    ("def loss(mode: str): return mode", "needs a value for 'mode', which is no tensor"),
     ("def loss(): return 1", "takes no tensor"),
-]  # fmt: skip
+    ("def loss(x): raise ValueError('no data')", "m.py:7: ValueError: no data"),
+    ("def other(x):\n    def loss(y): return y\n    return loss(x)", "other.loss is defined inside a function"),
+]
 
 
 @pytest.mark.parametrize("text, reason", TARGETS)
 def test_targets_that_cannot_be_made(tmp_path: Path, text: str, reason: str) -> None:
+    name = "other.loss" if "other" in text else "loss"
     with pytest.raises(TraceError, match=reason):
-        traced(tmp_path / "m.py", text)
+        traced(tmp_path / "m.py", text, name)
 
 
 def test_methods_of_other_classes(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def _witness(witness: Witness) -> dict[str, Any]:
         "exact": _plain(witness.exact),
         "gradient": _plain(witness.gradient),
         "exact_gradient": _plain(witness.exact_gradient),
+        "level": witness.level,
+        "arguments": _plain(witness.arguments),
     }
 
 
