@@ -1,151 +1,193 @@
-"""Inputs: small tensors to try a loss on, found from the names and annotations of its parameters."""
+"""Inputs: sets of small arguments to try a loss on, and how a failed try makes the next one better."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-_SHAPES = ((4,), (4, 3), (), (2, 3, 4, 4), (2, 4, 3), (2, 1, 8, 8))
-_TARGETS = ("target", "label", "index", "indices", "idx", "class", "ids", "gt", "true", "truth")
-_TARGET_NAMES = frozenset({"y", "t", "i", "j"})
-_MASKS = ("mask", "valid")
-_WEIGHTS = ("weight", "pos_weight")
-_NUMBERS = {
-    "temperature": 0.5, "tau": 0.5, "alpha": 0.25, "beta": 0.5, "gamma": 2.0, "margin": 0.5, "eps": 1e-6,
-    "epsilon": 1e-6, "scale": 2.0, "lam": 0.5, "lambda_": 0.5, "delta": 1.0, "smoothing": 0.1, "dim": -1,
-    "num_classes": 3, "n_classes": 3, "k": 1,
-}  # fmt: skip
+from nanguard import naming
+from nanguard.clues import clue, derivations
+from nanguard.given import examples_of
+from nanguard.guesses import Builder, Guess, Plain, State
+from nanguard.learning import better
+from nanguard.plan import Parameter, Plan, plan_of, ranged
+from nanguard.usage import function_node
+
+_TRIES = 40  # sets of arguments in all
+_VARIANTS = 14  # sets beside the first one that went well
+_FRESH = 4  # every so many tries one begins anew, so that no false track takes them all
+_REPAIRS = 3  # tries to mend a variant
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One way to fill the parameters."""
+class Samples:
+    """Sets of arguments to try on a callable, the likeliest first.
 
-    shape: tuple[int, ...]
-    unit: bool  # floats in (0, 1), else around 0
-    classes: bool  # targets are the numbers of classes, else floats
-    per_class: bool  # weights have one entry for each class
+    After a set on which the run failed `learn` is told the exception, and the next set is made accordingly.  Where
+    it is not, the run went well, and what follows are sets of the same kind that may take other branches: options
+    set otherwise, tensors for parameters whose default is None.  A set leaves out the parameters that keep their
+    default.  Examples that the user gave (`nanguard.example_inputs`) come first.  `owner` is the object of a
+    method, `function` what is run, `ranges` the values that the user allows by parameter: ``0 <= target <= 1``;
+    `building` says that it is a constructor, whose parameters are rather numbers than tensors.
+    """
+
+    def __init__(
+        self, signature: inspect.Signature, owner: object = None, function: Callable[..., Any] | None = None,
+        ranges: Mapping[str, str] | None = None, building: bool = False,
+    ) -> None:  # fmt: skip
+        if function is None and isinstance(owner, nn.Module):
+            function = type(owner).forward
+        self._signature, self._ranges = signature, ranges or {}
+        self._plan = plan_of(signature, owner, function, building)
+        node = function_node(function) if function is not None else None
+        self._derived = derivations(node, list(signature.parameters))
+        plain: Any = getattr(function, "__func__", function)
+        self._code = getattr(inspect.unwrap(plain), "__code__", None) if function is not None else None
+        self._examples = [] if building else list(examples_of(function, owner, signature))
+        self._waiting: list[tuple[tuple[int, ...], int, int, State]] = []  # progress, steps, order
+        self._variants: list[State] = []
+        self._seen: set[State] = set()
+        self._order = itertools.count()
+        self._places: Counter[tuple[tuple[int, ...], str]] = Counter()  # how often a run ended so
+        self._last: tuple[State, dict[str, Any], int] | None = None
+        self._failed = False
+        self._succeeded = False
+        self._repairs = self._picks = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for arguments in self._examples:
+            self._last = None
+            yield arguments
+        for state in self._plan.starts():
+            self._push((), 0, state)
+        for _ in range(_TRIES):
+            step = self._next()
+            if step is None:
+                return
+            state, steps = step
+            try:
+                arguments = Builder(ranged(state, self._ranges)).arguments()
+                self._signature.bind(**arguments) if self._bindable() else None
+            except Exception:  # sizes that do not go together, or a keyword that it does not take
+                continue
+            self._last, self._failed = (state, arguments, steps), False
+            yield arguments
+            if not self._failed:
+                self._went_well(state)
+
+    def learn(self, error: BaseException) -> None:
+        """Take note of the exception that the run with the last set of arguments ended in."""
+        self._failed = True
+        if self._last is None:
+            return
+        if error.__traceback__ is None or type(error).__name__ == "TraceError":
+            error = error.__context__ or error
+        state, arguments, steps = self._last
+        found = clue(error, state, arguments, self._code, self._derived)
+        if self._succeeded and self._repairs >= _REPAIRS:
+            return
+        self._repairs += 1
+        place = (found.progress, re.sub(r"\d+", "", found.message))
+        repeated = self._places[place]
+        self._places[place] += 1
+        for count, new in enumerate(itertools.islice(better(found, self._plan), 24)):
+            if self._succeeded:
+                if count == 0 and new not in self._seen:
+                    self._variants.insert(0, new)
+            else:
+                self._push(found.progress, steps + 1 + count + 2 * repeated, new)
+
+    def _bindable(self) -> bool:
+        kinds = {parameter.kind for parameter in self._signature.parameters.values()}
+        return inspect.Parameter.POSITIONAL_ONLY not in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds
+
+    def _push(self, progress: tuple[int, ...], steps: int, state: State) -> None:
+        if state not in self._seen:
+            self._seen.add(state)
+            self._waiting.append((progress, steps, next(self._order), state))
+
+    def _next(self) -> tuple[State, int] | None:
+        """The state to try next: of those whose parent got furthest the one with the fewest changes."""
+        if self._succeeded:
+            while self._variants:
+                state = self._variants.pop(0)
+                if state not in self._seen:
+                    self._seen.add(state)
+                    return state, 0
+            return None
+        if not self._waiting:
+            return None
+        self._picks += 1
+        furthest = max(progress for progress, *_ in self._waiting)
+        if self._picks % _FRESH == 0 and any(not progress for progress, *_ in self._waiting):
+            furthest = ()
+        best = min((entry for entry in self._waiting if entry[0] == furthest), key=lambda entry: entry[1:3])
+        self._waiting.remove(best)
+        return best[3], best[1]
+
+    def _went_well(self, state: State) -> None:
+        self._repairs = 0
+        if not self._succeeded:
+            self._succeeded = True
+            self._variants = list(itertools.islice(_variants(state, self._plan), _VARIANTS))
+
+
+def _variants(state: State, plan: Plan) -> Iterator[State]:
+    """States that may take other branches than one that went well."""
+    open_parameters = [p for p in plan.parameters.values() if not p.required and p.annotation != "*"]
+    for parameter in open_parameters:
+        for guess in _others(parameter, state, plan):
+            yield state.put(parameter.name, guess)
+    for name, guess in state.guesses:
+        if isinstance(guess, Plain):
+            for value in _other_values(guess.value, plan.parameters.get(name)):
+                yield state.put(name, Plain(value))
+
+
+def _others(parameter: Parameter, state: State, plan: Plan) -> Iterator[Guess]:
+    """Values beside its default for a parameter."""
+    default = parameter.default
+    if default is None:
+        layout = next((guess.shape for _, guess in state.tensors()), ("N", "C"))
+        integral = any(guess.values == "labels" for _, guess in state.tensors())
+        guess = plan.optional(parameter, layout, "classes" if integral else "same")
+        if guess is not None:
+            yield guess
+        yield from (Plain(option) for option in dict.fromkeys(parameter.use.options))
+    else:
+        yield from map(Plain, _other_values(default, parameter))
+
+
+def _other_values(value: Any, parameter: Parameter | None) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, str) and parameter is not None:
+        yield from (option for option in dict.fromkeys(parameter.use.options) if option != value)
 
 
 def samples(signature: inspect.Signature, module: nn.Module | None = None) -> Iterator[dict[str, Any]]:
-    """Arguments to try, the likeliest first; parameters with a default are left out.
-
-    Gives nothing for a parameter that no tensor and no number can be.
-    """
-    needed = [p for p in signature.parameters.values() if _is_needed(p)]
-    if any(_is_other(parameter) for parameter in needed):
-        return
-    needed = needed or [p for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
-    first = _first_shapes(module)
+    """Sets of arguments without any learning, the likeliest first; parameters with a default are left out."""
+    plan = plan_of(signature, module, type(module).forward if module is not None else None)
     embeds = module is not None and any(isinstance(part, nn.Embedding) for part in module.modules())
-    roles = {parameter.name: _role(parameter) for parameter in needed}
-    has_target, has_weight = "target" in roles.values(), "weight" in roles.values()
-    for unit, classes, per_class, shape in itertools.product(
-        (False, True), (False, True) if has_target else (False,), (False, True) if has_weight else (False,),
-        (*first, *_SHAPES),
-    ):  # fmt: skip
-        way = _Way(shape, unit, classes, per_class)
-        generator = torch.Generator().manual_seed(len(shape))
-        yield {name: _value(name, role, way, generator) for name, role in roles.items()}
+    for state in plan.starts():
+        try:
+            yield Builder(state).arguments()
+        except (ValueError, RuntimeError, TypeError):
+            continue  # sizes that do not go together
     if embeds:
-        yield {name: torch.tensor([0, 1, 2, 1]) for name in roles}
-
-
-def _is_needed(parameter: inspect.Parameter) -> bool:
-    variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    return parameter.default is parameter.empty and not variable
-
-
-def _annotation(parameter: inspect.Parameter) -> str:
-    annotation = parameter.annotation
-    if annotation is parameter.empty:
-        return ""
-    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-
-
-def _is_other(parameter: inspect.Parameter) -> bool:
-    """Whether the parameter wants a model, a function, a text: nothing that can be made up."""
-    text = _annotation(parameter)
-    return text == "str" or any(word in text for word in ("Module", "Callable", "Dict", "dict", "Config"))
-
-
-def _role(parameter: inspect.Parameter) -> str:
-    text, name = _annotation(parameter), parameter.name.lower()
-    if parameter.kind is parameter.VAR_POSITIONAL:
-        return "several"
-    if text in ("int", "float", "bool"):
-        return text
-    if "LongTensor" in text:
-        return "target"
-    if "Tensor" not in text and name in _NUMBERS:
-        return "number"
-    if any(word in name for word in _MASKS):
-        return "mask"
-    if any(word in name for word in _WEIGHTS):
-        return "weight"
-    if name in _TARGET_NAMES or any(word in name for word in _TARGETS):
-        return "target"
-    return "list" if text.lower().startswith(("list", "tuple", "sequence")) else "float tensor"
-
-
-def _value(name: str, role: str, way: _Way, generator: torch.Generator) -> Any:
-    match role:
-        case "int":
-            return int(_NUMBERS.get(name.lower(), 3)) or 1
-        case "float" | "number":
-            return _NUMBERS.get(name.lower(), 0.5)
-        case "bool":
-            return True
-        case "mask":
-            return torch.rand(way.shape, generator=generator) < 0.7
-        case "weight" if way.per_class:
-            return _floats(way.shape[1:2] or way.shape[:1], True, generator)
-        case "target" if way.classes:
-            return _classes(way.shape, generator)
-        case "target":
-            target = _floats(way.shape, True, generator)
-            return target.round() if way.unit else target
-        case "several":
-            return tuple(_floats(way.shape, way.unit, generator) for _ in range(2))
-        case "list":
-            return [_floats(way.shape, way.unit, generator) for _ in range(2)]
-    return _floats(way.shape, way.unit, generator)
-
-
-def _classes(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """A class for each row: the shape without the dimension of the classes."""
-    count = shape[1] if len(shape) > 1 else shape[0] if shape else 2
-    rows = (shape[0], *shape[2:]) if len(shape) > 1 else ()
-    return torch.randint(count, rows, generator=generator)
+        yield {name: torch.tensor([0, 1, 2, 1]) for name, p in plan.parameters.items() if p.required}
 
 
 def _floats(shape: Sequence[int], unit: bool, generator: torch.Generator) -> torch.Tensor:
     if unit:
         return 0.05 + 0.9 * torch.rand(tuple(shape), generator=generator)
     return torch.randn(tuple(shape), generator=generator).clamp(-2, 2)
-
-
-def _first_shapes(module: nn.Module | None) -> tuple[tuple[int, ...], ...]:
-    """Shapes that the first layer of a module takes."""
-    for part in module.modules() if module is not None else ():
-        match part:
-            case nn.Linear():
-                return ((4, part.in_features), (part.in_features,))
-            case nn.Conv2d():
-                return ((2, part.in_channels, 8, 8),)
-            case nn.Conv1d():
-                return ((2, part.in_channels, 8),)
-            case nn.LayerNorm():
-                return ((4, *part.normalized_shape),)
-            case nn.BatchNorm1d():
-                return ((4, part.num_features),)
-    return ()
 
 
 def ordinary(examples: Mapping[str, torch.Tensor], draws: int = 4) -> Iterator[dict[str, torch.Tensor]]:
@@ -166,7 +208,7 @@ def _ordinary(example: torch.Tensor, draw: int, generator: torch.Generator) -> t
 def differentiable(values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Values with a gradient for all floating tensors; for those not called target or mask; for none."""
     floats = [name for name, value in values.items() if _is_float(value)]
-    for wanted in (floats, [name for name in floats if _named(name) == "float tensor"], []):
+    for wanted in (floats, [name for name in floats if naming.role(name) not in _FIXED], []):
         yield tuple(
             value.detach().clone().requires_grad_(name in wanted) if _is_float(value) else value
             for name, value in values.items()
@@ -177,5 +219,4 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _named(name: str) -> str:
-    return _role(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD))
+_FIXED = frozenset({"target", "labels", "mask", "weight", "index", "lengths"})  # roles that get no gradient

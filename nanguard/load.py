@@ -27,13 +27,17 @@ _MISSING = 50  # modules of one file that may be missing
 _CALLABLE = frozenset({
     "torch", "math", "typing", "typing_extensions", "collections", "functools", "enum", "dataclasses", "re",
     "operator", "itertools", "logging", "warnings", "contextlib", "pathlib", "numbers", "fractions", "types",
+    "numpy",
 })  # fmt: skip
 _BUILTINS = frozenset({
     "abs", "bool", "dict", "float", "frozenset", "int", "len", "list", "max", "min", "range", "round", "set",
     "slice", "str", "sum", "tuple", "type", "object", "isinstance", "hasattr", "getattr",
 })  # fmt: skip
-# Functions of torch that read files, start processes or compile.
-_EFFECTS = frozenset({"load", "hub", "compile", "save", "distributed", "multiprocessing", "jit", "ops", "_dynamo"})
+# Functions of torch and numpy that read and write files, start processes or compile.
+_EFFECTS = frozenset({
+    "load", "hub", "compile", "save", "distributed", "multiprocessing", "jit", "ops", "_dynamo", "fromfile", "memmap",
+    "loadtxt", "genfromtxt", "savez", "savetxt", "tofile", "seed", "open_memmap", "savez_compressed",
+})  # fmt: skip
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -66,14 +70,24 @@ def load_module(path: str, source: str) -> ModuleType:
 
 
 def _replaced(error: BaseException, stubs: Finder, path: str, name: str, tree: ast.Module) -> bool:
-    """Put a stub in the place of what could not be imported; False if that has been tried or is no way out."""
+    """Put a stub in the place of what could not be imported, or empty packages above the file.
+
+    False if both have been tried or are no way out.
+    """
+    if _stubbed(error, stubs, path, name, tree):
+        return True
+    if stubs.hollow or "." not in name:
+        return False
+    stubs.hollow.update(_packages(path, name))
+    return True
+
+
+def _stubbed(error: BaseException, stubs: Finder, path: str, name: str, tree: ast.Module) -> bool:
+    """Put a stub in the place of a module that could not be imported."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     line = _line(path, error)
     if not missing and line is None:  # a package above the file cannot be imported
-        if stubs.hollow or "." not in name:
-            return False
-        stubs.hollow.update(_packages(path, name))
-        return True
+        return False
     if not isinstance(error, ImportError) or (not missing and _innermost(error) == path):
         return False  # the file itself asks for what an installed module has not
     is_package = os.path.basename(path) == "__init__.py"
@@ -120,6 +134,14 @@ def place(path: str) -> tuple[str, str]:
     if len(parts) == 1 and (name in sys.stdlib_module_names or name in sys.builtin_module_names or name == "torch"):
         name = f"_{name}"
     return folder, name.replace(".", "_") if "." in stem else name
+
+
+def named_like(path: str, given: str) -> str:
+    """A file under the kind of name that another one was given: absolute, or relative to this folder."""
+    if os.path.isabs(given):
+        return os.path.abspath(path)
+    start = f".{os.sep}" if given.startswith(f".{os.sep}") else ""
+    return start + os.path.relpath(path)
 
 
 def _parents(name: str) -> list[str]:
@@ -309,7 +331,7 @@ class _Filter:
         if node.id not in self.imported:
             return not parts and node.id in _BUILTINS
         names = [*self.imported[node.id].split("."), *parts]
-        if names[0] == "torch":
+        if names[0] in ("torch", "numpy"):
             return not _EFFECTS.intersection(names)
         return names[0] in _CALLABLE and not called
 

@@ -28,6 +28,7 @@ RUN = [
     ("import torch\nvalue = torch.zeros(3).add(1).sum()", 3.0),
     ("import math\nvalue = -0.5 * math.log(2 * math.pi)", None),
     ("value: float = 1e-8", 1e-8),
+    ("try:\n    import numpy as np\nexcept ImportError:\n    import math as np\nvalue = np.sqrt(4.0)", 2.0),
     ("value = [1, 2]\nvalue += [3]", [1, 2, 3]),
     ("value = {'a': (1, 2)}['a'][1]", 2),
     ("import sys\nif sys.version_info >= (3, 11):\n    value = 1\nelse:\n    value = 2", 1),
@@ -109,6 +110,21 @@ def test_a_package_that_cannot_be_imported_is_looked_through(tmp_path: Path) -> 
     module = load(tmp_path / "broken" / "losses.py", "from .helper import EPS\nfrom . import version")
     assert module.EPS == 1e-3
     assert repr(module.version) == "<broken.version, not installed>"
+
+
+def test_a_package_whose_parts_import_each_other_is_looked_through(tmp_path: Path) -> None:
+    (tmp_path / "circle").mkdir()
+    (tmp_path / "circle" / "__init__.py").write_text("from . import losses\nfrom . import helper\n")
+    (tmp_path / "circle" / "helper.py").write_text("EPS = 1e-3\n")
+    module = load(tmp_path / "circle" / "losses.py", "import circle\nhalf = circle.helper.EPS / 2\n")
+    assert module.half == 5e-4
+
+
+def test_an_error_in_a_file_of_a_package_is_still_told(tmp_path: Path) -> None:
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "__init__.py").write_text("")
+    with pytest.raises(NanguardError, match=r"losses\.py:2: ZeroDivisionError"):
+        load(tmp_path / "told" / "losses.py", "class C:\n    x = 1 / 0\n")
 
 
 def test_an_import_that_breaks_inside_another_package_is_a_stub(tmp_path: Path) -> None:
