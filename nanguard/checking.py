@@ -1,16 +1,20 @@
 """Checking: from paths to a report.
 
-Every file is read here, which needs no torch and runs nothing.  A file in which reading finds a candidate
-goes to the worker for its proof, while the reading goes on.  What only a proof needs is imported late: most
-files need none.
+Every file is read first, which needs no torch and runs nothing; where there are many, by several processes.  A file
+in which reading finds a candidate goes to the worker for its proof, while the reading goes on.  What only a proof
+needs is imported late: most files need none.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nanguard.discover import (
@@ -24,14 +28,26 @@ from nanguard.discover import (
 )
 from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Finding, Note, Report
+from nanguard.progress import Progress
 from nanguard.settings import Settings, selected
 
 if TYPE_CHECKING:
     from nanguard.analyse import Scan
-    from nanguard.wire import Failure
+    from nanguard.wire import Answer, Failure
     from nanguard.worker import Worker
 
+_MANY = 12  # files that are worth more than one process to read them
+_AHEAD = 64  # files that may wait for their proof while others are read
 _BUG = "this is a bug in nanguard; run with -v for the traceback"
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What reading a file gave: the places that need a proof are counted, and looked for again where it is made."""
+
+    result: FileResult
+    candidates: int = 0
+    names: tuple[str, ...] | None = None  # those of the names asked for that the file defines, None for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +61,30 @@ class _Candidate:
     ticket: int | None
 
 
-def check_paths(paths: Sequence[str], settings: Settings) -> Report:
-    """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed."""
-    plain = settings.select == ("ALL",) and not settings.ignore
+def check_paths(paths: Sequence[str], settings: Settings, worker: Worker | None = None) -> Report:
+    """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed.
+
+    A `worker` that is given goes on to live.
+    """
+    plain = settings.select == ("ALL",) and not settings.ignore and not settings.rules
     codes = None if plain else _selected(settings)
     files, notes = find(paths)
-    with _Prover(settings) as prover:
-        started = [_start(file, settings, prover) for file in files]
-        results = [_finish(item, settings, prover) for item in started]
+    results: list[FileResult] = []
+
+    def idle() -> None:
+        progress.tell(len(results), len(files))
+
+    with (
+        Progress(not settings.quiet and not settings.verbose) as progress,
+        _Prover(settings, idle, worker) as prover,
+        closing(_readings(files, settings, idle)) as readings,
+    ):
+        asked = (_asked(file, read, settings, prover) for file, read in zip(files, readings, strict=True))
+        for result in _finished(asked, settings, prover):
+            results.append(result)
+            idle()
     if prover.broken and not settings.static:
-        first = next(item.path for item in started if isinstance(item, _Candidate))
-        notes.append(_unprovable(prover.broken, first))
+        notes.append(_unprovable(prover.broken, prover.first))
     return _report(results, notes, codes)
 
 
@@ -63,7 +92,7 @@ def _selected(settings: Settings) -> frozenset[str]:
     """The codes that are asked for; the rules are loaded only where that is not simply all."""
     from nanguard import rules
 
-    return selected(settings, rules.load().rules)
+    return selected(settings, rules.load(settings.rules).rules)
 
 
 def single(given: str) -> tuple[str, str]:
@@ -81,27 +110,77 @@ def single(given: str) -> tuple[str, str]:
     raise NanguardError(f"{notes[0].path}: {notes[0].message}")
 
 
+def _finished(
+    asked: Iterable[FileResult | _Candidate], settings: Settings, prover: _Prover
+) -> Iterator[FileResult]:  # fmt: skip
+    """The results in the order of the files; those behind a file that waits for its proof wait with it."""
+    waiting: deque[FileResult | _Candidate] = deque()
+    unproved = 0
+    for item in asked:
+        waiting.append(item)
+        unproved += isinstance(item, _Candidate)
+        while waiting and (isinstance(waiting[0], FileResult) or unproved > _AHEAD):
+            unproved -= isinstance(waiting[0], _Candidate)
+            yield _finish(waiting.popleft(), settings, prover)
+    for item in waiting:
+        yield _finish(item, settings, prover)
+
+
 # --- before the proof ------------------------------------------------------------------------------------
 
 
-def _start(file: SourceFile, settings: Settings, prover: _Prover) -> FileResult | _Candidate:
-    """Read a file, and hand it to the worker where there is something to prove."""
+def _readings(
+    files: Sequence[SourceFile], settings: Settings, idle: Callable[[], None]
+) -> Generator[_Read, None, None]:
+    """What reading each file gives, in order."""
+    jobs = _readers(len(files), settings)
+    if jobs < 2:
+        yield from (_reading(file, settings) for file in files)
+        return
+    from nanguard.readers import read_all
+
+    said = read_all(files, _Read, partial(_reading, settings=settings), jobs, idle)
+    with closing(said):
+        for file, read in zip(files, said, strict=True):
+            yield read if isinstance(read, _Read) else _Read(FileResult(file.path, (), (), (_fault(file.path, read),)))
+
+
+def _readers(files: int, settings: Settings) -> int:
+    """How many processes read; 1 is this one alone."""
+    if files < _MANY or not hasattr(os, "fork"):
+        return 1
+    from nanguard.processes import processors
+
+    return settings.jobs or processors()
+
+
+def _reading(file: SourceFile, settings: Settings) -> _Read:
+    """Read a file."""
     try:
         source = load_source(file.path)
         tree = parse(file.path, source)
     except SourceError as error:
-        return FileResult(file.path, (), (), (error.note,))
+        return _Read(FileResult(file.path, (), (), (error.note,)))
     names, missing = _known(file, tree)
     if names == ():
-        return FileResult(file.path, (), (), missing)
+        return _Read(FileResult(file.path, (), (), missing))
     try:
         scan = _scan(file.path, source, tree, settings, names)
     except Exception as error:
-        return FileResult(file.path, (), (), (*missing, _internal(file.path, error, settings)))
-    read = replace(scan.result, notes=(*missing, *scan.result.notes))
-    if not scan.candidates:
-        return read
-    return _Candidate(file.path, source, names, read, prover.ask(file.path, source, settings, names))
+        return _Read(FileResult(file.path, (), (), (*missing, _internal(file.path, error, settings))))
+    return _Read(replace(scan.result, notes=(*missing, *scan.result.notes)), scan.candidates, names)
+
+
+def _asked(file: SourceFile, read: _Read, settings: Settings, prover: _Prover) -> FileResult | _Candidate:
+    """Hand a file to the worker where there is something to prove."""
+    if not read.candidates:
+        return read.result
+    try:
+        source = load_source(file.path)
+    except SourceError as error:  # it has been changed since
+        return FileResult(file.path, (), (), (error.note,))
+    ticket = prover.ask(file.path, source, settings, read.names)
+    return _Candidate(file.path, source, read.names, read.result, ticket)
 
 
 def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: tuple[str, ...] | None) -> Scan:
@@ -132,30 +211,32 @@ def _internal(path: str, error: Exception, settings: Settings) -> Note:
 class _Prover:
     """The worker, loaded and started with the first file that needs it; not asked where torch is missing."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, idle: Callable[[], None], given: Worker | None) -> None:
+        self._settings, self._idle, self._given = settings, idle, given
         self._worker: Worker | None = None
         self._no_torch = False
+        self.first = ""  # file that needs a proof
 
     def __enter__(self) -> _Prover:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._worker is not None:
+        if self._worker is not None and self._given is None:
             self._worker.close()
 
     def ask(self, path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> int | None:
         """Hand a file over for its proof; None says that there will be none."""
+        self.first = self.first or path
         if self._worker is None:
-            self._no_torch = self._no_torch or not _has_torch()
+            self._no_torch = self._no_torch or not has_torch()
             if self._no_torch:
                 return None
             from nanguard.worker import Worker
 
-            self._worker = Worker(self._settings.jobs, self._settings.verbose)
+            self._worker = self._given or Worker(self._settings.jobs, self._settings.verbose, self._idle)
         return self._worker.ask(path, source, settings, names)
 
-    def answer(self, ticket: int | None) -> FileResult | Failure | None:
+    def answer(self, ticket: int | None) -> Answer | None:
         """What became of a file, None if it was not handed over."""
         if ticket is None or self._worker is None:
             return None
@@ -169,7 +250,8 @@ class _Prover:
         return self._worker.broken if self._worker is not None else None
 
 
-def _has_torch() -> bool:
+def has_torch() -> bool:
+    """Whether torch is installed; it is not loaded for that."""
     from importlib.util import find_spec
 
     spec = find_spec("torch")
@@ -183,18 +265,22 @@ def _finish(item: FileResult | _Candidate, settings: Settings, prover: _Prover) 
     """The result of a file: what was proved by running it, else by reading it, else what reading suspects."""
     if isinstance(item, FileResult):
         return item
-    outcome = prover.answer(item.ticket)
-    if outcome is None:
+    answer = prover.answer(item.ticket)
+    if answer is None:
         return replace(item.read, findings=_unproved(item, settings))
-    if isinstance(outcome, FileResult):
-        return replace(outcome, notes=tuple(dict.fromkeys((*item.read.notes, *outcome.notes))))
-    notes = (*item.read.notes, _failure(item.path, outcome, settings))
-    seen = tuple(replace(target, reason=outcome.reason) for target in item.read.targets)
-    if not settings.static:
-        again = prover.ask(item.path, item.source, replace(settings, static=True), item.names)
-        outcome = prover.answer(again)
-    findings = outcome.findings if isinstance(outcome, FileResult) else _unproved(item, settings)
+    if answer.result is not None and answer.failure is None:
+        return replace(answer.result, notes=tuple(dict.fromkeys((*item.read.notes, *answer.result.notes))))
+    failure = answer.failure or _silence()
+    notes = (*item.read.notes, _failure(item.path, failure, settings))
+    seen = tuple(replace(target, reason=failure.reason) for target in item.read.targets)
+    findings = answer.result.findings if answer.result is not None else _unproved(item, settings)
     return FileResult(item.path, seen, findings, notes)
+
+
+def _silence() -> Failure:
+    from nanguard.wire import Failure
+
+    return Failure("it was not answered")
 
 
 def _unproved(item: _Candidate, settings: Settings) -> tuple[Finding, ...]:
@@ -206,9 +292,13 @@ def _failure(path: str, failure: Failure, settings: Settings) -> Note:
     if settings.verbose and failure.detail:
         print(failure.detail, end="", file=sys.stderr)
     if failure.blame == "nanguard":
-        return Note("NG001", path, 0, f"internal error {failure.reason}; {_BUG}", failed=True)
+        return _fault(path, failure)
     message = f"not run: {failure.reason}; its findings are those of reading it"
     return Note("NG001", path, 0, message, failed=False)
+
+
+def _fault(path: str, failure: Failure) -> Note:
+    return Note("NG001", path, 0, f"internal error {failure.reason}; {_BUG}", failed=True)
 
 
 def _unprovable(reason: str, path: str) -> Note:

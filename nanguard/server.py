@@ -7,35 +7,28 @@ The server ends, with everything it started, when its input ends or it is told t
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import os
-import resource
 import selectors
 import signal
-import sys
 import time
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import NoReturn
 
 from nanguard import wire
+from nanguard.child import leave, run, send, words
+from nanguard.processes import adopt, children, die_with, ended, kill
+from nanguard.warm import Warm, package
 from nanguard.wire import Answer, Failure, Request
-from nanguard.worker import ended
 
 _PRELOADED = ("nanguard.analyse", "nanguard.confirm", "nanguard.traced")  # once here, instead of in every child
-_MEMORY = 4 << 30  # bytes a child may use beyond what the server has
 _LARGEST = 64 << 20  # bytes of an answer
 _CHUNK = 1 << 16
 _TICK = 0.1  # seconds between looks for a child that ended while something it started holds its pipe open
 _SWEEPS = 100
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-
-# The file under examination may replace these; what ends and isolates its process is taken before it runs.
-_exit, _getpid, _write = os._exit, os.getpid, os.write
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +37,8 @@ class _Child:
     pid: int
     pipe: int
     deadline: float
-    data: bytearray = field(default_factory=bytearray)
+    data: bytearray = field(default_factory=bytearray)  # of a line that has not arrived to its end
+    received: int = 0  # bytes
     status: int | None = None  # once it has ended
 
     def ended(self) -> bool:
@@ -55,30 +49,31 @@ class _Child:
 
     def kill(self) -> int:
         """End it with its group and give its status."""
-        status = _kill(self.pid)
+        status = kill(self.pid)
         return status if self.status is None else self.status
 
 
-def main(jobs: int) -> NoReturn:
-    """Serve until the input ends."""
+def main(jobs: int, parent: int) -> NoReturn:
+    """Serve until the input ends, or the process `parent` that asks."""
+    die_with(parent, signal.SIGTERM)
     requests, answers = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(2, 1)  # what torch prints while it loads is no answer
     if failure := _load():
-        _send(answers, wire.dumps(Answer(0, failure=failure)))
-        _exit(1)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        send(answers, wire.dumps(Answer(0, failure=failure)))
+        leave(1)
+    adopt()
     signal.signal(signal.SIGTERM, _terminated)
     server = _Server(requests, answers, jobs)
     try:
-        _send(answers, wire.dumps(Answer(0)))
+        send(answers, wire.dumps(Answer(0)))
         server.serve()
     except (SystemExit, BrokenPipeError):
         pass
     finally:
         server.end()
-    _exit(0)
+    leave(0)
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
@@ -93,7 +88,7 @@ def _load() -> Failure | None:
         for name in _PRELOADED:
             importlib.import_module(name)
     except BaseException as error:  # a broken installation can raise anything
-        return Failure(f"torch could not be loaded ({_words(error)})", "setup", traceback.format_exc())
+        return Failure(f"torch could not be loaded ({words(error)})", "setup", traceback.format_exc())
     gc.freeze()  # keeps the pages of all this shared with the children
     return None
 
@@ -104,16 +99,21 @@ class _Server:
         self._input = bytearray()
         self._waiting: list[Request] = []
         self._running: dict[int, _Child] = {}  # by pipe
+        self._warm: Warm | None = None
+        self._package: str | None = None  # of the latest file
+        self._cold: set[str] = set()  # packages that cannot be kept warm
         self._selector = selectors.PollSelector()  # epoll would be shared with the children
         self._selector.register(requests, selectors.EVENT_READ)
 
     def serve(self) -> None:
         while True:
-            while self._waiting and len(self._running) < self._jobs:
+            while self._waiting and len(self._running) < self._jobs and self._prepared(self._waiting[0]):
                 self._fork(self._waiting.pop(0))
             for key, _ in self._selector.select(self._pause()):
-                if key.fd != self._requests:
+                if key.fd in self._running:
                     self._listen(self._running[key.fd])
+                elif key.fd != self._requests:
+                    self._warmed()
                 elif not self._receive():
                     return
             self._look()
@@ -123,13 +123,13 @@ class _Server:
         for child in self._running.values():
             child.kill()
         self._running.clear()
+        self._cool()
         self._sweep()
 
     def _pause(self) -> float | None:
-        if not self._running:
+        if not self._running and (self._warm is None or self._warm.ready):
             return None
-        nearest = min(child.deadline for child in self._running.values())
-        return max(0.0, min(_TICK, nearest - time.monotonic()))
+        return _TICK
 
     def _receive(self) -> bool:
         data = os.read(self._requests, _CHUNK)
@@ -140,7 +140,57 @@ class _Server:
             self._waiting.extend(wire.loads(Request, bytes(line)) for line in lines)
         return bool(data)
 
+    def _prepared(self, request: Request) -> bool:
+        """Whether a file can be run: the second one of a package waits until the package is imported for all."""
+        folder = package(request.path)
+        if self._warm is not None and self._warm.package != folder:
+            self._cool()
+        if folder is None or folder in self._cold or request.settings.static:
+            return True
+        if folder != self._package:
+            self._package = folder
+            return True
+        if self._warm is None:
+            try:
+                self._warm = Warm(folder, request, [self._requests, self._answers, *self._running])
+            except OSError:
+                self._cold.add(folder)
+                return True
+            self._selector.register(self._warm.channel, selectors.EVENT_READ)
+        return self._warm.ready
+
+    def _warmed(self) -> None:
+        """The package of the next files is imported, or it cannot be."""
+        assert self._warm is not None
+        self._selector.unregister(self._warm.channel)
+        if not self._warm.listen():
+            self._cool(for_ever=True)
+
+    def _cool(self, for_ever: bool = False) -> None:
+        """End the process that has a package imported."""
+        if self._warm is None:
+            return
+        if self._warm.channel in self._selector.get_map():
+            self._selector.unregister(self._warm.channel)
+        if for_ever:
+            self._cold.add(self._warm.package)
+        self._warm.close()
+        self._warm = None
+        self._sweep()
+
     def _fork(self, request: Request) -> None:
+        warm = self._warm.fork(request) if self._warm is not None else None
+        if warm is None:
+            self._cool(for_ever=True)
+        forked = warm or self._forked(request)
+        if isinstance(forked, Failure):
+            self._answer(request, forked)
+            return
+        pid, pipe = forked
+        self._running[pipe] = _Child(request, pid, pipe, time.monotonic() + request.settings.timeout)
+        self._selector.register(pipe, selectors.EVENT_READ)
+
+    def _forked(self, request: Request) -> tuple[int, int] | Failure:
         ours, theirs = os.pipe()
         own = os.getpid()
         try:
@@ -148,26 +198,33 @@ class _Server:
         except OSError as error:
             os.close(ours)
             os.close(theirs)
-            self._answer(request, Failure(f"no process could be started for it ({error.strerror})"))
-            return
+            return Failure(f"no process could be started for it ({error.strerror})")
         if pid == 0:
-            _child(request, theirs, own, [ours, self._requests, self._answers, *self._running])
+            run(request, theirs, own, [ours, self._requests, self._answers, *self._running])
         os.close(theirs)
-        child = _Child(request, pid, ours, time.monotonic() + request.settings.timeout)
-        self._running[ours] = child
-        self._selector.register(ours, selectors.EVENT_READ)
+        return pid, ours
 
     def _listen(self, child: _Child) -> None:
+        """Hand on what a child says; the first answer that is not partial is its last."""
         data = os.read(child.pipe, _CHUNK)
-        child.data += data
-        if not data or data.endswith(b"\n"):
+        *lines, rest = (bytes(child.data) + data).split(b"\n")
+        child.data, child.received = bytearray(rest), child.received + len(data)
+        for line in lines:
+            answer = _said(line)
+            if isinstance(answer, Failure) or not answer.partial:
+                self._finish(child, answer)
+                return
+            self._answer(child.request, answer)
+        if not data:
             self._finish(child)
-        elif len(child.data) > _LARGEST:
+        elif child.received > _LARGEST:
             self._finish(child, Failure("sent an answer that is too long"))
 
     def _look(self) -> None:
         """End the children whose time is up, and those that are dead though their pipe is still open."""
         now = time.monotonic()
+        if self._warm is not None and not self._warm.ready and now >= self._warm.deadline:
+            self._cool(for_ever=True)
         for child in list(self._running.values()):
             if now >= child.deadline:
                 limit = f"{child.request.settings.timeout:g} s"
@@ -175,125 +232,31 @@ class _Server:
             elif child.ended() and not any(key.fd == child.pipe for key, _ in self._selector.select(0)):
                 self._finish(child)
 
-    def _finish(self, child: _Child, failure: Failure | None = None) -> None:
+    def _finish(self, child: _Child, outcome: Answer | Failure | None = None) -> None:
         self._selector.unregister(child.pipe)
         del self._running[child.pipe]
         os.close(child.pipe)
         status = child.kill()
         self._sweep()
-        self._answer(child.request, failure or _outcome(bytes(child.data), status))
+        self._answer(child.request, outcome or Failure(f"{ended(status)} before it answered"))
 
     def _answer(self, request: Request, outcome: Answer | Failure) -> None:
         answer = Answer(0, failure=outcome) if isinstance(outcome, Failure) else outcome
-        _send(self._answers, wire.dumps(replace(answer, ticket=request.ticket)))
+        send(self._answers, wire.dumps(replace(answer, ticket=request.ticket)))
 
     def _sweep(self) -> None:
         """Kill the processes that children left behind, which are this one's now: it is their subreaper."""
         for _ in range(_SWEEPS):
-            strays = _children() - {child.pid for child in self._running.values()}
+            kept = {child.pid for child in self._running.values()} | {self._warm.pid if self._warm is not None else 0}
+            strays = children() - kept
             if not strays:
                 return
             for pid in strays:
-                _kill(pid)
+                kill(pid)
 
 
-def _outcome(data: bytes, status: int) -> Answer | Failure:
-    if not data.endswith(b"\n"):
-        return Failure(f"{ended(status)} before it answered")
+def _said(line: bytes) -> Answer | Failure:
     try:
-        return wire.loads(Answer, data)
+        return wire.loads(Answer, line)
     except wire.WireError:
         return Failure("sent an answer that cannot be read")
-
-
-def _kill(pid: int) -> int:
-    """Kill a process with its group and give its status; one that ended by itself keeps its own."""
-    with suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
-    with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except OSError:
-        return 0
-
-
-def _children() -> set[int]:
-    """The children of this process, where the system tells."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            return {int(pid) for pid in file.read().split()}
-    except OSError:
-        return set()
-
-
-def _prctl(option: int, value: int) -> None:
-    """Set an option of this process, on Linux."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def _send(pipe: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[_write(pipe, view) :]
-
-
-# --- in the child ----------------------------------------------------------------------------------------
-
-
-def _child(request: Request, pipe: int, server: int, inherited: list[int]) -> NoReturn:
-    """Examine a file in this process, send the answer and end; never returns into the server."""
-    own = _getpid()
-    try:
-        _isolate(server, inherited)
-        sys.argv = [request.path]
-        data = wire.dumps(_examine(request))
-        if _getpid() == own:  # and not a copy that the file made of its process
-            _send(pipe, data)
-    finally:
-        _exit(0)
-
-
-def _isolate(server: int, inherited: list[int]) -> None:
-    os.setsid()
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:  # it died first
-        _exit(0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for descriptor in inherited:
-        os.close(descriptor)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
-    os.close(nowhere)
-    sys.dont_write_bytecode = True
-    _limit(resource.RLIMIT_CORE, 0)
-    with suppress(OSError), open("/proc/self/statm") as file:
-        _limit(resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + _MEMORY)
-
-
-def _limit(which: int, value: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(which, (value, value))
-
-
-def _examine(request: Request) -> Answer:
-    from nanguard.analyse import examine
-
-    try:
-        return Answer(0, examine(request.path, request.source, request.settings, request.names))
-    except MemoryError:
-        return Answer(0, failure=Failure(f"needed more than {_MEMORY >> 30} GiB of memory"))
-    except (SystemExit, KeyboardInterrupt, RecursionError) as error:
-        return Answer(0, failure=Failure(_words(error)))
-    except BaseException as error:  # examine answers for what the file raises; this is our own
-        return Answer(0, failure=Failure(_words(error), blame="nanguard", detail=traceback.format_exc()))
-
-
-def _words(error: BaseException) -> str:
-    """An exception as one line."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -45,11 +45,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request: `result` or `failure` (neither in the greeting of a server that is ready)."""
+    """What became of a request: `result` or `failure` (neither in the greeting of a server that is ready).
+
+    A `partial` answer is what is known before anything of the file is run; another one follows it.  Put together
+    they have both where that other one is a failure.
+    """
 
     ticket: int
     result: FileResult | None = None
     failure: Failure | None = None
+    partial: bool = False
 
 
 def dumps(value: object) -> bytes:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from nanguard import wire
-from nanguard.finding import FileResult
+from nanguard.processes import ended, processors
 from nanguard.settings import Settings
 from nanguard.wire import Answer, Failure, Request
 
-_BOOT = "import sys; sys.path.append(sys.argv[1]); from nanguard.server import main; main(int(sys.argv[2]))"
+_BOOT = "import sys; sys.path.append(sys.argv[1]); from nanguard.server import main; main(*map(int, sys.argv[2:]))"
 _CHUNK = 1 << 16
+_IDLE = 0.25  # seconds between calls of `idle`
 _PATIENCE = 2.0  # seconds between asking the server to stop and stopping it
 
 # One thread a file, no graphics card, no windows, sets in the same order each time.
@@ -38,14 +40,17 @@ _ENVIRONMENT = {
 class Worker:
     """Examines files in another process; use it as a context manager, so that no process is left behind."""
 
-    def __init__(self, jobs: int = 0, verbose: bool = False) -> None:
-        self._jobs = jobs or processors()
+    def __init__(self, jobs: int = 0, verbose: bool = False, idle: Callable[[], None] = lambda: None) -> None:
+        """`jobs` files at a time (0: one for each processor); `idle` is called now and then while it waits."""
+        self._jobs = self._at_a_time = jobs or processors()
         self._verbose = verbose
+        self._idle = idle
         self._process: subprocess.Popen[bytes] | None = None
         self._selector = selectors.DefaultSelector()
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self._pending: dict[int, Request] = {}
+        self._partial: dict[int, Answer] = {}
         self._answers: dict[int, Answer] = {}
         self._tickets = 0
         self._ready = False
@@ -72,15 +77,23 @@ class Worker:
         self._pump(0)
         return request.ticket
 
-    def answer(self, ticket: int) -> FileResult | Failure:
-        """Wait for what became of a file."""
+    def answer(self, ticket: int) -> Answer:
+        """Wait for what became of a file: a result, a failure, or both where the file was read and not run."""
         while ticket not in self._answers:
             if self._broken is not None:
-                self._pending.pop(ticket, None)
-                return self._broken
-            self._pump(None)
-        answer = self._answers.pop(ticket)
-        return answer.result or answer.failure or Failure("was not answered", blame="nanguard")
+                self._conclude(Answer(ticket, failure=self._broken))
+            else:
+                self._pump(_IDLE)
+                self._idle()
+        return self._answers.pop(ticket)
+
+    def _conclude(self, answer: Answer) -> None:
+        """Take the last answer about a file, beside what was known before the file was run."""
+        known = self._partial.pop(answer.ticket, None)
+        self._pending.pop(answer.ticket, None)
+        if answer.result is None and known is not None:
+            answer = replace(answer, result=known.result)
+        self._answers[answer.ticket] = answer
 
     @property
     def broken(self) -> str | None:
@@ -103,7 +116,18 @@ class Worker:
         self._incoming.clear()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, *_flags(), "-P", "-W", "ignore", "-c", _BOOT, root, str(self._jobs)],
+                [
+                    sys.executable,
+                    *_flags(),
+                    "-P",
+                    "-W",
+                    "ignore",
+                    "-c",
+                    _BOOT,
+                    root,
+                    str(self._at_a_time),
+                    str(os.getpid()),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if self._verbose else subprocess.DEVNULL,
@@ -151,9 +175,10 @@ class Worker:
         self._incoming = bytearray(rest)
         for line in lines:
             answer = wire.loads(Answer, bytes(line))
-            if answer.ticket:
-                self._answers[answer.ticket] = answer
-                self._pending.pop(answer.ticket, None)
+            if answer.partial:
+                self._partial[answer.ticket] = answer
+            elif answer.ticket:
+                self._conclude(answer)
             elif answer.failure is not None:
                 self._broken = answer.failure
             else:
@@ -172,34 +197,16 @@ class Worker:
         if not self._ready:
             self._broken = self._broken or Failure(f"torch could not be loaded (the process {ended(status)})", "setup")
             return
-        if self._jobs > 1:  # one of the running files did it: from now on one at a time, to see which
-            self._jobs = 1
+        if self._at_a_time > 1:  # one of the running files did it: one at a time, to see which
+            self._at_a_time = 1
         elif self._pending:
-            ticket = next(iter(self._pending))
-            del self._pending[ticket]
+            self._at_a_time = self._jobs
             reason = f"the process that runs files {ended(status)}"
-            self._answers[ticket] = Answer(ticket, failure=Failure(reason))
+            self._conclude(Answer(next(iter(self._pending)), failure=Failure(reason)))
         if self._pending:
             self._start()
             for request in self._pending.values():
                 self._outgoing += wire.dumps(request)
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def ended(status: int) -> str:
-    """How a process ended, in words; `status` is negative for a signal."""
-    if status >= 0:
-        return f"ended with exit status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
