@@ -11,7 +11,21 @@ from nanguard.floats import FORMATS
 from nanguard.narrowing import narrow
 from nanguard.state import Frame, State
 from nanguard.term import Term, const, is_number, make, number, symbol
-from nanguard.values import Class, External, Instance, Items, Many, Partial, Shape, Super, Table, Value, known, to_term
+from nanguard.values import (
+    Class,
+    External,
+    Instance,
+    Items,
+    Many,
+    Partial,
+    Shape,
+    Super,
+    Table,
+    Value,
+    is_option,
+    known,
+    to_term,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from nanguard.expressions import Expressions
@@ -69,7 +83,49 @@ def _listed(call: Call) -> Value | None:
 
 
 def _dict(call: Call) -> Value | None:
-    return Table({str(key): value for key, value in call.keywords.items()}) if not call.args else None
+    """dict(a=1), dict(table), OrderedDict([("a", 1)])"""
+    items: dict[object, Value] = {}
+    match call.args:
+        case []:
+            pass
+        case [Table(items=held)]:
+            items.update(held)
+        case [Items(items=pairs)]:
+            for pair in pairs:
+                key = known(pair.items[0]) if isinstance(pair, Items) and len(pair.items) == 2 else None
+                if key is None or not isinstance(pair, Items):
+                    return None
+                items[key.value] = pair.items[1]
+        case _:
+            return None
+    items.update(call.keywords)
+    return Table(items)
+
+
+def _map(call: Call) -> Value | None:
+    if len(call.args) < 2:
+        return None
+    items = [call.reader.element(value) for value in call.args[1:]]
+    return Many(call.reader.apply(call.args[0], items, {}, call.node, call.state, call.frame))
+
+
+def _filter(call: Call) -> Value | None:
+    return Many(call.reader.element(call.args[1])) if len(call.args) == 2 else None
+
+
+def _handed_on(call: Call) -> Value | None:
+    """checkpoint(function, x): the function called with the rest."""
+    if not call.args:
+        return None
+    return call.reader.apply(call.args[0], call.args[1:], {}, call.node, call.state, call.frame)
+
+
+def _field(call: Call) -> Value | None:
+    """The default of a dataclass's field."""
+    made = call.keywords.get("default_factory")
+    if made is not None:
+        return call.reader.apply(made, (), {}, call.node, call.state, call.frame)
+    return call.keywords.get("default")
 
 
 def _sum_list(call: Call) -> Value | None:
@@ -114,7 +170,10 @@ def _partial(call: Call) -> Value | None:
 
 
 def _getattr(call: Call) -> Value | None:
-    name = known(call.args[1]) if len(call.args) > 1 else None
+    named = call.args[1] if len(call.args) > 1 else None
+    name = known(named) if named is not None else None
+    if name is None and isinstance(named, Term) and is_option(named) and named.attr("default"):
+        name = const(named.attr("default"))
     if name is None:
         return None
     return call.reader.member(call.args[0], str(name.value), call.node, call.state, call.frame)
@@ -164,17 +223,21 @@ def _constants(call: Call) -> Value | None:
 
 
 def _register(call: Call) -> Value | None:
-    """self.register_buffer(name, value): an attribute."""
+    """self.register_buffer(name, value), setattr(self, name, value): an attribute."""
     name = known(call.args[1]) if len(call.args) > 1 else None
-    if isinstance(call.args[0], Instance) and name is not None and len(call.args) > 2:
-        call.args[0].attrs[str(name.value)] = call.args[2]
+    if call.args and isinstance(call.args[0], Instance) and name is not None and len(call.args) > 2:
+        call.reader.write(call.args[0], str(name.value), call.args[2])
     return const(None)
 
 
 KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
     "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
-    "builtins.set": _listed, "builtins.dict": _dict, "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
+    "builtins.set": _listed, "builtins.dict": _dict, "collections.OrderedDict": _dict, "torch.nn.ModuleDict": _dict,
+    "torch.nn.ParameterDict": _dict, "torch.nn.ModuleList": _listed, "torch.nn.ParameterList": _listed,
+    "builtins.map": _map, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,
+    "dataclasses.field": _field, "builtins.setattr": _register,
+    "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,

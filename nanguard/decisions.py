@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 
-from nanguard.narrowing import compares, narrow, of_every_entry, without_facts
+from nanguard.narrowing import as_test, narrow, of_every_entry, subjects, without_facts
 from nanguard.state import Frame, State
-from nanguard.term import Term, const, make, walk
-from nanguard.values import Items, Value, is_option, known, not_none
+from nanguard.term import Term, const, make
+from nanguard.values import Items, Value, alternatives, either, is_option, known, not_none
 
 
 class Decisions(ABC):
@@ -77,10 +77,21 @@ class Decisions(ABC):
                 if held is not None:
                     return [((held.value is constant.value) == positive, state)]
                 if constant.value is None:
-                    return [(not positive, state)]
+                    return self.may_be_none(value, positive, state)
         if isinstance(sign, ast.In | ast.NotIn):
             return self.contained(value, other, isinstance(sign, ast.In), state)
         return self.split(self.evaluate(test, state, frame), state)
+
+    def may_be_none(self, value: Value, positive: bool, state: State) -> list[tuple[bool, State]]:
+        """``value is None``: both ways where None is among what it may be."""
+        parts = alternatives(value) if isinstance(value, Term) else ()
+        rest: list[Value] = [part for part in parts if part != const(None)]
+        if len(rest) == len(parts):
+            return [(not positive, state)]
+        assert isinstance(value, Term)
+        same, other = state.copy(), state.copy()
+        same.facts[value], other.facts[value] = const(None), either(rest)
+        return [(positive, same), (not positive, other)]
 
     def contained(self, value: Value, other: Value, positive: bool, state: State) -> list[tuple[bool, State]]:
         held = known(value)
@@ -126,10 +137,10 @@ class Decisions(ABC):
 
     def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
         """Narrow what the names of a state stand for by a test that went `outcome`."""
-        inner, truth = of_every_entry(test, outcome)
+        inner, truth = of_every_entry(as_test(test), outcome)
         if inner is None:
             return
-        compared = {arg for part in walk(inner) if compares(part) for arg in part.args}
+        compared = subjects(inner)
         for name, held in state.env.items():
             if isinstance(held, Term) and without_facts(held) in compared:
                 state.env[name] = narrow(held, inner, truth)

@@ -48,6 +48,7 @@ _OPERATORS: Mapping[type[ast.operator], str] = {
 _COMPARISONS: Mapping[type[ast.cmpop], str] = {
     ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq", ast.NotEq: "ne",
 }  # fmt: skip
+_FEW = 4  # known items of a list that a comprehension is read over one by one
 _CONSTANTS: Mapping[str, float] = {
     "math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf"),
     "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
@@ -80,6 +81,10 @@ class Expressions(Decisions):
     def __init__(self) -> None:
         self.places: dict[tuple[ast.expr, Term], Place] = {}
         self.steps = 0
+        self.defined: dict[ast.AST, Function] = {}  # functions and lambdas, as they were first met
+        self.placed: set[str] = set()  # the functions that have a place
+        self.building: list[Instance] = []  # objects whose constructor is being read
+        self.writes = 0  # to objects that existed before: what a method gives may change with them
 
     @abstractmethod
     def call_function(
@@ -131,6 +136,9 @@ class Expressions(Decisions):
             row = ops.row(term.op)
             if row is not None and not row.pure:  # every draw is another one
                 term = opaque(name, (), f"{node.lineno}:{node.col_offset}") if row.range is None else _drawn(term, node)
+            if name.startswith("math.") and term.op != "const":  # of a Python number: it raises, and has no gradient
+                results.append(make("detach", (term,)))
+                continue
             results.append(self.record(term, node, state, frame))
         return either(results)
 
@@ -140,6 +148,9 @@ class Expressions(Decisions):
             term = make("detach", (term,))
         key = (node, term)
         if key not in self.places:
+            if frame.snapshot is None:
+                frame.snapshot = dict(state.env)
+            self.placed.add(frame.qualname)
             self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot, frame.path, frame.depth)
         return term
 
@@ -166,8 +177,8 @@ class Expressions(Decisions):
         a, b = known(left), known(right)
         if a is not None and b is not None:
             return _computed(sign, a, b)
-        if isinstance(left, Items) and isinstance(right, Items) and operator == "add":
-            return Items(left.items + right.items)
+        if isinstance(left, Items | Many) and isinstance(right, Items | Many) and operator == "add":
+            return _joined_lists(left, right)
         if isinstance(left, Items | Many) and operator == "mul":
             return Many(either(list(left.items))) if isinstance(left, Items) and left.items else left
         if operator is None:
@@ -243,8 +254,26 @@ class Expressions(Decisions):
     def comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, state: State, frame: Frame
     ) -> Value:  # fmt: skip
+        listed = self.listed(node, state, frame)
+        if listed is not None:
+            return listed
         inner = self.iterated(node.generators, state, frame)
         return Many(self.evaluate(node.elt, inner, frame)) if inner is not None else Items(())
+
+    def listed(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, state: State, frame: Frame
+    ) -> Items | None:  # fmt: skip
+        """A comprehension over a few items that are known: each of its values."""
+        first, *others = node.generators
+        iterable = self.evaluate(first.iter, state, frame)
+        if others or first.ifs or not isinstance(iterable, Items) or len(iterable.items) > _FEW:
+            return None
+        results = []
+        for item in iterable.items:
+            inner = state.copy()
+            self.assign(first.target, item, inner, frame)
+            results.append(self.evaluate(node.elt, inner, frame))
+        return Items(tuple(results))
 
     def table_comprehension(self, node: ast.DictComp, state: State, frame: Frame) -> Value:
         inner = self.iterated(node.generators, state, frame)
@@ -268,7 +297,7 @@ class Expressions(Decisions):
 
     def lambda_(self, node: ast.Lambda, state: State, frame: Frame) -> Value:
         name = f"{frame.qualname}.<lambda>" if frame.qualname else "<lambda>"
-        return Function(node, state.env, name, None, frame.path)
+        return self.defined.setdefault(node, Function(node, state.env, name, None, frame.path))
 
     def text(self, node: ast.JoinedStr, state: State, frame: Frame) -> Value:
         return const("f-string")
@@ -319,9 +348,9 @@ class Expressions(Decisions):
             return value.attrs[name]
         found = value.cls.find(name)
         if isinstance(found, Function):
-            if _is_property(found):
+            if found.decorated("property", "cached_property"):
                 return self.call_function(found, (), {}, value, state, frame)
-            return found if _is_static(found) else Bound(value, found)
+            return found if found.decorated("staticmethod") else Bound(value, found)
         if name in ("register_buffer", "register_parameter"):
             return Partial(External("torch.nn.Module.register_buffer"), (value,), {})
         return found if found is not None else symbol(f"self.{name}")
@@ -427,9 +456,18 @@ class Expressions(Decisions):
             case ast.Attribute(value=owner, attr=name):
                 held = self.evaluate(owner, state, frame)
                 if isinstance(held, Instance):
-                    held.attrs[name] = value
+                    before = held.attrs.get(name) if frame.qualname.endswith("__init__") else None
+                    again = held.origins.get(name) is target and isinstance(before, Term) and isinstance(value, Term)
+                    self.write(held, name, either([before, value]) if again and before is not None else value)
+                    held.origins[name] = target
             case ast.Subscript():
                 self.store(target, value, state, frame)
+
+    def write(self, instance: Instance, name: str, value: Value) -> None:
+        """Set an attribute of an object."""
+        instance.attrs[name] = value
+        if instance not in self.building:
+            self.writes += 1
 
     def unpacked(self, value: Value, targets: Sequence[ast.expr]) -> list[Value]:
         """The values for the parts of a tuple on the left side."""
@@ -452,9 +490,11 @@ class Expressions(Decisions):
             constant = known(key)
             if constant is not None:
                 self.assign(target.value, Table({**held.items, constant.value: value}), state, frame)
+        elif isinstance(held, Items | Many):
+            self.assign(target.value, _replaced(held, known(key), value), state, frame)
         elif isinstance(held, Term):
             mask = to_term(key) if isinstance(key, Term) and is_mask(key) else opaque("selected", tuple(terms_in(key)))
-            replaced = make("overwrite", (held, mask, to_term(value)))
+            replaced = make("overwrite", (narrow(held, mask, False), mask, to_term(value)))
             self.record(replaced, target, state, frame)
             self.assign(target.value, replaced, state, frame)
 
@@ -477,14 +517,22 @@ class Expressions(Decisions):
             elif isinstance(value, Table):
                 keywords.update({str(key): held for key, held in value.items.items()})
         result = self.apply(function, args, keywords, node, state, frame)
-        self.written_in_place(node, function, result, state, frame)
+        self.written_in_place(node, function, args, result, state, frame)
         return result
 
-    def written_in_place(self, node: ast.Call, function: Value, result: Value, state: State, frame: Frame) -> None:
-        """``x.clamp_(min=0)`` changes what ``x`` names."""
+    def written_in_place(
+        self, node: ast.Call, function: Value, args: Sequence[Value], result: Value, state: State, frame: Frame
+    ) -> None:  # fmt: skip
+        """``x.clamp_(min=0)`` changes what ``x`` names, and so does ``losses.append(x)``."""
         if not isinstance(function, TensorMethod) or not isinstance(node.func, ast.Attribute):
             return
         changed = node.func.value
+        held = frame.values.get(changed)
+        if isinstance(held, Items | Many):
+            grown = _extended(held, function.name, args)
+            if grown is not held:
+                self.assign(changed, grown, state, frame)
+            return
         writes = function.name.endswith("_") and not function.name.endswith("__")
         if writes and isinstance(result, Term) and isinstance(changed, ast.Name | ast.Attribute):
             self.assign(changed, result, state, frame)
@@ -541,7 +589,8 @@ class Expressions(Decisions):
             if found is not None:
                 return found
         if name.startswith("torch.nn.") and name.rsplit(".", 1)[-1][:1].isupper():
-            return Built(name.replace("torch.nn.modules.", "torch.nn."), tuple(args), dict(keywords))
+            place = f"{node.lineno}:{node.col_offset}"
+            return Built(name.replace("torch.nn.modules.", "torch.nn."), tuple(args), dict(keywords), place)
         found = self.operation(name, args, keywords, node, state, frame)
         return found if found is not None else self.unknown(name, args, keywords, External(name), node)
 
@@ -566,7 +615,10 @@ class Expressions(Decisions):
         """A call of a module of torch."""
         if module.name == "torch.nn.Sequential":
             value: Value = args[0] if args else opaque("input")
-            for part in module.args:
+            parts: Sequence[Value] = module.args
+            if len(parts) == 1 and isinstance(parts[0], Table):
+                parts = list(parts[0].items.values())
+            for part in parts:
                 value = self.apply(part, (value,), {}, node, state, frame)
             return value
         for spelling in ops.spellings().get(module.name, ()):
@@ -586,6 +638,38 @@ def _drawn(term: Term, node: ast.expr) -> Term:
     row = ops.row(term.op)
     interval = row.range() if row is not None and row.range is not None else Interval()
     return symbol(f"{term.op} at {node.lineno}:{node.col_offset}", "tensor", low=interval.low, high=interval.high)
+
+
+def _extended(held: Items | Many, method: str, args: Sequence[Value]) -> Items | Many:
+    """A list after a method that puts something in."""
+    match method, args:
+        case "append", [added]:
+            new = Items((added,))
+        case "insert", [_, added]:
+            return _joined_lists(held, Many(added))
+        case "extend", [Items() | Many() as new]:
+            pass
+        case _:
+            return held
+    return _joined_lists(held, new)
+
+
+def _joined_lists(first: Items | Many, second: Items | Many) -> Items | Many:
+    """One list after the other."""
+    if isinstance(first, Items) and isinstance(second, Items):
+        return Items(first.items + second.items)
+    items = [part for value in (first, second) for part in (value.items if isinstance(value, Items) else [value.item])]
+    return Many(either(items))
+
+
+def _replaced(held: Items | Many, key: Term | None, value: Value) -> Items | Many:
+    """A list after one of its items was set."""
+    index = key.value if key is not None else None
+    if isinstance(held, Items) and isinstance(index, int) and -len(held.items) <= index < len(held.items):
+        items = list(held.items)
+        items[index] = value
+        return Items(tuple(items))
+    return _joined_lists(held, Many(value))
 
 
 def _choices(args: Sequence[Value]) -> list[tuple[Value, ...]]:
@@ -649,20 +733,6 @@ def _is_pair(term: Term) -> bool:
     """Whether the operation gives values and indices (a reduction does so only along a dimension)."""
     row = ops.row(term.op)
     return row is not None and row.pair and (row.family != ops.REDUCE or term.attr("dim") is not None)
-
-
-def _decorators(function: Function) -> set[str]:
-    if isinstance(function.node, ast.Lambda):
-        return set()
-    return {ast.unparse(decorator).rsplit(".", 1)[-1] for decorator in function.node.decorator_list}
-
-
-def _is_property(function: Function) -> bool:
-    return bool(_decorators(function) & {"property", "cached_property"})
-
-
-def _is_static(function: Function) -> bool:
-    return "staticmethod" in _decorators(function)
 
 
 _HANDLERS: Mapping[type[ast.expr], Callable[..., Value]] = {

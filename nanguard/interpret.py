@@ -10,7 +10,7 @@ from pathlib import Path
 from nanguard.expressions import Expressions, Place
 from nanguard.project import Project
 from nanguard.state import Frame, State, join, limit
-from nanguard.term import Term, const, symbol
+from nanguard.term import Term, const, make, symbol, walk
 from nanguard.values import (
     Class,
     External,
@@ -20,6 +20,7 @@ from nanguard.values import (
     Many,
     Table,
     Value,
+    content,
     either,
     known,
     opaque,
@@ -45,6 +46,10 @@ class Interpreter(Expressions):
         self.modules: dict[Path, dict[str, Value]] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
+        self.results: dict[object, Value] = {}  # of calls, by all that they depend on
+        self.ended: list[dict[str, Value]] = []  # the names of files that were read to their end
+        self.entered: set[ast.AST] = set()  # functions that were read
+        self.cuts = 0  # calls that were not followed
         self.returned: set[Term] = set()  # what targets give back: a use that no term of the file shows
 
     # --- statements --------------------------------------------------------------------------------------------------
@@ -55,7 +60,7 @@ class Interpreter(Expressions):
             following: list[State] = []
             for state in states:
                 frame.values = {}
-                frame.snapshot = dict(state.env)
+                frame.snapshot = None
                 following.extend(self.statement(statement, state, frame))
             states = limit(following)
             if not states:
@@ -113,10 +118,11 @@ class Interpreter(Expressions):
                 origin = "." * level + (module or "")
                 for alias in names:
                     name = f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}"
-                    state.env[alias.asname or alias.name] = External(self.project.absolute(name, Path(frame.path)))
+                    state.env[alias.asname or alias.name] = External(self.project.absolute(name, frame.path))
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 name = _join(frame.qualname, node.name)
-                state.env[node.name] = Function(node, state.env, name, None, frame.path)
+                state.env[node.name] = function = Function(node, state.env, name, None, frame.path)
+                self.defined.setdefault(node, function)
             case ast.ClassDef():
                 state.env[node.name] = self.class_(node, state, frame)
 
@@ -132,7 +138,8 @@ class Interpreter(Expressions):
         result = Class(node.name, members, bases, node)
         for part in node.body:
             if isinstance(part, _DEFINITIONS):
-                members[part.name] = Function(part, state.env, f"{qualname}.{part.name}", result, frame.path)
+                function = Function(part, state.env, f"{qualname}.{part.name}", result, frame.path)
+                members[part.name] = self.defined.setdefault(part, function)
         return result
 
     def base(self, node: ast.expr, state: State, frame: Frame) -> Value:
@@ -162,10 +169,14 @@ class Interpreter(Expressions):
             tree = self.project.tree(path)
             if tree is not None:
                 held, self.active = self.active, []
-                wanted = [node for node in tree.body if isinstance(node, _STATIC)]
-                for node in wanted:
-                    self.statement(node, state, Frame("<module>", 0, self.project.shown(path)))
-                self.active = held
+                shown = self.project.shown(path)
+                try:
+                    for node in tree.body:
+                        if isinstance(node, _STATIC):
+                            self.statement(node, state, Frame("<module>", 0, shown))
+                finally:
+                    self.active = held
+            self.ended.append(state.env)
         return self.modules[path]
 
     def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
@@ -198,7 +209,16 @@ class Interpreter(Expressions):
     def after_loop(
         self, body: list[ast.stmt], orelse: list[ast.stmt], before: State, inside: State, frame: Frame
     ) -> list[State]:
+        carried = dict(inside.env)
         after = self.block(body, [inside], frame)
+        before = before.copy()
+        for name, held in carried.items():
+            totals = [totalled(state.env.get(name), held, before.env.get(name)) for state in after]
+            known_totals = [total for total in totals if total is not None]
+            if known_totals and len(known_totals) == len(totals):
+                before.env[name] = known_totals[0]  # the sum over no turn is one of its values
+                for state, total in zip(after, known_totals, strict=True):
+                    state.env[name] = total
         return self.block(orelse, [join([*after, before])], frame) if orelse else [join([*after, before])]
 
     def carried(self, body: list[ast.stmt], state: State) -> State:
@@ -255,13 +275,35 @@ class Interpreter(Expressions):
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
         if frame.depth >= _MAX_DEPTH or function.node in self.active:
+            self.cuts += 1
             held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
             return opaque(function.qualname, tuple(held))
         if instance is not None and not isinstance(function.node, ast.Lambda):
             args = (instance, *args)
+        key = self.depends(function, args, keywords, state)
+        if key in self.results:
+            return self.results[key]
+        before = self.cuts, self.writes
         inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
         self.bind(function, args, keywords, inner, frame)
-        return self.run(function, inner, frame.depth + 1)
+        result = self.run(function, inner, frame.depth + 1)
+        if key is not None and (self.cuts, self.writes) == before:
+            self.results[key] = result
+        return result
+
+    def depends(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State
+    ) -> object:  # fmt: skip
+        """All that the result of a call depends on, None for a function whose surroundings may still change."""
+        if not self.settled(function.closure):
+            return None
+        given = tuple(map(content, args))
+        named = tuple((key, content(value)) for key, value in keywords.items())
+        return function.node, given, named, frozenset(state.facts.items()), state.without_gradient, self.writes
+
+    def settled(self, closure: dict[str, Value]) -> bool:
+        """Whether names are those of a file that was read to its end."""
+        return any(closure is names for names in self.ended)
 
     def run(self, function: Function, state: State, depth: int) -> Value:
         """The value that a function returns from a state with its arguments bound."""
@@ -269,11 +311,11 @@ class Interpreter(Expressions):
         if function.owner is not None:
             state.env["__class__"] = function.owner
         self.active.append(function.node)
+        self.entered.add(function.node)
         try:
             if isinstance(function.node, ast.Lambda):
-                frame.snapshot = dict(state.env)
                 return self.evaluate(function.node.body, state, frame)
-            if any("no_grad" in ast.unparse(decorator) for decorator in function.node.decorator_list):
+            if function.decorated("no_grad", "inference_mode"):
                 state.without_gradient = True
             self.block(function.node.body, [state], frame)
         finally:
@@ -311,7 +353,9 @@ class Interpreter(Expressions):
         instance = Instance(cls)
         init = cls.find("__init__")
         if isinstance(init, Function):
+            self.building.append(instance)
             self.call_function(init, args, keywords, instance, state, frame)
+            self.building.remove(instance)
         else:
             self.fields(cls, instance, args, keywords)
         return instance
@@ -357,8 +401,25 @@ class Interpreter(Expressions):
             self.objects[cls] = instance
             init = cls.find("__init__")
             if isinstance(init, Function):
+                self.building.append(instance)
                 self.target(init, instance, plain="number")
+                self.building.remove(instance)
         return self.objects[cls]
+
+
+def totalled(after: Value | None, carried: Value, before: Value | None) -> Term | None:
+    """What a name that a turn of a loop only adds to holds after the loop: what it held before and a sum.
+
+    None for a name that a turn changes in another way.
+    """
+    if not (isinstance(after, Term) and isinstance(carried, Term) and isinstance(before, Term)):
+        return None
+    if after.op != "add" or carried.op != "opaque" or carried not in after.args or before.op == "symbol":
+        return None
+    added = after.args[1] if after.args[0] is carried else after.args[0]
+    if any(node is carried for node in walk(added)):
+        return None
+    return make("add", (before, make("sum", (added,), (("dim", 0), ("keepdim", False)))))
 
 
 def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nanguard import ops
-from nanguard.term import Term, make, number
+from nanguard.term import Term, const, make, number, walk
 
 
 def is_mask(value: object) -> bool:
@@ -23,24 +25,79 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         return narrow(term, test.args[0], not outcome)
     if test.op == "logical_and" and outcome:
         return narrow(narrow(term, test.args[0], True), test.args[1], True)
-    if test.op not in ("gt", "ge", "lt", "le", "eq", "ne"):
+    if test.op not in _OPPOSITE:
         return term
     subject, bound = test.args
     op = test.op
     if number(subject) is not None:
-        subject, bound = bound, subject
-        op = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}.get(op, op)
+        subject, bound, op = bound, subject, _MIRRORED[op]
     value = number(bound)
-    if subject is not without_facts(term) or value is None:
+    if value is None:
         return term
-    if not outcome:
-        op = {"gt": "le", "le": "gt", "ge": "lt", "lt": "ge", "eq": "ne", "ne": "eq"}[op]
+    wanted = without_facts(term)
+    for found, sign, limit in said(subject, op if outcome else _OPPOSITE[op], value):
+        if found is wanted:
+            return _assume(term, sign, limit)
+    return term
+
+
+_OPPOSITE = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}  # where a test fails
+_MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge", "eq": "eq", "ne": "ne"}  # with its sides exchanged
+
+
+def _assume(term: Term, op: str, value: float) -> Term:
     facts = {
         "gt": (value, None, True, False), "ge": (value, None, False, False), "lt": (None, value, False, True),
         "le": (None, value, False, False), "eq": (value, value, False, False), "ne": (None, None, False, False),
     }[op]  # fmt: skip
     names = ("low", "high", "low_open", "high_open")
     return make("assume", (term,), (*zip(names, facts, strict=True), ("nonzero", op == "ne" and value == 0)))
+
+
+def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, float]]:
+    """What ``subject op value`` says about the subject, and about what it was computed from.
+
+    ``p.min() > 0`` holds of every entry of p, ``p / 2 > 1`` is ``p > 2``, and ``p.item()`` is p.
+    """
+    while True:
+        subject = without_facts(subject)
+        yield subject, op, value
+        numbers = [number(arg) for arg in subject.args]
+        match subject.op, numbers:
+            case "div", [None, float(factor)] if factor != 0:
+                value *= factor
+            case "mul", [None, float(factor)] | [float(factor), None] if factor != 0:
+                value /= factor
+            case "add", [None, float(shift)] | [float(shift), None]:
+                value, factor = value - shift, 1.0
+            case "sub", [None, float(shift)]:
+                value, factor = value + shift, 1.0
+            case "neg", _:
+                value, factor = -value, -1.0
+            case ("amin", _) if op in ("gt", "ge"):
+                factor = 1.0
+            case ("amax", _) if op in ("lt", "le"):
+                factor = 1.0
+            case _ if ops.family(subject) == ops.CAST and subject.args:
+                factor = 1.0
+            case _:
+                return
+        op = op if factor > 0 else _MIRRORED[op]
+        inner = [arg for arg, known in zip(subject.args, numbers, strict=True) if known is None]
+        if not inner:  # a number under another name
+            return
+        subject = inner[0]
+
+
+def subjects(test: Term) -> set[Term]:
+    """The terms that a test may say something about."""
+    found: set[Term] = set()
+    for part in walk(test):
+        if compares(part):
+            for arg in part.args:
+                for op in ("gt", "lt"):  # a bound from below is one of the least entry, from above of the largest
+                    found.update(subject for subject, _, _ in said(arg, op, 0.0))
+    return found
 
 
 def without_facts(term: Term) -> Term:
@@ -57,3 +114,10 @@ def of_every_entry(test: Term, outcome: bool) -> tuple[Term | None, bool]:
     if test.op == "any":
         return (None, outcome) if outcome else (test.args[0], False)
     return test, outcome
+
+
+def as_test(value: Term) -> Term:
+    """The comparison that a value is as a condition: ``if total`` asks whether it is not 0."""
+    if compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
+        return value
+    return make("ne", (value, const(0)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 _MAX_FILES = 60  # files that are followed for one file that is checked
 _MAX_BYTES = 400_000
+_INSTALLED = ("site-packages", "dist-packages")
 _NEVER = ("torch", "numpy", "math", "typing", "functools", "builtins")
 
 
@@ -24,39 +25,49 @@ class Project:
 
     path: Path
     root: Path = field(init=False)
+    only: str | None = field(init=False)  # the package beside which others are other people's
     trees: dict[Path, ast.Module | None] = field(default_factory=dict)
+    found: dict[str, tuple[Path, list[str]] | None] = field(default_factory=dict)
+    packages: dict[str, list[str] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        folder = self.path.resolve().parent
+        folder, package = self.path.resolve().parent, None
         while (folder / "__init__.py").is_file() and folder.parent != folder:
-            folder = folder.parent
+            folder, package = folder.parent, folder.name
         self.root = folder
-
-    def dotted(self, path: Path) -> str:
-        """The dotted name of a file of the project."""
-        parts = list(path.resolve().relative_to(self.root).with_suffix("").parts)
-        return ".".join(parts[:-1] if parts and parts[-1] == "__init__" else parts)
+        self.only = package if folder.name in _INSTALLED else None
 
     def shown(self, path: Path) -> str:
         """A file of the project as messages name it: relative where the checked file was given so."""
         return str(path) if self.path.is_absolute() else os.path.relpath(path)
 
-    def absolute(self, name: str, path: Path) -> str:
+    def absolute(self, name: str, path: str) -> str:
         """A dotted name as written in the file `path`, without the dots of a relative import."""
         level = len(name) - len(name.lstrip("."))
         if level == 0:
             return name
+        if path not in self.packages:
+            self.packages[path] = self.package(Path(path))
+        package = self.packages[path]
+        return name.lstrip(".") if package is None else ".".join([*package[: 1 - level or None], name.lstrip(".")])
+
+    def package(self, path: Path) -> list[str] | None:
+        """The package that a file lies in, by its names from the root on; None for a file that lies elsewhere."""
         try:
-            package = self.dotted(path).split(".")
+            return list(path.resolve().relative_to(self.root).parent.parts)
         except ValueError:
-            return name.lstrip(".")
-        keep = len(package) - level + (path.name == "__init__.py")
-        return ".".join([*package[: max(keep, 0)], name.lstrip(".")])
+            return None
 
     def find(self, name: str) -> tuple[Path, list[str]] | None:
         """The file that a dotted name leads into, and the names that are left to look up in it."""
+        if name not in self.found:
+            self.found[name] = self.look_up(name)
+        return self.found[name]
+
+    def look_up(self, name: str) -> tuple[Path, list[str]] | None:
+        """The same, looked up on the disk."""
         parts = name.split(".")
-        if parts[0] in _NEVER:
+        if parts[0] in _NEVER or self.only not in (None, parts[0]):
             return None
         folder, found = self.root, None
         for index, part in enumerate(parts):

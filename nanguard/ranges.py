@@ -87,12 +87,13 @@ class RangeTable:
     def assumed(self, node: Term) -> Interval:
         """The operand's interval, narrowed by what a test on the way has shown."""
         low, high = node.attr("low"), node.attr("high")
-        return self.memo[node.args[0]].within(
+        found = self.memo[node.args[0]].within(
             -math.inf if low is None else float(low),  # type: ignore[arg-type]
             math.inf if high is None else float(high),  # type: ignore[arg-type]
             bool(node.attr("low_open")),
             bool(node.attr("high_open")),
         )
+        return replace(found, nonzero=True) if node.attr("nonzero") else found
 
     def related(self, node: Term, interval: Interval) -> Interval:
         """The interval, narrowed by the relations that the meaning of the node falls under."""

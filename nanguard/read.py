@@ -16,8 +16,8 @@ from nanguard.interpret import Interpreter
 from nanguard.project import Project
 from nanguard.site import Site
 from nanguard.state import Frame, State
-from nanguard.term import Term
-from nanguard.values import Class, External, Function, Value
+from nanguard.term import Term, walk
+from nanguard.values import Class, External, Function, Instance, Value, alternatives, is_option, to_term
 
 _LINES = re.compile(r"\r\n|\r|\n")  # what Python takes for the end of a line; a form feed is not
 
@@ -43,13 +43,15 @@ class Reading:
     def lines(self, path: str) -> list[bytes]:
         """The lines of a file in UTF-8."""
         if path not in self.split:
-            if path == self.path:
-                source = self.source
-            else:
-                with tokenize.open(path) as file:
-                    source = file.read()
-            self.split[path] = [line.encode("utf-8", "replace") for line in _LINES.split(source)]
+            self.split[path] = [line.encode("utf-8", "replace") for line in _LINES.split(self.text(path))]
         return self.split[path]
+
+    def text(self, path: str) -> str:
+        """The text of a file that was read."""
+        if path == self.path:
+            return self.source
+        with tokenize.open(path) as file:
+            return file.read()
 
 
 def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) -> Reading:
@@ -62,12 +64,16 @@ def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) ->
     failed: dict[str, str] = {}
     whole = partial(interpreter.block, tree.body, [module], Frame("<module>", 0, path))
     _bounded(whole, "<module>", interpreter, failed)
+    interpreter.ended.append(module.env)
     for target in targets:
         found = _find(target.name, module.env)
-        if found is not None:
+        if found is not None and found[0].node.lineno == target.span.line:
             _bounded(partial(_target, interpreter, *found), target.name, interpreter, failed)
         else:
             _bounded(partial(_unreached, interpreter, target, tree, module), target.name, interpreter, failed)
+    for node, function in list(interpreter.defined.items()):
+        if isinstance(node, ast.Lambda) and node not in interpreter.entered and function.path == path:
+            _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
     return Reading(path, source, tuple(interpreter.places.values()), failed, frozenset(interpreter.returned))
 
 
@@ -79,6 +85,7 @@ def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, fai
     """Run one job of reading within its budget."""
     interpreter.steps = 0
     interpreter.active.clear()
+    interpreter.building.clear()
     try:
         job()
     except BudgetSpent:
@@ -102,8 +109,10 @@ def _unreached(interpreter: Interpreter, target: Target, tree: ast.Module, modul
     """Read a function that no name of the module leads to: one that is nested, or defined twice."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno == target.span.line:
-            if not any(place.target == target.name for place in interpreter.places.values()):
-                interpreter.target(Function(node, module.env, target.name, None, target.path), None)
+            if node in interpreter.defined and node not in interpreter.entered:
+                _target(interpreter, interpreter.defined[node], interpreter.defined[node].owner)
+            elif target.name not in interpreter.placed:
+                _target(interpreter, Function(node, module.env, target.name, None, target.path), None)
             return
 
 
@@ -120,6 +129,8 @@ def segment(lines: Sequence[bytes], node: ast.expr) -> str:
     parts = [lines[number] for number in range(first, last + 1)]
     parts[-1] = parts[-1][: node.end_col_offset]
     parts[0] = parts[0][node.col_offset :]
+    if len(parts) > 1 and b"#" in b"".join(parts):
+        return ast.unparse(node)
     return " ".join(b" ".join(parts).decode("utf-8", "replace").split())
 
 
@@ -133,16 +144,29 @@ def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
     for node, value in place.values.items():
         if isinstance(value, Term) and node in inside and node is not place.node and value.op != "const":
             text = segment(lines, node)
-            texts[value] = min(texts.get(value, text), text, key=len)
+            for term in (value, *_taken(value, place.term)):
+                texts[term] = min(texts.get(term, text), text, key=len)
     for name, value in place.env.items():
-        if isinstance(value, Term) and value.op != "const" and _visible(value):
-            texts.setdefault(value, name)
+        members = value.attrs.items() if isinstance(value, Instance) else ()
+        for text, held in ((name, value), *((f"{name}.{attr}", held) for attr, held in members)):
+            if is_option(held):  # computed with, it is no None
+                held = to_term(held)
+            if isinstance(held, Term) and held.op != "const":
+                texts.setdefault(held, text)
+    for term in walk(place.term):  # an attribute that nothing in the file assigns goes by its own name
+        owner, dot, _ = term.name.rpartition(".") if term.op == "symbol" else ("", "", "")
+        if dot and isinstance(place.env.get(owner), Instance):
+            texts.setdefault(term, term.name)
     return texts
 
 
-def _visible(term: Term) -> bool:
-    """Whether a term is worth a name: options are settings, not operands."""
-    return term.attr("kind") != "option"
+def _taken(value: Term, whole: Term) -> list[Term]:
+    """The alternatives of a value that a term was computed from."""
+    if value.op != "either":
+        return []
+    inside = set(walk(whole))
+    found = [term for term in alternatives(value) if term in inside]
+    return [term for term in found if not any(term is not other and term in set(walk(other)) for other in found)]
 
 
 def modules(place: Place) -> dict[str, str]:

@@ -45,7 +45,7 @@ class Frame:
     path: str = ""  # of the file that the statements stand in
     returns: list[Value] = field(default_factory=list)
     values: dict[ast.expr, Value] = field(default_factory=dict)
-    snapshot: dict[str, Value] = field(default_factory=dict)
+    snapshot: dict[str, Value] | None = None  # the names in scope, once a place of the statement needs them
 
 
 def join(states: list[State]) -> State:

@@ -50,6 +50,8 @@ class Term:
     attrs: tuple[tuple[str, Attr], ...]
     digest: int  # the same in every process: what operands of a commutative operation are ordered by
     size: int  # nodes of the term written out as a tree
+    value: Attr = None  # of a constant
+    numeric: bool = False  # whether it is a constant that is a number; booleans are none
 
     def attr(self, name: str, default: Attr = None) -> Attr:
         """The value of the attribute `name`, or `default` where the term has none."""
@@ -57,11 +59,6 @@ class Term:
             if key == name:
                 return value
         return default
-
-    @property
-    def value(self) -> Attr:
-        """The value of a constant."""
-        return self.attr("value")
 
     @property
     def name(self) -> str:
@@ -72,7 +69,24 @@ class Term:
         return show(self)
 
 
-_terms: weakref.WeakValueDictionary[tuple[object, ...], Term] = weakref.WeakValueDictionary()
+_Key = tuple[object, ...]
+
+
+class _Reference(weakref.ref[Term]):
+    """A weak reference that takes its key out of the table when its term goes."""
+
+    __slots__ = ("key",)
+    key: _Key
+
+
+_terms: dict[_Key, _Reference] = {}
+
+
+def _forget(reference: weakref.ref[Term]) -> None:
+    """Take a term that is gone out of the table, unless an equal one has taken its place."""
+    assert isinstance(reference, _Reference)
+    if _terms.get(reference.key) is reference:
+        del _terms[reference.key]
 
 
 def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ...] = ()) -> Term:
@@ -80,15 +94,19 @@ def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ..
 
     The types of the attribute values are part of the key: ``1``, ``1.0`` and ``True`` are three constants.
     """
-    key = (op, tuple(map(id, args)), attrs, tuple(type(value) for _, value in attrs))
-    term = _terms.get(key)
+    key = (op, args, attrs, tuple([type(value) for _, value in attrs])) if attrs else (op, args)
+    known = _terms.get(key)
+    term = known() if known is not None else None
     if term is None:
         digest = zlib.crc32(f"{op}{attrs}{[arg.digest for arg in args]}".encode("utf-8", "surrogatepass"))
         size = 1
         for arg in args:
             size += arg.size
-        term = Term(op, args, attrs, digest, size)
-        _terms[key] = term
+        value = attrs[0][1] if op == "const" else None
+        term = Term(op, args, attrs, digest, size, value, type(value) in (int, float))
+        reference = _Reference(term, _forget)
+        reference.key = key
+        _terms[key] = reference
     return term
 
 
@@ -113,12 +131,12 @@ def symbol(name: str, kind: str = "tensor", **facts: Attr) -> Term:
 
 def is_number(term: Term) -> bool:
     """Whether the term is a numeric constant (booleans are not)."""
-    return term.op == "const" and isinstance(term.value, (int, float)) and not isinstance(term.value, bool)
+    return term.numeric
 
 
 def number(term: Term) -> float | None:
     """The value of a numeric constant as a float, None for any other term."""
-    if not is_number(term):
+    if not term.numeric:
         return None
     try:
         return float(term.value)  # type: ignore[arg-type]
@@ -131,16 +149,24 @@ def walk(*terms: Term, known: Container[Term] = ()) -> Iterator[Term]:
 
     What is in `known` is left out, with all that is below it.
     """
-    seen: set[Term] = set()
-    stack: list[tuple[Term, bool]] = [(term, False) for term in reversed(terms) if term not in known]
+    opened: set[Term] = set()
+    done: set[Term] = set()
+    stack = [term for term in reversed(terms) if term not in known]
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
+        node = stack[-1]
+        if node in opened:
+            stack.pop()
+            if node not in done:
+                done.add(node)
+                yield node
+        elif node.args:
+            opened.add(node)
+            stack.extend([arg for arg in reversed(node.args) if arg not in opened and arg not in known])
+        else:
+            stack.pop()
+            opened.add(node)
+            done.add(node)
             yield node
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack.extend((arg, False) for arg in reversed(node.args) if arg not in known)
 
 
 def rebuild(term: Term, change: Callable[[Term, tuple[Term, ...]], Term]) -> Term:

@@ -26,6 +26,16 @@ class Function:
     owner: Class | None = None
     path: str = ""
 
+    def decorated(self, *names: str) -> bool:
+        """Whether a decorator of the function is called so: by its last name, ``no_grad`` of ``@torch.no_grad()``."""
+        if isinstance(self.node, ast.Lambda):
+            return False
+        for decorator in self.node.decorator_list:
+            named = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if (named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")) in names:
+                return True
+        return False
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Class:
@@ -54,10 +64,15 @@ class Class:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """An object of a class of the file."""
+    """An object of a class of the file.
+
+    `origins` has the left side that set an attribute: where it is the same one again, on another path through a
+    constructor, the attribute is one of the values.
+    """
 
     cls: Class
     attrs: dict[str, Value] = field(default_factory=dict)
+    origins: dict[str, ast.expr] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +106,7 @@ class Built:
     name: str
     args: tuple[Value, ...]
     keywords: Mapping[str, Value]
+    place: str = ""  # where it was built: two parameters are two values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,6 +188,8 @@ def to_term(value: Value) -> Term:
             default = value.attr("default")
             return not_none(value) if default is None or isinstance(default, str) else const(default)
         return value
+    if isinstance(value, Built):
+        return opaque(value.name.rpartition(".")[2], tuple(terms_in(value)), value.place)
     return opaque(type(value).__name__, tuple(terms_in(value)))
 
 
@@ -191,6 +209,20 @@ def terms_in(value: Value) -> list[Term]:
     return []
 
 
+def content(value: Value) -> object:
+    """What makes a value equal to another: containers that are equal item by item are."""
+    match value:
+        case Items(items=items):
+            return ("items", *map(content, items))
+        case Many(item=item):
+            return ("many", content(item))
+        case Table(items=entries):
+            return ("table", *((key, content(entry)) for key, entry in entries.items()))
+        case Shape(term=term):
+            return ("shape", term)
+    return value
+
+
 _LARGEST = 20_000  # nodes of alternatives that are still told apart
 
 
@@ -207,6 +239,9 @@ def either(values: list[Value]) -> Value:
         if len(lengths) == 1:
             columns = zip(*(value.items for value in distinct if isinstance(value, Items)), strict=True)
             return Items(tuple(either(list(column)) for column in columns))
+    grown = _grown(distinct)
+    if grown is not None:
+        return grown
     terms: list[Term] = []
     for value in distinct:
         for part in alternatives(to_term(value)):
@@ -217,6 +252,21 @@ def either(values: list[Value]) -> Value:
     if sum(term.size for term in terms) > _LARGEST:
         return opaque("either", ())
     return make("either", tuple(terms))
+
+
+def _grown(values: list[Value]) -> Many | None:
+    """A list at several stages of its growth, as a list of unknown length; None for what is no such list."""
+    items: list[Value] = []
+    for value in values:
+        if isinstance(value, Items):
+            if any(new is not old for new, old in zip(value.items, items, strict=False)):
+                return None
+            items.extend(value.items[len(items) :])
+        elif isinstance(value, Many):
+            items.append(value.item)
+        else:
+            return None
+    return Many(either(items)) if items else None
 
 
 def alternatives(term: Term) -> tuple[Term, ...]:
