@@ -9,7 +9,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13; do \
     "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
     done)
 
-.PHONY: run test check bench format clean
+.PHONY: run test check bench docs format clean
 .DEFAULT_GOAL := test
 
 run: $(STAMP)
@@ -25,6 +25,9 @@ check: test
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP)
+	$(BIN)/python -m nanguard.pages docs/rules
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .

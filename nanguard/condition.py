@@ -7,10 +7,12 @@ that needs another one needs a row here.
 from __future__ import annotations
 
 import ast
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from nanguard import ops
 from nanguard.interval import Interval
@@ -58,6 +60,10 @@ def parse(text: str) -> Condition:
         raise ExpressionError(f"a condition is a predicate of variables, like ends_at(x, 0), not {text!r}")
     if node.func.id not in _PREDICATES:
         raise ExpressionError(f"unknown predicate {node.func.id!r}{nearest(node.func.id, tuple(_PREDICATES))}")
+    try:
+        inspect.signature(_PREDICATES[node.func.id]).bind(None, *node.args)
+    except TypeError:
+        raise ExpressionError(f"{node.func.id} takes another number of arguments: {text!r}") from None
     return Condition(node.func.id, tuple(_argument(arg, text) for arg in node.args), negated)
 
 
@@ -159,6 +165,11 @@ def _linear(ranges: Ranges, x: Term) -> bool:
             return False
         below.extend(node.args)
     return True
+
+
+def _positions(ranges: Ranges, x: Term) -> bool:
+    """`x` is worked out from positions, 0, 1, 2 and so on: it is 0 or of ordinary size."""
+    return any(node.op == "arange" for node in walk(x))
 
 
 def _norm(ranges: Ranges, x: Term) -> bool:
@@ -279,7 +290,13 @@ def _fraction(ranges: Ranges, x: Term) -> bool:
 
 def _drawn(ranges: Ranges, x: Term) -> bool:
     """Random numbers that are drawn from [0, 1), or a clamp or an offset of them."""
-    return any(node.op == "symbol" and node.name.startswith("rand") and node.attr("low") == 0 for node in walk(x))
+    for node in walk(x, known=_known_drawn):
+        drawn = node.op == "symbol" and node.name.startswith("rand") and node.attr("low") == 0
+        _known_drawn[node] = drawn or any(_known_drawn.get(arg, False) for arg in node.args)
+    return _known_drawn[x]
+
+
+_known_drawn: WeakKeyDictionary[Term, bool] = WeakKeyDictionary()  # in a graph of thousands of terms each asks
 
 
 def _given(ranges: Ranges, x: Term | Attr) -> bool:
@@ -521,7 +538,8 @@ def _has_singularity(ranges: Ranges, x: Term) -> bool:
     below = [x]
     while below:
         node = below.pop()
-        if node.op in rows and rows[node.op].singular:
+        open_power = node.op == "pow" and number(node.args[1]) is None  # it is most likely a square
+        if node.op in rows and rows[node.op].singular and not open_power:
             return True
         below.extend(node.args[:1] if node.op == "overwrite" else node.args)
     return False
@@ -595,6 +613,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "computed": _computed,
     "plain": _plain,
     "linear": _linear,
+    "positions": _positions,
     "norm": _norm,
     "deviation": _deviation,
     "variance": _variance,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
 from nanguard import algebra, ops
 from nanguard.term import Attr, Hole, Term, is_number, make, number, walk
@@ -24,9 +25,103 @@ class Bindings:
         return Bindings(self.terms, {**self.attrs, name: value}, self.rest)
 
 
-def needs(pattern: Term) -> frozenset[str]:
-    """The operations that a term must have somewhere if the pattern is to match it."""
-    return frozenset(node.op for node in walk(pattern) if node.op not in ("variable", "const", "add", "mul", "pow"))
+@dataclass(slots=True)
+class Traits:
+    """What a term of normal form is made of, as bits, so that what cannot match is told at once.
+
+    A trait is an operation, or an operation together with the operation or the number that is one of its operands.
+    `bits` numbers those that some pattern needs; the others do not count.
+    """
+
+    bits: dict[object, int] = field(default_factory=dict)
+    own: dict[Term, int] = field(default_factory=dict)
+    below: dict[Term, int] = field(default_factory=dict)
+
+    def needs(self, pattern: Term) -> Needs:
+        """What a term must have if the pattern is to match it."""
+        self.below.clear()
+        self.own.clear()
+        root, anywhere = self.number(_wanted(pattern)), 0
+        for node in walk(pattern):
+            anywhere |= self.number(_wanted(node))
+        return Needs(root, anywhere)
+
+    def number(self, traits: Iterable[object]) -> int:
+        """The bits of traits that patterns need."""
+        result = 0
+        for trait in traits:
+            result |= self.bits.setdefault(trait, 1 << len(self.bits))
+        return result
+
+    def lacking(self, term: Term) -> tuple[int, int]:
+        """The traits that a term has not got, at its root and anywhere."""
+        below = self.below.get(term)
+        if below is None:
+            below = self.gather(term)
+        return ~self.own[term], ~below
+
+    def met(self, needs: Needs, term: Term) -> bool:
+        """Whether the term has what a pattern needs."""
+        root, anywhere = self.lacking(term)
+        return not (needs.root & root or needs.anywhere & anywhere)
+
+    def gather(self, term: Term) -> int:
+        """Note the traits of a term and of all that is below it."""
+        for node in walk(term, known=self.below):
+            own = 0
+            for trait in _had(node):
+                own |= self.bits.get(trait, 0)
+            self.own[node] = own
+            for arg in node.args:
+                own |= self.below[arg]
+            self.below[node] = own
+        return self.below[term]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The traits that a term must have at its root, and those that it must have somewhere."""
+
+    root: int
+    anywhere: int
+
+
+def _wanted(node: Term) -> Iterator[object]:
+    """The traits that one node of a pattern asks for.
+
+    A movement may stand anywhere between two operations, and a variable and its negative stand for anything.
+    """
+    if node.op == "variable" or _is_negated_variable(node):
+        return
+    name = _names(node)[-1:]
+    yield from name
+    if ops.family(node) == ops.MOVEMENT:
+        return
+    for arg in node.args:
+        if arg.op != "variable" and not _is_negated_variable(arg) and ops.family(arg) != ops.MOVEMENT:
+            yield from product(name, _names(arg)[-1:])
+
+
+def _had(node: Term) -> Iterator[object]:
+    """The traits that one node of a term has."""
+    names = _names(node)
+    yield from names
+    if not algebra.moves(node):
+        for arg in node.args:
+            while algebra.moves(arg):
+                arg = arg.args[0]
+            yield from product(names, _names(arg))
+
+
+def _names(node: Term) -> tuple[object, ...]:
+    """What a node is called, the most particular last: a power also by its exponent, a constant by its value."""
+    if node.op == "pow":
+        exponent = number(node.args[1])
+        return ("pow",) if exponent is None else ("pow", ("pow", round(exponent, 4)))
+    if node.op == "const":
+        value = number(node)
+        return () if value is None else (("const", round(value, 4)),)
+    return (node.op,)
 
 
 def match(pattern: Term, term: Term, leave_rest: bool = True) -> Iterator[Bindings]:
@@ -156,6 +251,12 @@ def _share(
     variables: list[str], left: tuple[Term, ...], bound: Bindings, op: str, leave_rest: bool
 ) -> Iterator[Bindings]:
     """Bind the variables of a sum or product to what is left: one operand each, and one of them all that remains."""
+    for name in variables:
+        if (known := bound.terms.get(name)) is not None and known in left:  # it is settled which operand it takes
+            place = left.index(known)
+            others = [other for other in variables if other is not name]
+            yield from _share(others, left[:place] + left[place + 1 :], bound, op, leave_rest)
+            return
     if not variables:
         if not left:
             yield bound
