@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 
 from nanguard import ops
 from nanguard.ops.row import REQUIRED, Op
@@ -19,15 +19,25 @@ class Unprintable(Exception):
     """A term has a part for which the program has no word at that place."""
 
 
+Move = tuple[str, tuple[Term, ...], tuple[tuple[str, Attr], ...]]  # a movement without what it moves
+
+
+def move(term: Term) -> Move:
+    """The movement at the root of a term."""
+    return term.op, term.args[1:], term.attrs
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What a place of the program calls things: terms, and modules and functions by their full dotted names."""
 
     terms: Mapping[Term, str]
     modules: Mapping[str, str]
+    moves: Mapping[Move, tuple[str, str]] = field(default_factory=dict)  # what stands before and behind the operand
+    settings: Mapping[tuple[str, Attr], str] = field(default_factory=dict)  # attributes that have a name: ``dim=axis``
 
     def function(self, name: str) -> str:
-        """A function of torch as the place can write it."""
+        """A function of torch as the place can write it; by its full name where nothing there reaches it."""
         full = ops.full_name(name)
         if full in self.modules:
             return self.modules[full]
@@ -39,14 +49,24 @@ class Words:
             last = f"{middle}.{last}"
         return full
 
-    def importing(self) -> bool:
-        """Whether the place has torch under some name, so that its functions can be written."""
-        return any(name == "torch" or name.startswith("torch.") for name in self.modules)
-
 
 def source_of(term: Term, words: Words) -> str:
     """The term as an expression of Python; raises `Unprintable`."""
     return _write(term, words, 0)
+
+
+def inwards(term: Term, words: Words) -> Term:
+    """The term with movements of entries done to the operands of elementwise operations, where these have words.
+
+    ``log(sigmoid(x[mask]))`` has the normal form ``log(sigmoid(x))[mask]``; the program has ``x[mask]``.
+    """
+    if term in words.terms or term.op == "const" or not term.args:
+        return term
+    inner = inwards(term.args[0], words)
+    if ops.family(term) == ops.MOVEMENT and inner not in words.terms and ops.family(inner) == ops.ELEMENTWISE:
+        args = (arg if arg.op == "const" else make(term.op, (arg, *term.args[1:]), term.attrs) for arg in inner.args)
+        return make(inner.op, tuple(inwards(arg, words) for arg in args), inner.attrs)
+    return make(term.op, tuple(inwards(arg, words) for arg in term.args), term.attrs)
 
 
 def _write(term: Term, words: Words, level: int) -> str:
@@ -58,6 +78,9 @@ def _write(term: Term, words: Words, level: int) -> str:
         if isinstance(term.value, float) and not math.isfinite(term.value):
             text = f"float({text!r})"
         return f"({text})" if level > _UNARY and text.startswith("-") else text
+    if term.args and move(term) in words.moves:
+        before, behind = words.moves[move(term)]
+        return f"{before}{_write(term.args[0], words, 0 if before else _ATOM)}{behind}"
     if term.op == "index" and term.attr("key") is not UNKNOWN:
         return f"{_write(term.args[0], words, _ATOM)}[{_key(term.attr('key'))}]"
     row = ops.row(term.op)
@@ -92,7 +115,9 @@ def _call(term: Term, row: Op, words: Words, level: int) -> str:
     operands = [_write(arg, words, 0) for arg in _given(row, term)]
     if row.family == ops.COMPOSITE:  # torch has those with a default (an eps) behind attributes
         operands = _by_name(row, term, operands)
-    attributes = [f"{key}={value!r}" for key, value in _written(row, term)]
+    attributes = [
+        f"{key}={words.settings.get((key, value)) or repr(value)}" for key, value in _written(row, term, words.settings)
+    ]
     if row.torch.startswith("Tensor."):
         method = row.torch.removeprefix("Tensor.")
         return f"{_write(term.args[0], words, _ATOM)}.{method}({', '.join(operands[1:] + attributes)})"
@@ -131,14 +156,14 @@ def _by_name(row: Op, term: Term, operands: list[str]) -> list[str]:
     ]
 
 
-def _written(row: Op, term: Term) -> list[tuple[str, Attr]]:
-    """The attributes that differ from their defaults."""
+def _written(row: Op, term: Term, named: Container[tuple[str, Attr]]) -> list[tuple[str, Attr]]:
+    """The attributes that differ from their defaults, or that the program has a name for."""
     result = []
     for key, default in row.signature.attrs:
         value = term.attr(key)
         if value is UNKNOWN:
             raise Unprintable(key)
-        if default is REQUIRED or value != default:
+        if default is REQUIRED or value != default or (key, value) in named:
             starred = row.family == ops.MOVEMENT and row.signature.star and isinstance(value, int)
             result.append((key, (value,) if starred else value))
     return result
@@ -148,8 +173,8 @@ def strength(text: str) -> int:
     """How tightly a text binds: an atom may stand anywhere, a sum needs brackets under a product."""
     try:
         node = ast.parse(text, mode="eval").body
-    except SyntaxError:
-        return 0
+    except SyntaxError:  # a walrus needs brackets anywhere
+        return -1
     match node:
         case ast.Name() | ast.Attribute() | ast.Call() | ast.Subscript() | ast.Constant():
             return _ATOM

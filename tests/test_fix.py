@@ -1,0 +1,436 @@
+"""Fixes in source: what --fix changes, what it leaves alone, and that what it writes is right."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nanguard.cli import main
+from nanguard.finding import Report
+from nanguard.fixing import Fixed, Outcome, fix_paths, save
+from nanguard.settings import Settings
+
+HEAD = "import torch\nimport torch.nn.functional as F\n\n\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """What safe fixes, all fixes, and all fixes twice make of every source here: one run for all."""
+    folder = tmp_path_factory.mktemp("batch")
+    for name, source in sources().items():
+        (folder / f"{name}.py").write_bytes(source)
+    after: dict[str, dict[str, bytes]] = {}
+    for run, unsafe in (("safe", False), ("all", True), ("again", True)):
+        outcome = fix_paths([str(folder)], Settings(static=True, quiet=True), unsafe)
+        assert outcome.bugs == ()
+        after[run] = {Path(file.path).stem: file.after for file in outcome.files}
+        if run != "safe":
+            assert not [note for note in save(outcome).report.notes if note.failed]
+    return after
+
+
+def sources() -> dict[str, bytes]:
+    """The sources of the tables, by a name that is a file's."""
+    found = {"cases": (HEAD + "".join(map(marked, CASES))).encode()}
+    found |= {f"unused{index}": f"{HEAD}def f(x):\n{body}\n".encode() for index, (body, _) in enumerate(UNUSED)}
+    found |= {f"text{index}": source for index, source in enumerate(TEXTS)}
+    found |= {
+        f"top{index}": f"{top}def f(x):\n    return x.sigmoid().log()\n".encode() for index, (top, _) in enumerate(TOPS)
+    }
+    return found
+
+
+def marked(name: str) -> str:
+    """A case under a comment with its name, so that one file can hold all of them."""
+    body = CASES[name][0].replace("def f(", f"def f{list(CASES).index(name)}(")
+    return f"# case {name}\n{body}\n"
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        printed = capfd.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+# --- one file with many losses: one run for all ---------------------------------------------------------------------
+
+# body of a function, what safe fixes write, what unsafe ones write
+CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
+    "plain": ("def f(x):\n    return torch.log(torch.sigmoid(x))", ["return F.logsigmoid(x)"], None),
+    "power": (
+        "def f(x):\n    return torch.log(1 + torch.exp(x)) ** 2",
+        ["return (-F.logsigmoid(-x)) ** 2"],
+        None,
+    ),
+    "method of the result": (
+        "def f(x):\n    return torch.log(1 + torch.exp(x)).sum()",
+        ["return (-F.logsigmoid(-x)).sum()"],
+        None,
+    ),
+    "over statements": (
+        "def f(x):\n    p = torch.sigmoid(x)\n    return p.mean() + torch.log(p)",
+        ["return p.mean() + F.logsigmoid(x)"],
+        None,
+    ),
+    "left without a use": (
+        "def f(x):\n    p = torch.sigmoid(x - 1)\n    return torch.log(p)",
+        ["return F.logsigmoid(x - 1)"],
+        None,
+    ),
+    "through a gather": (
+        "def f(x, i):\n    q = torch.softmax(x, dim=1)\n    p = q.gather(1, i[:, None])[:, 0]\n    return torch.log(p)",
+        ["return F.log_softmax(x, dim=1).gather(1, i[:, None])[:, 0]"],
+        None,
+    ),
+    "index changed in between": (
+        "def f(x, i):\n    q = torch.softmax(x, dim=1)\n    p = q.gather(1, i[:, None])[:, 0]\n    i = i + 1\n"
+        "    return torch.log(p), i",
+        [],
+        ["return torch.log(torch.clamp(p, 0.0001)), i"],
+    ),
+    "operand bound anew": (
+        "def f(x):\n    p = torch.sigmoid(x)\n    x = x * 2\n    return torch.log(p) + x",
+        [],
+        ["return torch.log(torch.clamp(p, 0.0001, 1 - 0.0001)) + x"],
+    ),
+    "written in place under another name": (
+        "def f(x):\n    p = torch.sigmoid(x)\n    z = x.view(-1)\n    z.mul_(2)\n    return torch.log(p) + x",
+        [],
+        ["return torch.log(torch.clamp(p, 0.0001, 1 - 0.0001)) + x"],
+    ),
+    "one of two ways": (
+        "def f(x, logits: bool = True):\n    p = torch.sigmoid(x) if logits else x\n    return torch.log(p)",
+        [],
+        ["return torch.log(torch.clamp(p, 0.0001, 1 - 0.0001))"],
+    ),
+    "one of two branches": (
+        "def f(x, logits: bool = True):\n    if logits:\n        x = torch.sigmoid(x)\n    return torch.log(x)",
+        [],
+        ["return torch.log(torch.clamp(x, 0.0001, 1 - 0.0001))"],
+    ),
+    "both branches alike": (
+        "def f(x, more: bool = True):\n    if more:\n        x = x + 1\n    p = torch.sigmoid(x)\n"
+        "    return torch.log(p)",
+        ["return F.logsigmoid(x)"],
+        None,
+    ),
+    "bound by a loop": (
+        "def f(x):\n    total = 0\n    for _ in range(3):\n        p = torch.sigmoid(x)\n        x = x + 1\n"
+        "        total = total + torch.log(p)\n    return total",
+        [],
+        ["total = total + torch.log(torch.clamp(p, 0.0001, 1 - 0.0001))"],
+    ),
+    "alias bound anew": (
+        "def f(F, x):\n    return torch.log(torch.sigmoid(x)) + F",
+        ["return torch.nn.functional.logsigmoid(x) + F"],
+        None,
+    ),
+    "alias bound by a comprehension": (
+        "def f(xs):\n    return [torch.log(torch.sigmoid(F)) for F in xs]",
+        ["return [torch.nn.functional.logsigmoid(F) for F in xs]"],
+        None,
+    ),
+    "alias bound by a lambda": (
+        "def f(xs):\n    return (lambda F: torch.log(torch.sigmoid(F)))(xs)",
+        ["return (lambda F: torch.nn.functional.logsigmoid(F))(xs)"],
+        None,
+    ),
+    "operand over lines": (
+        "def f(x, y):\n    return torch.log(torch.sigmoid(x -  # the difference\n        y))",
+        ["return F.logsigmoid(x -  # the difference", "y)"],
+        None,
+    ),
+    "comment in what goes": (
+        "def f(x):\n    return torch.log(  # of the probability\n        torch.sigmoid(x))",
+        [],
+        ["return F.logsigmoid(x)"],
+    ),
+    "epsilon": ("def f(x):\n    return torch.log(torch.sigmoid(x) + 1e-10)", [], ["return F.logsigmoid(x)"]),
+    "a walrus inside of the operand": (
+        "def f(x):\n    return torch.log(torch.sigmoid(y := x + 1)) + y",
+        [],
+        ["return torch.log(torch.clamp(torch.sigmoid(y := x + 1), 0.0001, 1 - 0.0001)) + y"],
+    ),
+    "a walrus that would go": (
+        "def f(x):\n    return torch.log((p := torch.sigmoid(x))) + p",
+        [],
+        [],
+    ),
+    "nested": (
+        "def f(x):\n    return torch.log(torch.sigmoid(torch.log(torch.sigmoid(x))))",
+        ["return F.logsigmoid(F.logsigmoid(x))"],
+        None,
+    ),
+    "a dimension that has a name": (
+        "def f(x, dim=1):\n    return torch.log(torch.softmax(x, dim=dim))",
+        ["return F.log_softmax(x, dim=dim)"],
+        None,
+    ),
+    "a number that comes of a default": (
+        "def f(x, n=23, padding=2):\n    size = torch.exp(x) / (n - 2 * padding)\n    return torch.log(1 + size)",
+        [],
+        [],
+    ),
+    "numbers of Python": ("def f(x, n):\n    import math\n    return x / math.sqrt(n * n)", [], []),
+    "division in place": (
+        "def f(x, y):\n    y /= x.norm()\n    return y",
+        [],
+        ["y /= torch.clamp(x.norm(), 0.0001)"],
+    ),
+    "an attribute": (
+        "class M(torch.nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"
+        "        self.w = torch.nn.Parameter(torch.zeros(n))\n\n    def forward(self, x):\n"
+        "        p = torch.softmax(self.w, dim=0)\n        return torch.log(p) + x",
+        ["return F.log_softmax(self.w, dim=0) + x"],
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", ["safe", "all"])
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_written(batch: dict[str, dict[str, bytes]], name: str, run: str) -> None:
+    _, safe, every = CASES[name]
+    text = batch[run]["cases"].decode()
+    now = text.partition(f"# case {name}\n")[2].partition("# case ")[0]
+    written = [line.strip() for line in now.splitlines() if line not in marked(name).splitlines()]
+    assert written == (every if run == "all" and every is not None else safe)
+    ast.parse(text)
+
+
+def test_a_second_run_changes_nothing(batch: dict[str, dict[str, bytes]]) -> None:
+    assert len(batch["all"]) > 20
+    assert batch["again"] == {}
+
+
+# --- statements that nothing uses any more --------------------------------------------------------------------------
+
+
+UNUSED = [
+    ("    p = torch.sigmoid(x)\n    return torch.log(p)", False),
+    ("    e = torch.exp(x)\n    s = e.sum(1)\n    return torch.log(s)", False),
+    ("    p = torch.sigmoid(x)  # of the class\n    return torch.log(p)", True),
+    ("    p = torch.sigmoid(x); print(1)\n    return torch.log(p)", True),
+    ("    p = torch.sigmoid(x)\n    return torch.log(p), locals()", True),
+    ("    p = torch.sigmoid(x)\n    def g(): return p\n    return torch.log(p), g", True),
+    ("    p = q = torch.sigmoid(x)\n    return torch.log(p), q", True),
+]
+
+
+@pytest.mark.parametrize("index", range(len(UNUSED)))
+def test_an_assignment_without_a_use_goes(batch: dict[str, dict[str, bytes]], index: int) -> None:
+    text = batch["safe"][f"unused{index}"].decode()
+    assert "torch.log(" not in text
+    assert ("torch.sigmoid(x)" in text or "torch.exp(x)" in text) == UNUSED[index][1]
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+TEXTS = [
+    b"\xef\xbb\xbfimport torch\n\n\ndef f(x):\n    return torch.log(torch.sigmoid(x))  # \xc3\xa4\n",
+    b"# -*- coding: latin-1 -*-\nimport torch\n\n\ndef f(\xe4):\n    return torch.log(torch.sigmoid(\xe4))  # \xfc\n",
+    b"import torch\r\n\r\n\r\ndef f(x):\r\n    return torch.log(torch.sigmoid(x))\r\n",
+    b"import torch\n\r\n\x0c\ndef f(x):\r    return torch.log(torch.sigmoid(x))\r\n# end",
+    b"import torch\n\x0c\n\tdef\n".replace(b"\tdef\n", b"") + b"def f(x):\n\treturn torch.log(torch.sigmoid(x))",
+    "import torch\n\n\ndef f(größe):\n    return 'ä', torch.log(torch.sigmoid(größe)), '😀'\n".encode(),
+    b"import torch\r\n\r\n\r\ndef f(x, y):\r\n    return torch.log(torch.sigmoid(x -\n        y))\r\n",
+]
+
+
+@pytest.mark.parametrize("index", range(len(TEXTS)))
+def test_nothing_else_of_the_text_changes(batch: dict[str, dict[str, bytes]], index: int) -> None:
+    source = TEXTS[index]
+    old = b"torch.log(torch.sigmoid("
+    start = source.index(old)
+    end = source.index(b"))", start)
+    operand = source[start + len(old) : end]
+    wanted = source[:start] + b"torch.nn.functional.logsigmoid(" + operand + source[end + 1 :]
+    assert batch["safe"][f"text{index}"] == wanted
+
+
+TOPS: list[tuple[str, str | None]] = [
+    ("", "import torch\ndef f"),
+    ("import math\n\n\n", "import math\nimport torch\n\n\ndef f"),
+    ('"""Text."""\n', '"""Text."""\n\nimport torch\ndef f'),
+    ('"""Text."""\nfrom __future__ import annotations\n', "annotations\nimport torch\ndef f"),
+    ("#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n\n", "utf-8 -*-\nimport torch\n\ndef f"),
+    ("from os import (\n    path,\n)\nimport re; a = [\n    1]\n", "    1]\nimport torch\ndef f"),
+    ("torch = None\n", None),
+    ("from torch import log, sigmoid\n", "import log, sigmoid\nimport torch\ndef f"),
+    ("from torch.nn.functional import logsigmoid\n", "import logsigmoid\ndef f"),
+]
+
+
+@pytest.mark.parametrize("index", range(len(TOPS)))
+def test_the_import_of_torch(batch: dict[str, dict[str, bytes]], index: int) -> None:
+    wanted = TOPS[index][1]
+    if wanted is None:
+        assert f"top{index}" not in batch["all"]
+        return
+    text = batch["all"][f"top{index}"].decode()
+    assert wanted in text
+    assert "logsigmoid(x)" in text
+    ast.parse(text)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+LOSS = HEAD + "def f(x):\n    return torch.log(torch.sigmoid(x))\n"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What the fix makes of the loss."""
+    path = tmp_path_factory.mktemp("done") / "m.py"
+    path.write_text(LOSS)
+    return fix_paths([str(path)], Settings(static=True, quiet=True), unsafe=False).files[0].after
+
+
+def outcome(path: str, after: bytes) -> Outcome:
+    """The outcome of fixing the loss in a file that is written first."""
+    Path(path).write_text(LOSS)
+    return Outcome((Fixed(path, LOSS.encode(), after, ()),), Report(1, (), ()))
+
+
+def test_mode_and_link_stay(done: bytes) -> None:
+    fixed = outcome("real.py", done)
+    os.chmod("real.py", 0o754)
+    os.symlink("real.py", "link.py")
+    save(replace(fixed, files=(replace(fixed.files[0], path="link.py"),)))
+    assert os.path.islink("link.py")
+    assert os.stat("real.py").st_mode & 0o777 == 0o754
+    assert (
+        Path("real.py").read_bytes() == done == LOSS.replace("torch.log(torch.sigmoid(x))", "F.logsigmoid(x)").encode()
+    )
+    assert sorted(os.listdir()) == ["link.py", "real.py"]
+
+
+def failure(fixed: Outcome) -> str:
+    (note,) = [note for note in save(fixed).report.notes if note.failed]
+    return note.message
+
+
+def test_a_file_that_changed_meanwhile_is_left_alone(done: bytes) -> None:
+    fixed = outcome("m.py", done)
+    Path("m.py").write_text(LOSS + "# mine\n")
+    assert "changed meanwhile" in failure(fixed)
+    assert Path("m.py").read_text() == LOSS + "# mine\n"
+
+
+def test_a_read_only_file_is_left_alone(done: bytes) -> None:
+    fixed = outcome("m.py", done)
+    os.chmod("m.py", 0o444)
+    assert "read-only" in failure(fixed)
+    assert Path("m.py").read_text() == LOSS
+
+
+def test_a_full_disk_loses_nothing(done: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = outcome("m.py", done)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in failure(fixed)
+    assert Path("m.py").read_text() == LOSS
+    assert os.listdir() == ["m.py"]
+
+
+def test_only_what_was_asked_for_is_fixed() -> None:
+    Path("helper.py").write_text(
+        HEAD + "def safe(p):\n    return torch.log(p)\n\n\ndef g(x):\n    return safe(torch.sigmoid(x))\n"
+    )
+    Path("m.py").write_text("import torch\nfrom helper import g\n\n\ndef f(x):\n    return g(x)\n")
+    before = Path("helper.py").read_text()
+    save(fix_paths(["m.py"], Settings(static=True), unsafe=True))
+    assert Path("helper.py").read_text() == before
+    Path("two.py").write_text(LOSS + "\n\ndef g(x):\n    return torch.log(torch.sigmoid(x))\n")
+    save(fix_paths(["two.py::g"], Settings(static=True, quiet=True), unsafe=True))
+    assert Path("two.py").read_text().count("logsigmoid") == 1
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+MIXED = LOSS + "\n\ndef g(x):\n    return torch.log(torch.sigmoid(x) + 1e-10)\n"
+
+
+def test_exit_status_and_what_is_said(run) -> None:
+    Path("m.py").write_text(MIXED)
+    status, out, err = run("check", "m.py", "--static", "--fix", "--show-fixes")
+    assert status == 1  # one is left
+    assert "No safe fixes available (1 unsafe fix can be made with `--fix --unsafe-fixes`)" in err
+    assert "NG101 (log-sigmoid)" in err
+    assert "1e-10" in out
+    status, out, err = run("check", "m.py", "--static", "--fix", "--unsafe-fixes", "--exit-non-zero-on-fix")
+    assert status == 1
+    assert "Found no problems" in err
+
+
+def test_fix_only_is_silent_about_the_rest(run) -> None:
+    Path("m.py").write_text(MIXED)
+    assert run("check", "m.py", "--static", "--fix-only") == (0, "", "")
+    assert "F.logsigmoid(x)" in Path("m.py").read_text()
+
+
+def test_git_takes_the_diff(run) -> None:
+    text = MIXED.replace("\n", "\r\n").rstrip()
+    Path("with space.py").write_bytes(text.encode())
+    Path("m.py").write_text(MIXED)
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    status, out, err = run("check", "--static", "--diff", "--unsafe-fixes", "-o", "fixes.diff")
+    assert (status, out, err) == (1, "", "")
+    assert Path("m.py").read_text() == MIXED
+    assert "--- a/m.py\n+++ b/m.py\n" in Path("fixes.diff").read_bytes().decode()
+    subprocess.run(["git", "apply", "fixes.diff"], check=True)
+    assert Path("m.py").read_text().count("logsigmoid") == 2
+    assert Path("with space.py").read_bytes().count(b"logsigmoid") == 2
+
+
+def test_clamps_that_work_are_accepted_where_they_are_preferred(run) -> None:
+    Path("m.py").write_text(LOSS)
+    arguments = ("check", "m.py", "--static", "--prefer", "clamp")
+    assert run(*arguments, "--fix", "--unsafe-fixes", "--eps", "1e-5")[0] == 0
+    assert "torch.log(torch.clamp(torch.sigmoid(x), 1e-05, 1 - 1e-05))" in Path("m.py").read_text()
+    status, _, err = run(*arguments, "--eps", "1e-9")
+    assert status == 2
+    assert "no effect in float32" in err
+
+
+def test_edits_of_a_report(run) -> None:
+    Path("m.py").write_text("def f(x):\n    return x.sigmoid().log()\n")
+    (finding,) = json.loads(run("check", "m.py", "--static", "--format", "json")[1])["findings"]
+    first, second = finding["fix"]["edits"]
+    assert (first["line"], first["column"], first["text"]) == (1, 1, "import torch\n")
+    assert (second["line"], second["column"], second["end_line"], second["end_column"]) == (2, 12, 2, 29)
+    assert second["text"] == finding["fix"]["replacement"] == "torch.nn.functional.logsigmoid(x)"
+
+
+def test_two_runs_at_once() -> None:
+    Path("m.py").write_text(MIXED)
+    command = [sys.executable, "-m", "nanguard", "check", "m.py", "--static", "--fix-only", "--unsafe-fixes"]
+    runs = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+    for process in runs:
+        process.wait(120)
+    text = Path("m.py").read_text()
+    assert text == MIXED.replace("torch.log(torch.sigmoid(x))", "F.logsigmoid(x)").replace(
+        "torch.log(torch.sigmoid(x) + 1e-10)", "F.logsigmoid(x)"
+    )
