@@ -8,13 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nanguard.api import check, rewrite
+    from nanguard.api import assert_stable, check, guard, rewrite, watch
     from nanguard.errors import NanguardError
+    from nanguard.given import example_inputs
 
 __version__ = "0.1.0"
-__all__ = ["NanguardError", "__version__", "check", "rewrite"]
+__all__ = ["NanguardError", "__version__", "assert_stable", "check", "example_inputs", "guard", "rewrite", "watch"]
 
-_HOMES = {"check": "nanguard.api", "rewrite": "nanguard.api", "NanguardError": "nanguard.errors"}
+_HOMES = {
+    "NanguardError": "nanguard.errors",
+    "assert_stable": "nanguard.api",
+    "check": "nanguard.api",
+    "example_inputs": "nanguard.given",
+    "guard": "nanguard.api",
+    "rewrite": "nanguard.api",
+    "watch": "nanguard.api",
+}
 
 
 def __getattr__(name: str) -> object:

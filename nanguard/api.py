@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import linecache
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Report
 from nanguard.lazy import load_torch
 from nanguard.settings import Settings
+
+if TYPE_CHECKING:
+    from nanguard.captured import Options
+    from nanguard.watching import Watch
 
 Loss = TypeVar("Loss", bound=Callable[..., Any])
 
@@ -61,46 +65,55 @@ def _read(function: Any) -> FileResult:
         return FileResult(path, (), (), ())
 
 
-def rewrite(loss: Loss, prefer: str = "stable", eps: float | None = None) -> Loss:
+def rewrite(
+    loss: Loss, prefer: str = "stable", eps: float | None = None, *, select: Sequence[str] = ("ALL",),
+    ignore: Sequence[str] = (), strict: bool = True, example_inputs: Any = None,
+) -> Loss:  # fmt: skip
     """The loss with its unstable expressions replaced; it is called like the original.
 
-    `prefer` is "stable" for the exact forms, or "clamp" for clamped ones, with `eps` or one that fits the
-    dtype.  A function gives a function, a module a module of the same class with the same parameters.  The
-    result has `.report()`, what was replaced, and `.graph` and `.code`.  Raises `NanguardError` for a loss that
-    cannot be captured faithfully, with the place and the reason.
+    A function gives a function, a module a module of the same class with the same parameters, an
+    `fx.GraphModule` or an exported program one of its kind.  `prefer` is "stable" for the exact forms, or "clamp"
+    for clamped ones, with `eps` or one that works in the dtype.  `select` and `ignore` are codes, prefixes of
+    codes or names of rules.  `example_inputs` are the arguments of one call, a tuple of positional ones or a dict,
+    on which the capture is proved; without them some are made up.  The result has `.report()`, what was replaced,
+    and `.graph` and `.code`.
+
+    Raises `NanguardError`, with the place and the reason, for a loss that cannot be captured faithfully; with
+    `strict` false it warns and gives the original.
     """
+    from nanguard.captured import NanguardWarning, Options
+
+    options = Options(prefer, eps, _selectors(select), _selectors(ignore))
+    options.check()
+    try:
+        return cast(Loss, _rewritten(loss, options, example_inputs))
+    except NanguardError as error:
+        if strict or not callable(loss):
+            raise
+        warnings.warn(f"{error}; it stays as it was written", NanguardWarning, stacklevel=2)
+        return loss
+
+
+def _selectors(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _rewritten(loss: Any, options: Options, example_inputs: Any) -> object:
     torch = load_torch()
+    if isinstance(loss, torch.fx.GraphModule):
+        from nanguard.graphs import graph_module
+
+        return graph_module(loss, options, example_inputs)
     if isinstance(loss, torch.nn.Module):
-        return cast(Loss, _module(loss, prefer, eps))
+        return _module(loss, options, example_inputs)
     if not callable(loss) or isinstance(loss, type):
         raise NanguardError(f"{loss!r} is neither a function nor an nn.Module; give one of these")
-    return cast(Loss, _function(loss, prefer, eps))
+    from nanguard.guarding import Stable
+
+    return Stable(loss, options, example_inputs)
 
 
-def _function(loss: Callable[..., Any], prefer: str, eps: float | None) -> Callable[..., Any]:
-    from nanguard.captured import Captured
-
-    torch = load_torch()
-    owner = getattr(loss, "__self__", None)
-    plain = getattr(loss, "__func__", loss)
-    is_method = isinstance(owner, torch.nn.Module)
-    captured = Captured(plain, owner, prefer, eps) if is_method else Captured(loss, None, prefer, eps)
-    capture = captured.start()
-
-    def stable(*args: Any, **kwargs: Any) -> Any:
-        return captured(*args, **kwargs)
-
-    functools.update_wrapper(stable, plain)
-    vars(stable).update(
-        __signature__=captured.signature,
-        report=captured.report,
-        graph=capture.graph,
-        code=capture.rewritten.code,
-    )
-    return stable
-
-
-def _module(loss: Any, prefer: str, eps: float | None) -> Any:
+def _module(loss: Any, options: Options, example_inputs: Any) -> Any:
     from nanguard.captured import Captured
 
     function = type(loss).forward
@@ -111,13 +124,75 @@ def _module(loss: Any, prefer: str, eps: float | None) -> Any:
         if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
             vars(stable)[name] = copy.copy(table)
     vars(stable).pop("forward", None)
-    captured = Captured(function, stable, prefer, eps)
-    capture = captured.start()
+    captured = Captured(function, stable, options)
+    capture = captured.start(example_inputs)
     _attach(stable, "forward", captured, always=True)
     _attach(stable, "report", captured.report)
     _attach(stable, "graph", capture.graph)
     _attach(stable, "code", capture.rewritten.code)
     return stable
+
+
+@overload
+def guard(target: Loss, /) -> Loss: ...
+@overload
+def guard(
+    target: None = None, /, *, prefer: str = "stable", eps: float | None = None, select: Sequence[str] = ("ALL",),
+    ignore: Sequence[str] = (),
+) -> Callable[[Loss], Loss]: ...  # fmt: skip
+def guard(
+    target: Any = None, /, *, prefer: str = "stable", eps: float | None = None, select: Sequence[str] = ("ALL",),
+    ignore: Sequence[str] = (),
+) -> Any:  # fmt: skip
+    """Replace unstable expressions of a function, a method, a module or a class of modules as it runs.
+
+    To be used as a decorator, with or without options (those of `rewrite`), or as a function; a module and a class
+    are guarded in place and stay what they are.  At the first call the function is captured on the real inputs
+    and the capture is proved; where that fails, it runs under a mode that replaces unstable expressions as they
+    complete.  It never changes which branch runs, raises nothing of its own, and steps aside inside
+    `torch.compile`.  The environment variable NANGUARD=0 turns it off.  Raises `NanguardError` for a target that
+    cannot be called, or an option that does not exist.
+    """
+    load_torch()
+    from nanguard.captured import Options
+    from nanguard.guarding import guarded
+
+    options = Options(prefer, eps, _selectors(select), _selectors(ignore))
+    options.check()
+    if target is None:
+        return lambda found: guarded(found, options)
+    return guarded(target, options)
+
+
+def watch(mode: str = "raise") -> Watch:
+    """A `with` block that stops at the first operation that turns finite numbers into inf or nan.
+
+    It looks at the result of every torch call in the block, and at the gradients of these calls when they are
+    computed, then or later.  The `NonFiniteError` (a `NanguardError`) names the line, the operation, the ranges of
+    its inputs, and the rule that would have prevented it with its replacement.  With `mode` "warn" the program goes
+    on.  The causes are also in `.found`.
+    """
+    load_torch()
+    from nanguard.watching import Watch
+
+    return Watch(mode)
+
+
+def assert_stable(loss: Callable[..., Any], *, select: Sequence[str] = ("ALL",), ignore: Sequence[str] = ()) -> None:
+    """Raise `AssertionError` with the findings, as `nanguard check` prints them, if a loss has any.
+
+    `select` and `ignore` are codes, prefixes of codes or names of rules.  Raises `NanguardError` for what can
+    neither be read nor traced.
+    """
+    __tracebackhide__ = True
+    from nanguard import rules
+    from nanguard.settings import selected
+
+    codes = selected(Settings(select=_selectors(select), ignore=_selectors(ignore)), rules.load().rules)
+    report = check(loss)
+    left = replace(report, findings=tuple(finding for finding in report.shown if finding.code in codes))
+    if not left.ok:
+        raise AssertionError(f"the loss is not stable\n{left}")
 
 
 def _attach(module: Any, name: str, value: object, always: bool = False) -> None:

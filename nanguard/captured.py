@@ -2,7 +2,8 @@
 
 A capture holds for what it depends on: the dtypes of the tensors, the values of all other arguments, the grad
 mode and autocast, the state of the module, names outside that the code reads, and shapes where they decided
-something.  For anything else there is another capture.  Where none can be proved the original runs.
+something.  For anything else there is another capture.  Where none can be proved the original runs, under a mode that
+replaces unstable expressions as they complete if that is asked for.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -20,22 +24,28 @@ from torch import fx, nn
 
 from nanguard import rules
 from nanguard.arguments import Arguments, Binder, taken_apart, unknown
+from nanguard.contents import Contents
 from nanguard.errors import NanguardError
 from nanguard.finding import Span
-from nanguard.inputs import ordinary, samples
+from nanguard.inputs import Samples, ordinary, samples
 from nanguard.match import Matcher, matcher
-from nanguard.replay import Outcome, Run, difference, replay, tried
+from nanguard.nodes import pure
+from nanguard.places import SPAN
+from nanguard.replay import Outcome, Run, difference, replay, saving_apart, tried
 from nanguard.rewriting import Form, Plan, copied, dtype_of, rewritten
+from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.source import Unprintable, Words, source_of
-from nanguard.term import Term, show
+from nanguard.term import Term
 from nanguard.trace import Trace, Watched, trace
-from nanguard.tracer import SPAN, contexts, is_layer
+from nanguard.tracer import contexts, is_layer
 
 _SAMPLES = 48  # sets of inputs that are tried to find some on which a callable runs
 _PROOFS = 3  # sets of inputs of different shapes on which a capture is proved before its first use
 _DRAWS = 2  # sets of ordinary values beside the given ones
-_CAPTURES = 64  # captures that are kept of one callable
+# What torch raises for operands that do not fit; others, such as a checkpoint's to stop, go through.
+_USUAL = (RuntimeError, TypeError, ValueError, IndexError)
+_CAPTURES = 16  # captures of one callable: an argument with another value in each call would have one for each
 
 
 class NanguardWarning(UserWarning):
@@ -59,6 +69,33 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """Which replacements are wanted: see `nanguard.rewrite`."""
+
+    prefer: str = "stable"
+    eps: float | None = None
+    select: tuple[str, ...] = ("ALL",)
+    ignore: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise `NanguardError` for a preference, an epsilon or a selector that there is not."""
+        Form(self.prefer, self.eps, "float64")
+        _codes(self.select, self.ignore)
+
+    def form(self, dtype: str) -> Form:
+        """The form of replacements in a dtype; raises `NanguardError` for an `eps` without effect there."""
+        return Form(self.prefer, self.eps, dtype, _codes(self.select, self.ignore))
+
+
+@cache
+def _codes(select: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str] | None:
+    """The codes of a selection, None for all there are."""
+    if select == ("ALL",) and not ignore:
+        return None
+    return selected(Settings(select=select, ignore=ignore), rules.load().rules)
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
     """One capture: the graph as it was recorded, as it was rewritten, and what it depends on."""
 
@@ -69,6 +106,8 @@ class Capture:
     watched: tuple[Watched, ...]
     outside: tuple[tuple[nn.Module, object], ...]  # modules beside its own, and their states
     switches: bool  # it changes the grad mode on its way
+    repeatable: bool  # it writes nothing and draws nothing: after an error the original may still run
+    general: bool  # it depends on nothing of its inputs, and is as good for other dtypes and shapes
 
     @property
     def graph(self) -> fx.Graph:
@@ -77,9 +116,10 @@ class Capture:
 
     def holds(self) -> bool:
         """Whether everything outside that it depends on is as it was."""
-        return all(watched.holds() for watched in self.watched) and all(
-            _state(module) == state for module, state in self.outside
-        )
+        for watched in self.watched:
+            if watched.table.get(watched.name) is not watched.value:
+                return False
+        return not self.outside or all(_state(module) == state for module, state in self.outside)
 
     def run(self, module: nn.Module | None, tensors: Sequence[Any]) -> Any:
         """The result of the rewritten graph; parameters are those that the module has now."""
@@ -113,71 +153,133 @@ class _Captures:
 
 
 class Captured:
-    """Runs the rewritten form of a function, or of the forward of a module."""
+    """Runs the rewritten form of a function, or of a method of an object."""
 
     def __init__(
-        self, fn: Callable[..., Any], module: nn.Module | None = None, prefer: str = "stable", eps: float | None = None
+        self, fn: Callable[..., Any], owner: object = None, options: Options | None = None,
+        otherwise: Callable[..., Any] | None = None, weak: bool = False,
     ) -> None:  # fmt: skip
-        Form(prefer, eps, "float32")  # which complains about what is out of range
-        self.fn, self.module, self.prefer, self.eps = fn, module, prefer, eps
+        """`fn` is a function, of which `owner` is the first argument unless it is None.
+
+        `otherwise` is called with this object and the arguments where nothing can be proved; without it the
+        original runs, and a warning says so.  With `weak` the owner is not kept alive.
+        """
+        self.fn, self.options, self.otherwise = fn, options or Options(), otherwise
+        self._owner: Callable[[], Any] = weakref.ref(owner) if weak and owner is not None else lambda: owner
         self._reset()
 
     @property
-    def owner(self) -> object:
-        """The object whose attributes the callable may read: the module, or that of a bound method."""
-        return self.module if self.module is not None else getattr(self.fn, "__self__", None)
+    def owner(self) -> Any:
+        """The object whose method is captured, or that of a bound method."""
+        return self._owner()
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The owner, if it is a module."""
+        owner = self._owner()
+        return owner if isinstance(owner, nn.Module) else None
 
     def _reset(self) -> None:
         try:
             self.signature = inspect.signature(self.original)
-        except ValueError:
+        except (TypeError, ValueError):
             raise NanguardError(f"{self.fn!r} is not written in Python; give a function that is") from None
         self.__signature__, self.__doc__ = self.signature, self.fn.__doc__
         self.bind = Binder(self.signature)
         self.captures: dict[tuple[object, ...], _Captures] = {}
         self.matchers: dict[str, Matcher] = {}
-        self.warned = False
+        self.quick: dict[object, Capture] = {}  # captures by what is quickly told
+        self.warned = self.busy = False
+        self.tape: Any = None  # of the mode, where it runs under one
 
     @property
     def original(self) -> Callable[..., Any]:
         """What is captured."""
-        return self.fn if self.module is None else MethodType(self.fn, self.module)
+        owner = self._owner()
+        return self.fn if owner is None else MethodType(self.fn, owner)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"fn": self.fn, "module": self.module, "prefer": self.prefer, "eps": self.eps}
+        return {"fn": self.fn, "owner": self.owner, "options": self.options, "otherwise": self.otherwise}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        owner = state["owner"]
+        self.fn, self.options, self.otherwise = state["fn"], state["options"], state["otherwise"]
+        self._owner = lambda: owner
         self._reset()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
+            return self.original(*args, **kwargs)
+        return self.call(args, kwargs)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result for some arguments."""
+        if self.quick and not kwargs:
+            capture = self.quick.get(_plain_key(args))
+            if capture is not None and not self.busy and capture.holds():
+                return self.result(capture, args, args, kwargs)
+        if self.busy:  # it is being captured right now, and calls itself
             return self.original(*args, **kwargs)
         try:
             given = self.bind(args, kwargs)
         except TypeError:
             return self.original(*args, **kwargs)  # which raises the same, in its own words
         capture = self.find(given)
-        if capture is None or not capture.replacements:
+        if capture is None:
+            if any(isinstance(leaf, fx.Proxy) for _, leaves, _ in given.parts for leaf in leaves):
+                return self.original(*args, **kwargs)  # it is being captured by another
+            return self.fall_back(args, kwargs)
+        if not capture.replacements:
             return self.original(*args, **kwargs)
-        return capture.run(self.module, given.tensors)
+        if not kwargs and self.is_quick(given, args):
+            self.quick[_plain_key(args)] = capture
+        return self.result(capture, given.tensors, args, kwargs)
+
+    def is_quick(self, given: Arguments, args: tuple[Any, ...]) -> bool:
+        """Whether the capture for some arguments follows from the dtypes of plain tensors."""
+        if self._owner() is not None or getattr(self.fn, "__self__", None) is not None:
+            return False
+        if _plain_key(args) is None or len(args) != len(given.tensors):
+            return False
+        known = self.captures.get(self.key(given))
+        return known is not None and not known.reads & {"shape", "dim", "device"}
+
+    def result(
+        self, capture: Capture, tensors: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # fmt: skip
+        """The result of a capture; what it raises is raised by the original, at the user's line."""
+        try:
+            return capture.run(self.module, tensors)
+        except Exception as error:
+            if not capture.repeatable or type(error) not in _USUAL:
+                raise
+        return self.original(*args, **kwargs)
+
+    def fall_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result without a capture."""
+        if self.otherwise is None:
+            return self.original(*args, **kwargs)
+        return self.otherwise(self, args, kwargs)
 
     def report(self) -> tuple[Replacement, ...]:
-        """What has been replaced, in all captures so far."""
-        found = {
-            replacement: None
-            for captures in self.captures.values()
-            for capture in captures.known.values()
-            if capture is not None
-            for replacement in capture.replacements
-        }
-        return tuple(found)
+        """What has been replaced so far."""
+        found = [replacement for capture in self.proved() for replacement in capture.replacements]
+        if self.tape is not None:
+            found += [
+                replacement_at(span, plan, before, after) for span, (plan, before, after) in self.tape.replaced.items()
+            ]
+        return tuple(dict.fromkeys(found))
+
+    def proved(self) -> Iterator[Capture]:
+        """The captures there are."""
+        for captures in self.captures.values():
+            yield from filter(None, captures.known.values())
 
     # --- captures --------------------------------------------------------------------------------------
 
     def find(self, given: Arguments) -> Capture | None:
         """The capture for some arguments, made now if there is none yet; None where none can be proved."""
-        key = (given.key(), contexts(), _state(self.owner))
+        key = self.key(given)
         captures = self.captures.get(key)
         if captures is not None:
             meta = _properties(captures.reads, given.tensors)
@@ -185,36 +287,67 @@ class Captured:
                 capture = captures.known[meta]
                 if capture is None or capture.holds():
                     return capture
-        if not _plain(given):
+        if not _plain(given) or self.count >= _CAPTURES:
             return None
+        reason: Exception
         try:
             return self.capture(given, key)
         except NanguardError as error:
-            captures = self.captures.setdefault(key, _Captures())
-            captures.known[_properties(captures.reads, given.tensors)] = None
-            if not self.warned:
-                self.warned = True
-                warnings.warn(f"{error}; it runs as it was written", NanguardWarning, stacklevel=3)
-            return None
+            reason = error
+        except Exception as error:  # never the user's affair
+            reason = NanguardError(f"{self.home}: {type(error).__name__} while it was captured: {error}")
+        captures = self.captures.setdefault(key, _Captures())
+        captures.known[_properties(captures.reads, given.tensors)] = None
+        if not self.warned and self.otherwise is None:
+            self.warned = True
+            warnings.warn(f"{reason}; it runs as it was written", NanguardWarning, stacklevel=4)
+        return None
+
+    @property
+    def count(self) -> int:
+        """How many captures there are, also those that were not proved."""
+        return sum(len(captures.known) for captures in self.captures.values())
+
+    def key(self, given: Arguments) -> tuple[object, ...]:
+        """What a capture depends on that can be told beforehand."""
+        owner = self._owner()
+        state = _state(owner if owner is not None else getattr(self.fn, "__self__", None))
+        return given.key(), contexts(), state
 
     def capture(self, given: Arguments, key: tuple[object, ...] | None = None) -> Capture:
         """Capture for some arguments, prove it, rewrite it and keep it; raises `NanguardError`."""
-        key = key if key is not None else (given.key(), contexts(), _state(self.owner))
-        subject = self.module if self.module is not None else self.fn
-        method = getattr(self.fn, "__name__", "forward")
-        traced = trace(subject, arguments=given.values(), method=method)
-        if traced.effects:
-            raise NanguardError(f"{traced.home}: {traced.effects[0]}, which a captured graph would not do")
-        self.prove(traced, given)
-        made = self.made(traced)
+        key = key if key is not None else self.key(given)
+        module = self.module
+        with self.alone():
+            traced = trace(
+                self.original if module is None else module, arguments=given.values(),
+                method=getattr(self.fn, "__name__", "forward"),
+            )  # fmt: skip
+            if traced.effects:
+                raise NanguardError(f"{traced.home}: {traced.effects[0]}, which a captured graph would not do")
+            self.prove(traced, given)
+            made = self.made(traced)
         captures = self.captures.setdefault(key, _Captures())
         if not traced.reads <= captures.reads:
             captures.reads |= traced.reads
             captures.known.clear()
         captures.known[_properties(captures.reads, given.tensors)] = made
-        while len(self.captures) > _CAPTURES:
-            del self.captures[next(iter(self.captures))]
+        self.quick.clear()
         return made
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run the original for its own sake: what it changes is put back, and that it does so is an error."""
+        contents = Contents(self.fn, self.owner)
+        before, self.busy = self.busy, True
+        try:
+            with saving_apart():
+                yield
+        finally:
+            self.busy = before
+            changed = contents.restore()
+        if changed:
+            raise NanguardError(f"{self.home}: it changes `{changed[0]}`, which a captured graph would not do")
 
     def prove(self, traced: Trace, given: Arguments) -> None:
         """Raise `NanguardError` unless the graph gives what the callable does, here and on ordinary inputs."""
@@ -256,40 +389,75 @@ class Captured:
         dtype = dtype_of(traced.arguments.tensors)
         if dtype not in self.matchers:
             self.matchers[dtype] = matcher(rules.load(), dtype)
-        module, done = rewritten(traced, self.matchers[dtype], self.prefer, self.eps)
+        module, done = rewritten(traced, self.matchers[dtype], self.options.form(dtype))
         switches = any(node.target is torch._C._set_grad_enabled for node in traced.graph.nodes)
         places = {(site.term, site.span): site for site in traced.sites}
         replacements = tuple(_replacement(plan, places) for plan in done)
         outside = tuple((part, _state(part)) for part in traced.outside)
-        return Capture(traced.module, module, replacements, traced.extra, traced.watched, outside, switches)
+        calls = [node for node in traced.graph.nodes if node.op.startswith("call")]
+        repeatable = all(pure(node) for node in calls) and not switches
+        general = repeatable and not traced.reads and bool(replacements)
+        return Capture(
+            traced.module, module, replacements, traced.extra, traced.watched, outside, switches, repeatable, general
+        )
 
     # --- before the first use --------------------------------------------------------------------------
 
-    def start(self) -> Capture:
-        """Find inputs on which the callable runs, and prove captures on them; raises `NanguardError`."""
+    def start(self, examples: Any = None) -> Capture:
+        """Prove captures on given inputs, or on made-up ones on which the callable runs; raises `NanguardError`.
+
+        `examples` are the arguments of one call: a tuple of positional ones, or a dict of keyword arguments.
+        """
         first: Capture | None = None
         proved, last = 0, "its parameters need more than tensors and numbers"
-        for sample in itertools.islice(samples(self.signature, self.module), _SAMPLES):
-            given = taken_apart(self.signature, {**unknown(self.signature), **sample})
+        made_up = Samples(self.signature, self.owner, self.fn)
+        for given in self.samples(examples, made_up):
             values = dict(zip(given.names, given.tensors, strict=True))
             try:
-                inputs, expected = tried(self.running(given), values, self.modules)
+                with self.alone():
+                    inputs, expected = tried(self.running(given), values, self.modules)
+            except NanguardError:
+                raise
             except Exception as error:
+                made_up.learn(error)
                 last = f"the last raised {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
                 continue
-            capture = self.known(given) or self.capture(given)
-            self.agree(capture.recorded, inputs, expected, self.home)
+            try:
+                capture = self.known(given) or self.capture(given)
+            except NanguardError:
+                if first is None:
+                    raise
+                continue  # with other options it may not be captured
+            with self.alone():
+                self.agree(capture.recorded, inputs, expected, self.home)
             first = first or capture
             proved += 1
             if proved >= _PROOFS:
                 break
+        if first is None and examples is not None:
+            raise NanguardError(f"{self.home}: does not run on the example_inputs; {last}")
         if first is None:
-            raise NanguardError(f"{self.home}: no inputs were found on which it runs; {last}")
+            raise NanguardError(
+                f"{self.home}: no inputs were found on which it runs; {last}; give it some as example_inputs"
+            )
         return first
+
+    def samples(self, examples: Any, made_up: Samples) -> Iterator[Arguments]:
+        """The arguments to prove captures on: those given, or some that run and others of other shapes."""
+        if examples is not None:
+            args, kwargs = _call(examples)
+            try:
+                yield self.bind(args, kwargs)
+            except TypeError as error:
+                raise NanguardError(f"{self.home}: the example_inputs do not fit its signature: {error}") from None
+            return
+        first = itertools.islice(made_up, _SAMPLES)
+        for sample in itertools.chain(first, samples(self.signature, self.module)):
+            yield taken_apart(self.signature, {**unknown(self.signature), **sample})
 
     def known(self, given: Arguments) -> Capture | None:
         """The capture there is for some arguments."""
-        captures = self.captures.get((given.key(), contexts(), _state(self.owner)))
+        captures = self.captures.get(self.key(given))
         return captures.known.get(_properties(captures.reads, given.tensors)) if captures is not None else None
 
     @property
@@ -300,24 +468,55 @@ class Captured:
         return f"{code.co_filename}:{code.co_firstlineno}: {name}" if code is not None else name
 
 
+def _call(examples: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call: positional ones, or a dict of keyword arguments."""
+    if isinstance(examples, Mapping):
+        return (), dict(examples)
+    return (tuple(examples) if isinstance(examples, tuple | list) else (examples,)), {}
+
+
 def _replacement(plan: Plan, places: Mapping[tuple[Term, Span], Site]) -> Replacement:
     """A replacement in the words of the program, where it has some."""
-    rule, span = plan.match.rule, plan.root.meta.get(SPAN)
+    span = plan.root.meta.get(SPAN)
     site = places.get((plan.match.root, span)) if span is not None else None
-    if site is None or span is None:
-        return Replacement(rule.code, rule.name, "", 0, 0, show(plan.match.root), show(plan.term))
+    if site is None:
+        return replacement_at(None, plan)
     try:
         after = source_of(plan.term, Words(site.names, {"torch": "torch", "torch.nn.functional": "F"}))
     except Unprintable:
-        after = show(plan.term)
-    return Replacement(rule.code, rule.name, span.path, span.line, span.column + 1, site.text, after)
+        after = plan.form
+    return replacement_at(span, plan, site.text, after)
+
+
+def replacement_at(span: Span | None, plan: Plan, before: str = "", after: str = "") -> Replacement:
+    """A replacement at a place, in the words of the program or, without them, of the rule."""
+    before, after = before or plan.pattern, after or plan.form
+    rule = plan.match.rule
+    if span is None:
+        return Replacement(rule.code, rule.name, "", 0, 0, before, after)
+    return Replacement(rule.code, rule.name, span.path, span.line, span.column + 1, before, after)
+
+
+def _plain_key(args: Sequence[Any]) -> object:
+    """The dtypes of plain tensors in a plain context, None for other arguments and contexts."""
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or torch.is_inference_mode_enabled():
+        return None
+    key: list[object] = [torch.is_grad_enabled()]
+    for arg in args:
+        kind = type(arg)
+        if kind is not torch.Tensor and kind is not nn.Parameter:
+            return None
+        key.append(arg.dtype)
+    return tuple(key)
 
 
 def _plain(given: Arguments) -> bool:
     """Whether a capture can be made here: of real tensors, outside of transforms and other traces."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch._C._functorch.peek_interpreter_stack() is not None or torch._C._get_tracing_state() is not None:
         return False
-    if any(type(tensor) not in (torch.Tensor, nn.Parameter) for tensor in given.tensors):
+    if torch._C._len_torch_dispatch_stack() > 0:  # something else records or changes what is called
+        return False
+    if any(type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta for tensor in given.tensors):
         return False
     return not any(isinstance(leaf, fx.Proxy) for _, leaves, _ in given.parts for leaf in leaves)
 
@@ -358,7 +557,7 @@ def _frozen(value: Any) -> object:
         case bool() | int() | float() | str() | None:
             return (type(value), value)
         case torch.Tensor():
-            return (id(value), value._version)
+            return (id(value), None if value.is_inference() else value._version)
         case tuple() | list():
             return tuple(map(_frozen, value))
         case dict():

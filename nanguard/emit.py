@@ -1,9 +1,10 @@
-"""Emit: a term as new nodes of an fx graph."""
+"""Emit: a term as calls of torch, either as new nodes of an fx graph or made at once on tensors."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from nanguard import ops
 from nanguard.ops.row import REQUIRED
 from nanguard.term import UNKNOWN, Hole, Term, fill
 
-Operand = Any  # a node, or a number
+Operand = Any  # a node or a tensor, or a number
 
 
 class NotEmittable(Exception):
@@ -26,19 +27,35 @@ class NotEmittable(Exception):
 _TENSORS = frozenset({"maximum", "minimum", "logaddexp", "hypot", "atan2"})
 
 
-@dataclass(slots=True)
-class Emitter:
-    """Adds nodes to `graph` at its insertion point.
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How the program moves entries in one place: a call, but for the operand whose entries are moved."""
 
-    `find` gives the node that has the value of a term already; `moves` the node of the original whose movement
-    of entries is to be done again, for a term that is one.
+    kind: str  # call_function or call_method
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Writer(ABC):
+    """Writes a term as calls of torch.
+
+    `find` gives the value of a term that there is already; `moves` the movement of entries in the program that is
+    to be done again, for a term that is one.
     """
 
-    graph: fx.Graph
-    find: Callable[[Term], fx.Node | None]
-    moves: Callable[[Term], fx.Node | None]
+    find: Callable[[Term], Operand | None]
+    moves: Callable[[Term], Movement | None]
     done: dict[Term, Operand] = field(default_factory=dict)
-    made: list[fx.Node] = field(default_factory=list)
+
+    @abstractmethod
+    def is_value(self, operand: Operand) -> bool:
+        """Whether an operand stands for a tensor."""
+
+    @abstractmethod
+    def make(self, kind: str, target: Any, args: tuple[Operand, ...], kwargs: dict[str, Any]) -> Operand:
+        """The value of a call of a function, or of a method by its name."""
 
     def emit(self, term: Term) -> Operand:
         """The node that computes a term, or its value if it is a constant; raises `NotEmittable`."""
@@ -64,7 +81,7 @@ class Emitter:
         sign = _operator(row)
         if sign is not None:
             operands = [self.emit(arg) for arg in term.args]
-            is_number = not any(isinstance(operand, fx.Node) for operand in operands)
+            is_number = not any(map(self.is_value, operands))
             return sign(*operands) if is_number else self.call(sign, *operands)
         if row.torch is None:
             return self.meaning(term, row)
@@ -89,10 +106,9 @@ class Emitter:
 
     def as_tensors(self, operands: Sequence[Operand]) -> list[Operand]:
         """The operands with numbers as tensors like the first tensor."""
-        first = next((operand for operand in operands if isinstance(operand, fx.Node)), None)
+        first = next((operand for operand in operands if self.is_value(operand)), None)
         return [
-            operand if isinstance(operand, fx.Node) else self.call(torch.full_like, first, operand)
-            for operand in operands
+            operand if self.is_value(operand) else self.call(torch.full_like, first, operand) for operand in operands
         ]
 
     def attributes(self, term: Term, row: ops.Op, operands: list[Operand]) -> dict[str, Any]:
@@ -124,10 +140,8 @@ class Emitter:
         """A movement, done as the original does it where it does, else by the table."""
         inner = self.emit(term.args[0])
         model = self.moves(term)
-        if model is not None and model.args and isinstance(model.args[0], fx.Node):
-            node = self.graph.create_node(model.op, model.target, (inner, *model.args[1:]), dict(model.kwargs))
-            self.made.append(node)
-            return node
+        if model is not None:
+            return self.make(model.kind, model.target, (inner, *model.args), dict(model.kwargs))
         attrs = dict(term.attrs)
         if len(term.args) != 1 or any(value is UNKNOWN for value in attrs.values()) or row.torch is None:
             raise NotEmittable(term.op)
@@ -137,14 +151,41 @@ class Emitter:
             raise NotEmittable(term.op)
         return self.call(_target(row), inner, **{key: value for key, value in attrs.items() if value is not None})
 
-    def call(self, target: Callable[..., Any] | str, *args: Operand, **kwargs: Any) -> fx.Node:
-        """A new node that calls a function, or a method by its name."""
-        if not any(isinstance(arg, fx.Node) for arg in args):
+    def call(self, target: Callable[..., Any] | str, *args: Operand, **kwargs: Any) -> Operand:
+        """The value of a call of a function, or of a method by its name; raises `NotEmittable` without a tensor."""
+        if not any(map(self.is_value, args)):
             raise NotEmittable("a call without a tensor")
-        kind = "call_method" if isinstance(target, str) else "call_function"
-        node = self.graph.create_node(kind, target, tuple(args), kwargs)
-        self.made.append(node)
-        return node
+        return self.make("call_method" if isinstance(target, str) else "call_function", target, tuple(args), kwargs)
+
+
+@dataclass(slots=True)
+class Emitter(Writer):
+    """Adds nodes to `graph` at its insertion point; `made` are those."""
+
+    graph: fx.Graph = field(default_factory=fx.Graph)
+    made: list[fx.Node] = field(default_factory=list)
+
+    def is_value(self, operand: Operand) -> bool:
+        """Whether an operand is a node."""
+        return isinstance(operand, fx.Node)
+
+    def make(self, kind: str, target: Any, args: tuple[Operand, ...], kwargs: dict[str, Any]) -> Operand:
+        """A new node."""
+        self.made.append(self.graph.create_node(kind, target, args, kwargs))
+        return self.made[-1]
+
+
+class Executor(Writer):
+    """Makes the calls at once."""
+
+    def is_value(self, operand: Operand) -> bool:
+        """Whether an operand is a tensor."""
+        return isinstance(operand, torch.Tensor)
+
+    def make(self, kind: str, target: Any, args: tuple[Operand, ...], kwargs: dict[str, Any]) -> Operand:
+        """The result of the call."""
+        function = getattr(args[0], target) if kind == "call_method" else target
+        return function(*(args[1:] if kind == "call_method" else args), **kwargs)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import pickle
 import subprocess
 import sys
@@ -188,10 +189,6 @@ def with_counter(x, counts={}):  # noqa: B006
     return risky(x) * with_counter.calls
 
 
-def with_model(model: nn.Module, x):
-    return model(x)
-
-
 def never_runs(x):
     raise ValueError("not like this")
 
@@ -203,7 +200,6 @@ REFUSED = [
     (with_float, 1, "takes the value of a tensor as a Python number"),
     (with_requires_grad, 1, "reads `.requires_grad` of a tensor"),
     (with_counter, 0, "cannot be captured: the values differ"),
-    (with_model, 0, "with_model: no inputs were found on which it runs; its parameters need more than"),
     (never_runs, 0, "never_runs: no inputs were found on which it runs; the last raised ValueError: not like this"),
 ]
 
@@ -340,6 +336,63 @@ def test_function_transforms_and_compile() -> None:
     assert stable(x.clone().requires_grad_()).requires_grad
 
 
+def test_compile_takes_the_rewritten_function() -> None:
+    stable = nanguard.rewrite(risky)
+    x = torch.tensor([-200.0, 0.5])
+    assert torch.equal(torch.compile(stable, backend="eager", fullgraph=True)(x), F.logsigmoid(x))
+    torch._dynamo.reset()
+
+
+def test_inputs_that_are_given() -> None:
+    def loss(x, index):
+        assert index.dtype == torch.int64
+        return risky(x.reshape(7, 2)).gather(1, index)
+
+    x, index = torch.randn(14), torch.zeros(7, 1, dtype=torch.int64)
+    for given in ((x, index), {"x": x, "index": index}):
+        stable = nanguard.rewrite(loss, example_inputs=given)
+        assert codes(stable) == ["NG101"]
+        assert torch.allclose(stable(x, index), loss(x, index))
+    with pytest.raises(NanguardError, match="does not run on the example_inputs; the last raised RuntimeError"):
+        nanguard.rewrite(loss, example_inputs=(torch.randn(3), index))
+    with pytest.raises(NanguardError, match="do not fit its signature: missing a required argument"):
+        nanguard.rewrite(loss, example_inputs=(x,))
+
+
+def test_the_rules_that_are_wanted() -> None:
+    def loss(x, y):
+        return risky(x) + torch.log(1 - torch.sigmoid(y))
+
+    assert codes(nanguard.rewrite(loss)) == ["NG101", "NG102"]
+    assert codes(nanguard.rewrite(loss, ignore="NG101")) == ["NG102"]
+    assert codes(nanguard.rewrite(loss, select=["log-sigmoid"])) == ["NG101"]
+    with pytest.raises(NanguardError, match="no rule 'NG999'"):
+        nanguard.rewrite(loss, select=["NG999"])
+
+
+def test_without_strict_the_original_comes_back_with_a_warning() -> None:
+    with pytest.warns(NanguardWarning, match="control flow on the value of a tensor; it stays as it was written"):
+        assert nanguard.rewrite(with_control_flow, strict=False) is with_control_flow
+
+
+def test_a_list_that_a_loss_fills_is_left_alone() -> None:
+    history: list[object] = []
+
+    def loss(x):
+        history.append(x)
+        return risky(x)
+
+    with pytest.raises(NanguardError, match="it changes `history`, which a captured graph would not do"):
+        nanguard.rewrite(loss)
+    assert history == []
+
+
+def test_a_rewritten_function_can_be_pickled() -> None:
+    again = pickle.loads(pickle.dumps(nanguard.rewrite(risky)))
+    x = torch.tensor([-200.0])
+    assert torch.equal(again(x), F.logsigmoid(x))
+
+
 class Loss(nn.Module):
     """A loss with a layer, a parameter, a buffer, options and a training mode."""
 
@@ -424,6 +477,14 @@ def test_copies_of_a_module_have_their_own_parameters(pair) -> None:
         reference = Loss()
         reference.load_state_dict(other.state_dict())
         assert agree(other, reference)
+
+
+def test_a_saved_module(pair) -> None:
+    loss, stable = pair
+    file = io.BytesIO()
+    torch.save(stable, file)
+    file.seek(0)
+    assert agree(torch.load(file, weights_only=False), loss)
 
 
 def test_hooks_and_dtypes_of_a_module(pair) -> None:

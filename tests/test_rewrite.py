@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 
@@ -89,7 +90,7 @@ REPLACED = [
 @pytest.mark.parametrize("loss, code, stable, inputs", REPLACED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_replaced(loss: Callable, code: str, stable: Callable, inputs: tuple, dtype: torch.dtype) -> None:
-    module, codes = rewritten(loss)
+    module, codes = rewritten(loss, **dict(zip(inspect.signature(loss).parameters, inputs, strict=True)))
     assert codes == [code]
     given = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
     value, gradients = with_gradient(module.forward, *given)

@@ -1,0 +1,130 @@
+"""A guarded loss beside the same loss written stable by hand and beside the naive one, and the bars to stay under.
+
+Every pair is measured in turn (A B A B ...) in one process, on one thread, by the time of the processor; the ratio is
+the median of those of the pairs.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+
+import nanguard
+
+SIZES = (1, 1_000, 1_000_000)
+SECONDS = 1.5  # for one pair
+FEWEST = 25  # runs of each
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def naive(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    p = torch.sigmoid(logits)
+    positive = -torch.log(p) * target
+    negative = -torch.log(1 - p) * (1 - target)
+    weight = 0.25 + 0.5 * target
+    loss = weight * (positive + negative)
+    return loss.mean()
+
+
+def by_hand(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    positive = -F.logsigmoid(logits) * target
+    negative = -F.logsigmoid(-logits) * (1 - target)
+    weight = 0.25 + 0.5 * target
+    loss = weight * (positive + negative)
+    return loss.mean()
+
+
+def ten_lines(logits: torch.Tensor, target: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
+    scaled = logits / temperature
+    p = torch.sigmoid(scaled)
+    q = 1 - p
+    positive = torch.log(p) * target
+    negative = torch.log(q) * (1 - target)
+    entropy = p * torch.log(p) + q * torch.log(q)
+    weight = torch.where(target > 0.5, 0.75, 0.25)
+    focal = weight * (positive + negative)
+    smooth = 0.9 * focal + 0.1 * entropy
+    return -smooth.mean()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    ours: float
+    theirs: float
+    bar: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what:52} {self.ours * 1e6:12.1f} {self.theirs * 1e6:12.1f} {self.ours / self.theirs:8.2f} "
+            f"{self.bar:6.2f}"
+        )
+
+
+def step(loss: Loss, logits: torch.Tensor, target: torch.Tensor) -> float:
+    """Seconds for one forward and backward run."""
+    logits.grad = None
+    start = time.process_time()
+    loss(logits, target).backward()
+    return time.process_time() - start
+
+
+def pair(ours: Loss, theirs: Loss, size: int) -> tuple[float, float]:
+    """The medians of both losses on tensors of a size."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(size, generator=generator).requires_grad_()
+    target = torch.rand(size, generator=generator)
+    for loss in (ours, theirs, ours, theirs):
+        step(loss, logits, target)
+    times: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end or len(times[0]) < FEWEST:
+        for loss, kept in zip((ours, theirs), times, strict=True):
+            kept.append(step(loss, logits, target))
+    ratio = median(one / other for one, other in zip(*times, strict=True))
+    return ratio * median(times[1]), median(times[1])
+
+
+def call_rows(sizes: Sequence[int]) -> list[Row]:
+    guarded = nanguard.guard(naive)
+    rows: list[Row] = []
+    for size in sizes:
+        bar = 1.05 if size >= 1_000_000 else 1.3
+        rows.append(Row(f"guarded / stable by hand, {size} elements", *pair(guarded, by_hand, size), bar))
+    rows.append(Row(f"guarded / naive, {sizes[-1]} elements", *pair(guarded, naive, sizes[-1]), 1.0))
+    return rows
+
+
+def first_call() -> tuple[float, float]:
+    """Seconds of processor time for the first call of a guarded loss, the first in the process and a later one."""
+    logits, target = torch.randn(32, requires_grad=True), torch.rand(32)
+    taken: list[float] = []
+    for _ in range(5):
+        loss = nanguard.guard(ten_lines)
+        start = time.process_time()
+        loss(logits, target)
+        taken.append(time.process_time() - start)
+    return taken[0], min(taken[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    sizes = parser.parse_args().sizes
+    torch.set_num_threads(1)
+    first, later = first_call()
+    print(f"first call of a ten-line loss: {later * 1e3:.0f} ms (bar 50), {first * 1e3:.0f} ms with loading the rules")
+    print(f"{'forward and backward, microseconds':52} {'guarded':>12} {'other':>12} {'ratio':>8} {'bar':>6}")
+    for row in call_rows(sizes):
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
