@@ -33,6 +33,7 @@ class Suspect:
     match: Match
     place: Place
     uses: Uses
+    around: tuple[Term, ...]  # what the value goes into, from the inside out
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Scan:
     @property
     def unproved(self) -> tuple[Finding, ...]:
         """The suspects as findings that are merely possible, for a run without torch."""
-        found = [_finding(suspect, self.reading, None, "float32", None) for suspect in self.suspects]
+        found = [_finding(suspect, self.reading, "float32", None) for suspect in self.suspects]
         return tuple(_one_for_each(found))
 
 
@@ -57,25 +58,26 @@ def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Se
     targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
     reading = read(path, source, tree, targets)
     result = FileResult(path, _read_targets(targets, reading), (), ())
-    if settings.dtypes == ("float32",) and not any(map(ops.risky, walk(*(place.term for place in reading.places)))):
+    plain = settings.dtypes == ("float32",) and not settings.rules
+    if plain and not any(map(ops.risky, walk(*(place.term for place in reading.places)))):
         return Scan(result, 0, (), reading, None)
-    matcher = _matcher(settings.dtypes[0])
+    matcher = _matcher(settings.dtypes[0], settings)
     found = list(suspects(reading, matcher, _codes(settings), names))
     return Scan(result, len(found), tuple(found), reading, matcher)
 
 
-def _matcher(dtype: str) -> Matcher:
+def _matcher(dtype: str, settings: Settings) -> Matcher:
     """A matcher of its own for a file, so that what it remembers goes with the file."""
     from nanguard import rules
     from nanguard.match import matcher
 
-    return matcher(rules.load(), dtype)
+    return matcher(rules.load(settings.rules), dtype)
 
 
 def _codes(settings: Settings) -> frozenset[str]:
     from nanguard import rules
 
-    return selected(settings, rules.load().rules)
+    return selected(settings, rules.load(settings.rules).rules)
 
 
 def _asked(name: str, names: Sequence[str] | None) -> bool:
@@ -103,26 +105,29 @@ def suspects(
             if harmless(match.variant.hazard, match.variant.stable is not None, uses):
                 continue
             counts[key] = counts.get(key, 0) + 1
-            yield Suspect(match, place, uses)
+            yield Suspect(match, place, uses, table.around(place.term))
 
 
 def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
     """Whether what becomes of a value makes a hazard of it one that nobody meets.
 
-    A mask drops values that are not finite; it does not repair a gradient, since 0 times inf is nan.
+    A mask drops values that are not finite; it does not repair a gradient, since 0 times inf is nan.  A choice between
+    two forms is one for the more accurate.
     """
     if uses.detached and hazard != "forward-nonfinite":
         return True
-    if uses.offset and hazard == "accuracy-loss":
+    if (uses.offset or uses.chosen) and hazard == "accuracy-loss":
         return True
     return uses.masked and not repairable and hazard not in ("ineffective-guard", "gradient-nonfinite")
 
 
-def _finding(suspect: Suspect, reading: Reading, proof: object, dtype: str, eps: float | None) -> Finding:
-    from nanguard.diagnose import finding
+def _finding(suspect: Suspect, reading: Reading, dtype: str, eps: float | None) -> Finding:
+    from nanguard.diagnose import Context, finding
+    from nanguard.ground import ground
 
     site = reading.site(suspect.place, suspect.uses.masked)
-    return finding(suspect.match, site, modules(suspect.place), proof, dtype, eps)  # type: ignore[arg-type]
+    text = ground(reading.text(suspect.place.path))
+    return finding(suspect.match, site, None, Context(modules(suspect.place), dtype, eps, ground=text))
 
 
 def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> FileResult:
@@ -130,22 +135,28 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
 
     Raises nothing for what the file holds: a target that cannot be traced has its reason.
     """
+    *_, result = stages(path, source, settings, names)
+    return result
+
+
+def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> Iterator[FileResult]:
+    """What `examine` knows of a file, before it runs anything of the file and, unless it is static, afterwards."""
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
     if scanned.matcher is not None:
         found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings))
     for dtype in settings.dtypes[1:]:
-        matcher = _matcher(dtype)
+        matcher = _matcher(dtype, settings)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))
         found.extend(prove(scanned.reading, listed, matcher, settings))
-    targets, notes = scanned.result.targets, scanned.result.notes
+    yield replace(scanned.result, findings=tuple(_one_for_each(found)))
     if not settings.static:
-        from nanguard.traced import beside, traced
+        from nanguard.traced import traced
 
-        more, targets, notes = traced(path, source, targets, settings, understood(scanned.reading))
-        found.extend(list(beside(found, more)))
-    return FileResult(path, targets, tuple(_one_for_each(found)), notes)
+        seen = understood(scanned.reading)
+        found, targets, notes = traced(path, source, scanned.result.targets, settings, seen, found)
+        yield FileResult(path, targets, tuple(_one_for_each(found)), notes)
 
 
 def understood(reading: Reading) -> set[Span]:
@@ -168,8 +179,12 @@ def prove(
     What a function does by itself comes before what it does where it is called: that is the more general claim.
     """
     from nanguard.confirm import confirm
-    from nanguard.diagnose import finding
+    from nanguard.diagnose import Context, accepted, finding
+    from nanguard.ground import ground
+    from nanguard.outside import seen_from_outside
+    from nanguard.paths import Paths
 
+    paths = Paths(reading, matcher)
     dtype = matcher.ranges.dtype
     listed = sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -suspect.match.root.size))
     settled = Settled()
@@ -182,7 +197,17 @@ def prove(
             continue
         if proof is not None:
             settled.add(suspect)
-        yield finding(suspect.match, site, modules(suspect.place), proof, dtype, settings.eps)
+            proof = seen_from_outside(proof, suspect.around, dtype)
+        text = ground(reading.text(suspect.place.path))
+        around = modules(suspect.place)
+        context = Context(
+            around, dtype, settings.eps, settings.prefer, text, paths.agree(suspect.match, suspect.place),
+            matcher.ranges, paths.moves(suspect.match, suspect.place), paths.operands(suspect.match, suspect.place),
+            paths.settings(suspect.match, suspect.place),
+        )  # fmt: skip
+        made = finding(suspect.match, site, proof, context)
+        if not accepted(suspect.match, made.hazard, settings.prefer):
+            yield made
 
 
 class Settled:

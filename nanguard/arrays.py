@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nanguard import ops, run
 from nanguard.balls import UNKNOWN, ball
 from nanguard.dual import Dual
-from nanguard.evaluate import Attrs, Evaluator, NotEvaluable, along, row_of
+from nanguard.evaluate import Attrs, Evaluator, NotEvaluable, along, met, row_of
 from nanguard.lazy import load_torch
 from nanguard.ops.row import REQUIRED
 from nanguard.term import Attr
@@ -120,11 +120,7 @@ class Balls(Evaluator[Array | None]):
         shapes = {operand.shape for operand in operands if operand is not None and operand.shape}
         shape = shapes.pop() if len(shapes) == 1 else ()
         if shapes:
-            torch = load_torch()
-            try:
-                shape = tuple(torch.broadcast_shapes(shape, *shapes))
-            except RuntimeError as error:
-                raise NotEvaluable(f"operands of shapes {sorted(shapes)} do not fit") from error
+            shape = met((shape, *shapes))
         return shape, [self._spread(operand, shape) for operand in operands]
 
     def _spread(self, operand: Array | None, shape: Shape) -> Sequence[Dual | None]:

@@ -23,10 +23,10 @@ from nanguard.match import Match, Matcher
 from nanguard.run import gradient, run
 from nanguard.term import Term, fill, show
 
-WORST_FIRST = ("forward-nonfinite", "gradient-nonfinite", "dead-gradient", "accuracy-loss", "misuse")
 _NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
 _MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
 _SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
+_LONGEST = 60  # characters of what a leaf is called
 _MOST = 260  # runs of a term on vectors in the search for a witness
 _MOST_EXACT = 60  # of these, points at which the exact value is worked out
 _MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
@@ -39,6 +39,9 @@ class Proof:
     hazard: str
     witness: Witness
     thresholds: Mapping[str, Number]
+    cut: Cut
+    point: Point
+    kind: str  # of the failure at the point, before a guard is taken into account
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,13 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
     meant = match.variant.exact or match.variant.stable
     reference = match.replacement(meant) if meant is not None else match.root
     dtype = matcher.ranges.dtype
+    searched = False
     for cut in leaves.cuts(match, matcher, reference):
+        if cut.makeshift and searched:
+            continue
         try:
             found = search(cut, match, matcher)
+            searched = True
         except NotEvaluable:
             continue
         if found is not None:
@@ -75,18 +82,19 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
                 reported = "ineffective-guard"
             if match.variant.hazard in ("ineffective-guard", "misuse"):
                 reported = match.variant.hazard
-            return Proof(reported, witness, thresholds(cut, point, hazard))
+            return Proof(reported, witness, thresholds(cut, point, hazard), cut, point, hazard)
     return None
 
 
 def wanted(match: Match) -> tuple[str, ...]:
-    """The kinds of failure that prove a match, worst first."""
-    kinds = {match.variant.hazard, *match.rule.also}
+    """The kinds of failure that prove a match, worst first; of those that are measured, in the order the rule has."""
+    listed = [match.variant.hazard, *match.rule.also]
     if match.guards:
-        kinds |= {*match.rule.guarded, *_NONFINITE}
+        listed += [*match.rule.guarded, *_NONFINITE]
     if match.variant.hazard == "ineffective-guard":
-        kinds |= set(_NONFINITE)
-    return tuple(kind for kind in WORST_FIRST if kind in kinds)
+        listed += _NONFINITE
+    measured = (kind for kind in dict.fromkeys(listed) if kind in _MEASURED_EXACTLY)
+    return (*(kind for kind in _NONFINITE if kind in listed), *measured)
 
 
 def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None:
@@ -281,7 +289,7 @@ def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
     """The points that are tried, the smallest inputs first."""
     intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
     small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
-    listed: Sequence[float] = leaves.DIRECTED + small
+    listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
     if cut.elementwise:
         choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
         if len(cut.free) > 2:
@@ -393,6 +401,7 @@ def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> 
 def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -> str:
     """What a leaf is called: as at the place of the finding, else by its own name."""
     text = names.get(leaf) or (leaf.name if leaf.op in ("symbol", "opaque") else show(leaf))
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return text if text not in taken else f"{text} ({len(taken) + 1})"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from nanguard import ops
@@ -92,3 +93,18 @@ def known(value: Attr) -> bool:
     if isinstance(value, tuple):
         return all(item is None or known(item) for item in value)
     return value is not None and value is not UNKNOWN and not isinstance(value, Hole)
+
+
+def met(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape in which tensors of some shapes meet; raises `NotEvaluable` where they do not.
+
+    torch.broadcast_shapes says the same, and imports half a second of modules for it.
+    """
+    columns = itertools.zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
+    result: list[int] = []
+    for column in columns:
+        wide = {size for size in column if size != 1}
+        if len(wide) > 1:
+            raise NotEvaluable(f"tensors of sizes {sorted(wide)} do not meet")
+        result.append(wide.pop() if wide else 1)
+    return tuple(reversed(result))

@@ -45,7 +45,7 @@ class Interval:
 
     def holds(self, value: float) -> bool:
         """Whether the set has `value`."""
-        if value == 0 and self.nonzero:
+        if (value == 0 and self.nonzero) or (self.integer and math.isfinite(value) and value % 1 != 0):
             return False
         above = value > self.low or (value == self.low and not self.low_open)
         below = value < self.high or (value == self.high and not self.high_open)
@@ -68,6 +68,7 @@ class Interval:
     def clip(self, value: float) -> float:
         """The nearest value of the dtype that the set has."""
         value = self.format.round(min(max(value, self.low), self.high))
+        value = round(value) if self.integer and math.isfinite(value) else value
         if value == self.low and self.low_open:
             value = self.format.above(self.low)
         if value == self.high and self.high_open:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nanguard import ops
 from nanguard.interval import Interval
 from nanguard.match import Match, Matcher
-from nanguard.term import Term, walk
+from nanguard.term import Attr, Term, make, number, rebuild, walk
 
 # Inputs that a training run reaches: logits and scores to about a hundred, small differences, exact 0 and 1.
 # Those at which something first fails in a dtype come before larger ones.
@@ -34,13 +34,42 @@ class Cut:
     free: tuple[Term, ...]
     fixed: tuple[tuple[Term, float], ...]
     index: tuple[Term, ...]  # integer classes
-    targets: frozenset[Term]  # those of the free leaves that a loss compares with: they get no gradient
+    targets: frozenset[Term]  # free leaves that get no gradient: masks, and what a loss compares with
     elementwise: bool
     bound: tuple[Term, ...]  # what the rule's variables stand for, where that is not what is cut
     scale: float  # errors are relative to the exact value or to this, whichever is larger
+    makeshift: bool = False  # to be used where no other cut can be run
 
 
 def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
+    """Where to cut, and how what a program picks by an index that is not known is run: all of it, or the first."""
+    found = list(dict.fromkeys(_cuts(match, matcher, reference)))
+    yield from found
+    yield from (_first_picked(cut) for cut in found if any(node.op == "pick" for node in walk(cut.root)))
+
+
+def _first_picked(cut: Cut) -> Cut:
+    """A cut in which an index along a dimension picks the first entry."""
+    return replace(
+        cut, root=_first(cut.root), reference=_first(cut.reference), bound=tuple(map(_first, cut.bound)),
+        free=tuple(map(_first, cut.free)), elementwise=False, makeshift=True,
+    )  # fmt: skip
+
+
+def _first(root: Term) -> Term:
+    """A term with ``x[..., :1, ...]`` for each entry that it picks from a dimension that is known."""
+
+    def change(node: Term, args: tuple[Term, ...]) -> Term:
+        dim = node.attr("dim")
+        if node.op != "pick" or not isinstance(dim, int) or dim < -1:
+            return make(node.op, args, node.attrs)
+        before: tuple[Attr, ...] = ("...",) if dim < 0 else (("slice", None, None, None),) * dim
+        return make("index", args, (("key", (*before, ("slice", 0, 1, None))),))
+
+    return rebuild(root, change)
+
+
+def _cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     """Where to cut: at what the rule's variables stand for where these are free, else at the leaves of the program.
 
     Bound terms are free when nothing relates them to each other or restricts them beyond their interval: then any
@@ -52,12 +81,14 @@ def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     shallow, deep = _cut(match, reference, at), _cut(match, reference, [])
     if match.variant.exact is not None and match.variant.stable is None:
         yield from filter(None, (deep,))  # what is lost is lost on the way to the leaves of the program
+        yield from _at_layers(match, matcher, reference)
     elif unrelated(at, matcher):
         yield from filter(None, (shallow, deep))
     else:
         yield from filter(None, (deep,))
         if all(matcher.ranges.interval(term).unknown for term in at):
             yield from filter(None, (shallow,))
+        yield from _at_layers(match, matcher, reference)
 
 
 def _standing(term: Term, inside: set[Term]) -> Iterator[Term]:
@@ -68,6 +99,52 @@ def _standing(term: Term, inside: set[Term]) -> Iterator[Term]:
         return
     for arg in term.args:
         yield from _standing(arg, inside)
+
+
+def _at_layers(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
+    """A cut where layers with weights give what the match is worked out from."""
+    cut = _cut(match, reference, _free_standing(match.root, matcher))
+    if cut is not None:
+        yield replace(cut, makeshift=True)
+
+
+def _free_standing(root: Term, matcher: Matcher) -> list[Term]:
+    """The outermost operands that a layer gives and of which nothing is known: its weights can make them anything.
+
+    None where two of them share a layer, since they are related then.
+    """
+    found: dict[Term, None] = {}
+    layers: set[Term] = set()
+    stack = list(root.args)
+    seen: set[Term] = set()
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if not matcher.ranges.interval(node).unknown or not node.args:
+            stack.extend(node.args)
+            continue
+        below = set(_layers(node))
+        if not below or layers & below:
+            return []
+        layers |= below
+        found[node] = None
+    return list(found)
+
+
+def _layers(root: Term) -> Iterator[Term]:
+    """The outermost parts of a term that come out of a layer with weights, or of something unknown."""
+    stack, seen = [root], set()
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.args and node.op != "either" and is_leaf(node):
+            yield node
+        else:
+            stack.extend(node.args)
 
 
 def unrelated(terms: Sequence[Term], matcher: Matcher) -> bool:
@@ -112,8 +189,10 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
             continue
         seen.add(node)
         row = ops.row(node.op)
-        if node in at or row is None or _is_leaf(node):
+        if node in at or row is None or is_leaf(node):
             leaves[node] = None
+            if node.attr("kind") == "mask":
+                targets.add(node)
             continue
         elementwise = elementwise and _by_entry(node)
         for name, arg in zip(row.operands, node.args, strict=False):
@@ -124,9 +203,9 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
         stack.extend(node.args)
         if len(seen) > _MAX_TERMS:
             return None
-    free = tuple(leaf for leaf in leaves if leaf not in indices and not _setting(leaf))
-    fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and _setting(leaf))
-    if not free or len(free) > 6:
+    free = tuple(leaf for leaf in leaves if leaf not in indices and not is_setting(leaf))
+    fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and is_setting(leaf))
+    if len(free) > 6 or targets.issuperset(free):  # nothing, or nothing that a gradient would come back to
         return None
     written = set(walk(match.root))
     inner = tuple(dict.fromkeys(term for term in match.bindings.values() if term in written and term not in leaves))
@@ -137,7 +216,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     )  # fmt: skip
 
 
-def _is_leaf(node: Term) -> bool:
+def is_leaf(node: Term) -> bool:
     """Whether a term is a leaf of what can be run: nothing says how it is computed (a layer with weights, say)."""
     row = ops.row(node.op)
     if row is None or node.op in ("opaque", "either"):
@@ -153,7 +232,8 @@ def _by_entry(node: Term) -> bool:
     return family in (ops.ELEMENTWISE, ops.CAST, ops.LEAF)
 
 
-def _setting(leaf: Term) -> bool:
+def is_setting(leaf: Term) -> bool:
+    """Whether a leaf is a number of the program rather than a tensor."""
     return leaf.op == "symbol" and leaf.attr("kind") in ("number", "size", "option")
 
 
@@ -166,6 +246,12 @@ def typical(leaf: Term) -> float:
     if leaf.attr("kind") == "size":
         return 2.0
     return next((value for word, value in _TYPICAL if word in leaf.name.lower()), _ORDINARY)
+
+
+def below_guards(root: Term) -> tuple[float, ...]:
+    """What lies below the small constants of a term: where an eps or a bound takes over."""
+    constants = {number(node) for node in walk(root) if node.op == "const"}
+    return tuple(sorted(value / 8 for value in constants if value is not None and 0 < value < min(SMALL, key=abs)))
 
 
 def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nanguard import algebra, ops, pattern
 from nanguard.interval import Interval
 from nanguard.normal import Normalizer, normalizer, peel
-from nanguard.pattern import Bindings
+from nanguard.pattern import Bindings, Needs
 from nanguard.ranges import RangeTable, range_table
 from nanguard.rules import Identity, Rule, RuleSet, Variant
 from nanguard.term import Attr, Term, const, fill, make, number, walk
+
+_NEAR = 200  # terms around a root among which those of a match are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Match:
             term = make(self.joined, (factor, term))
         for node in reversed(self.moved):
             term = make(node.op, (term, *node.args[1:]), node.attrs)
-        return tidy(term)
+        return tidy(term, {*self.bindings.values(), *self.rest})
 
 
 def _rank(match: Match) -> tuple[bool, bool, bool, str]:
@@ -53,7 +57,7 @@ class _Compiled:
     rule: Rule
     variant: Variant
     pattern: Term
-    needs: frozenset[str]  # operations without which nothing can match
+    needs: Needs
 
 
 @dataclass(slots=True)
@@ -78,42 +82,53 @@ class Matcher:
         found = list(self.fitting(term, self.normal, ()))
         if self.unguarded.head(term) is not self.normal.head(term):
             guards = self.guarding(term)
-            known = {match.rule.code for match in found}
-            found.extend(match for match in self.fitting(term, self.unguarded, guards) if match.rule.code not in known)
+            found.extend(self.fitting(term, self.unguarded, guards))
         return sorted(found, key=_rank)
 
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
-        """The rules that fit a form of `term`, each at most once."""
-        seen: set[str] = set()
+        """The rules that fit a form of `term`, each at most once (once for each branch of a selection)."""
+        seen: set[tuple[str, str]] = set()
         facts = _Facts(self, term, guards)
         for form, rest, moved in forms(term, normal.head(term)):
-            for compiled in self.index.get(form.op, ()):
-                if compiled.rule.code in seen or (guards and not compiled.rule.guarded):
+            candidates = self.index.get(form.op, ())
+            lacks_root, lacks = self.normal.traits.lacking(form) if candidates else (0, 0)
+            for compiled in candidates:
+                if compiled.needs.root & lacks_root or compiled.needs.anywhere & lacks:
                     continue
-                if not compiled.needs <= normal.operations(form):
+                kind = (compiled.rule.code, compiled.variant.untaken)  # of a selection, either branch may be the one
+                if kind in seen or (guards and not compiled.rule.guarded):
                     continue
                 for bound in pattern.match(compiled.pattern, form):
                     if all(c.holds(bound.terms, bound.attrs, facts) for c in compiled.variant.when):
-                        seen.add(compiled.rule.code)
-                        yield self.made(term, compiled, bound, rest, moved, guards)
+                        seen.add(kind)
+                        yield self.made(term, compiled, bound, rest, moved, facts)
                         break
 
     def made(
         self, term: Term, compiled: _Compiled, bound: Bindings, rest: tuple[Term, ...], moved: tuple[Term, ...],
-        guards: tuple[Term, ...],
+        facts: _Facts,
     ) -> Match:  # fmt: skip
-        written = self.written(term, guards)
+        written = facts.written
         joined = compiled.pattern.op if bound.rest else "mul"
+        bindings = {name: restore(value, written) for name, value in bound.terms.items()}
         return Match(
             compiled.rule, compiled.variant, term,
-            {name: restore(value, written) for name, value in bound.terms.items()}, bound.attrs,
-            tuple(restore(value, written) for value in (*rest, *bound.rest)), joined, guards, moved,
+            {**bindings, **self.operands(term, compiled.variant.match, bound)}, bound.attrs,
+            tuple(restore(value, written) for value in (*rest, *bound.rest)), joined, facts.guards, moved,
         )  # fmt: skip
+
+    def operands(self, term: Term, source: Term, bound: Bindings) -> dict[str, Term]:
+        """The variables that are whole operands of `term`, where two mean the same and are written differently."""
+        alike = len(set(bound.terms.values())) < len(bound.terms)
+        if not alike or term.op != source.op or len(term.args) != len(source.args):
+            return {}
+        pairs = ((part, arg) for part, arg in zip(source.args, term.args, strict=True) if part.op == "variable")
+        return {part.name: arg for part, arg in pairs if self.normal(arg) is bound.terms.get(part.name)}
 
     def written(self, term: Term, guards: tuple[Term, ...]) -> dict[Term, Term]:
         """The subterms of `term` as written, by their normal forms."""
         result: dict[Term, Term] = {}
-        for node in walk(term):
+        for node in near(term):
             if node is not term:
                 if node.op == "assume":  # it has the same normal form as what it narrows, and says more
                     result[self.normal(node)] = node
@@ -124,7 +139,7 @@ class Matcher:
 
     def guarding(self, term: Term) -> tuple[Term, ...]:
         """The guards among the subterms of `term`, outermost last."""
-        return tuple(node for node in walk(term) if node is not term and self.is_guard(node))
+        return tuple(node for node in near(term) if node is not term and self.is_guard(node))
 
     def is_guard(self, node: Term) -> bool:
         """Whether a term is one that guards what is inside of it."""
@@ -150,13 +165,40 @@ class _Facts:
 
     def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
         self.matcher, self.term, self.guards = matcher, term, guards
-        self.written: dict[Term, Term] | None = None
+
+    @cached_property
+    def written(self) -> dict[Term, Term]:
+        """The subterms as written, by their normal forms."""
+        return self.matcher.written(self.term, self.guards)
 
     def interval(self, term: Term) -> Interval:
         """The interval of a term of the normal form."""
-        if self.written is None:
-            self.written = self.matcher.written(self.term, self.guards)
         return self.matcher.ranges.interval(self.written.get(term, term))
+
+
+def near(term: Term) -> Iterator[Term]:
+    """A term and the terms below it, operands first; of very many those that are nearest to it.
+
+    What a rule is about lies near the root, and a graph of thousands of nodes has thousands of roots.
+    """
+    chosen: set[Term] = {term}
+    waiting = deque(term.args)
+    while waiting and len(chosen) < _NEAR:
+        node = waiting.popleft()
+        if node not in chosen:
+            chosen.add(node)
+            waiting.extend(node.args)
+    return walk(term, known=_Beyond(chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """All terms but some."""
+
+    chosen: set[Term]
+
+    def __contains__(self, term: object) -> bool:
+        return term not in self.chosen
 
 
 def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
@@ -165,10 +207,12 @@ def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
     if known is None or known[0] is not rules:
         known = _compiled[id(rules), dtype] = (rules, _compile(rules, dtype))
     compiled = known[1]
-    normal = Normalizer(compiled.normal.spellings, compiled.normal.rewrites)
+    traits = pattern.Traits(compiled.normal.traits.bits)
+    normal = Normalizer(compiled.normal.spellings, compiled.normal.rewrites, traits=traits)
     table = RangeTable(dtype, compiled.ranges.relations, normal)
     normal.ranges = table
-    unguarded = Normalizer(compiled.unguarded.spellings, compiled.unguarded.rewrites, table)
+    traits = pattern.Traits(compiled.unguarded.traits.bits)
+    unguarded = Normalizer(compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits)
     return Matcher(normal, unguarded, table, compiled.index, compiled.guards)
 
 
@@ -185,7 +229,7 @@ def _compile(rules: RuleSet, dtype: str) -> Matcher:
     for rule in rules.rules:
         for variant in rule.variants:
             source = normal.head(variant.match)
-            index.setdefault(source.op, []).append(_Compiled(rule, variant, source, pattern.needs(source)))
+            index.setdefault(source.op, []).append(_Compiled(rule, variant, source, normal.traits.needs(source)))
     guards = [(normal.head(guard.source), guard) for guard in rules.guards]
     return Matcher(normal, unguarded, table, index, guards)
 
@@ -262,8 +306,11 @@ def _power(args: tuple[Term, ...], exponent: float | None) -> Term:
     return make("pow", args)
 
 
-def tidy(term: Term) -> Term:
-    """A replacement without what putting it together left: ``-(-x)`` is ``x``, ``-(a - b)`` is ``b - a``."""
+def tidy(term: Term, leaves: Container[Term] = ()) -> Term:
+    """A replacement without what putting it together left: ``-(-x)`` is ``x``, ``-(a - b)`` is ``b - a``.
+
+    What is in `leaves` stays as it is.
+    """
 
     def change(node: Term, args: tuple[Term, ...]) -> Term:
         match node.op, args:
@@ -284,7 +331,7 @@ def tidy(term: Term) -> Term:
         return make(node.op, args, node.attrs)
 
     done: dict[Term, Term] = {}
-    for node in walk(term):
-        args = tuple(done[arg] for arg in node.args)
+    for node in walk(term, known=leaves):
+        args = tuple(done.get(arg, arg) for arg in node.args)
         done[node] = change(node, args)
-    return done[term]
+    return done.get(term, term)

@@ -26,7 +26,7 @@ class Rewrite:
     source: Term
     target: Term
     when: tuple[Condition, ...]
-    needs: frozenset[str]  # operations without which nothing can match
+    needs: pattern.Needs
 
 
 @dataclass(slots=True)
@@ -38,17 +38,24 @@ class Normalizer:
     ranges: Ranges | None = None
     memo: dict[Term, Term] = field(default_factory=dict)
     made: dict[Term, Term] = field(default_factory=dict)
-    below: dict[Term, frozenset[str]] = field(default_factory=dict)
+    heads: dict[Term, Term] = field(default_factory=dict)
+    traits: pattern.Traits = field(default_factory=pattern.Traits)
 
     def __call__(self, term: Term) -> Term:
         """The normal form of `term`."""
-        for node in walk(term, known=self.memo):
-            self.memo[node] = self.settle(shape(node, tuple(self.memo[arg] for arg in node.args)))
-        return self.memo[term]
+        found = self.memo.get(term)
+        if found is None:
+            for node in walk(term, known=self.memo):
+                self.memo[node] = self.settle(shape(node, tuple([self.memo[arg] for arg in node.args])))
+            found = self.memo[term]
+        return found
 
     def head(self, term: Term) -> Term:
         """The normal form of `term` before identities are applied at its root: what patterns are compared with."""
-        return self.spelled(shape(term, tuple(self(arg) for arg in term.args)))
+        found = self.heads.get(term)
+        if found is None:
+            found = self.heads[term] = self.spelled(shape(term, tuple([self(arg) for arg in term.args])))
+        return found
 
     def spelled(self, head: Term) -> Term:
         """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``, moved or not."""
@@ -56,7 +63,7 @@ class Normalizer:
             inner = self.spelled(head.args[0])
             return head if inner is head.args[0] else make(head.op, (inner, *head.args[1:]), head.attrs)
         for rewrite in self.spellings.get(head.op, ()):
-            if not rewrite.needs <= self.operations(head):
+            if not self.traits.met(rewrite.needs, head):
                 continue
             for found in pattern.match(rewrite.source, head, leave_rest=False):
                 if self.allowed(rewrite, found):
@@ -100,7 +107,7 @@ class Normalizer:
     def identity(self, term: Term) -> Term | None:
         """The right side of the first identity whose left side `term` is (or has, in a sum or product)."""
         for rewrite in self.rewrites.get(term.op, ()):
-            if not rewrite.needs <= self.operations(term):
+            if not self.traits.met(rewrite.needs, term):
                 continue
             for found in pattern.match(rewrite.source, term):
                 if not self.allowed(rewrite, found):
@@ -108,12 +115,6 @@ class Normalizer:
                 result = self(fill(rewrite.target, found.terms, found.attrs))
                 return algebra.join(term.op, (result, *found.rest)) if found.rest else result
         return None
-
-    def operations(self, term: Term) -> frozenset[str]:
-        """The operations in a term of normal form, to tell at once what cannot match."""
-        for node in walk(term, known=self.below):
-            self.below[node] = frozenset((node.op,)).union(*(self.below[arg] for arg in node.args))
-        return self.below[term]
 
     def allowed(self, rewrite: Rewrite, found: pattern.Bindings) -> bool:
         """Whether the conditions of an identity hold (none of them is known to without ranges)."""
@@ -131,11 +132,11 @@ def normalizer(spellings: Sequence[Identity], identities: Sequence[Identity], ra
             source = shape(identity.source, tuple(map(result, identity.source.args)))
             source = source if table is result.spellings else result.spelled(source)
             table.setdefault(source.op, []).append(
-                Rewrite(source, identity.target, identity.when, pattern.needs(source))
+                Rewrite(source, identity.target, identity.when, result.traits.needs(source))
             )
             result.memo.clear()
             result.made.clear()
-            result.below.clear()
+            result.heads.clear()
     return result
 
 
@@ -206,15 +207,28 @@ def movement(node: Term, args: tuple[Term, ...]) -> Term:
     """A movement: broadcasting dropped, the spellings of keepdim made one."""
     if node.op == "expand":
         return args[0]
-    dim = inserted(node)
     inner = args[0]
+    kept = ops.family(inner) == ops.REDUCE and inner.attr("keepdim") is False
+    if kept and any(pattern.same_attr(inner.attr("dim"), dim) for dim in restored(node)):
+        attrs = tuple((key, True if key == "keepdim" else value) for key, value in inner.attrs)
+        return make(inner.op, inner.args, attrs)
+    dim = inserted(node)
     if dim is not None:
-        kept = ops.family(inner) == ops.REDUCE and inner.attr("keepdim") is False
-        if kept and pattern.same_attr(inner.attr("dim"), dim):
-            attrs = tuple((key, True if key == "keepdim" else value) for key, value in inner.attrs)
-            return make(inner.op, inner.args, attrs)
         return make("unsqueeze", (inner,), (("dim", dim),))
     return make(node.op, args, node.attrs)
+
+
+def restored(node: Term) -> tuple[int, ...]:
+    """The dimension that a movement puts back after a reduction, under the names that it has.
+
+    ``view(-1, 1)`` puts back the last one of two.
+    """
+    shape = node.attr("shape")
+    if node.op == "reshape" and isinstance(shape, tuple) and len(shape) == 2 and shape.count(1) == 1:
+        place = shape.index(1)
+        return (place, place - 2)
+    dim = inserted(node)
+    return () if dim is None else (dim,)
 
 
 def inserted(node: Term) -> int | None:

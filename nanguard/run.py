@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nanguard import ops
-from nanguard.evaluate import Attrs, Evaluator, NotEvaluable, along, known, row_of
+from nanguard.evaluate import Attrs, Evaluator, NotEvaluable, along, known, met, row_of
 from nanguard.lazy import load_torch
 from nanguard.ops.row import REQUIRED
 from nanguard.term import Attr, Term
@@ -263,8 +263,9 @@ def _key(key: Attr) -> Any:
 def _stack(*parts: Value, **attrs: Attr) -> Value:
     torch = load_torch()
     dim = attrs.get("dim")
-    tensors = torch.broadcast_tensors(*_as_tensors(parts))
-    return torch.stack(tensors, dim=dim if isinstance(dim, int) else 0)
+    tensors = _as_tensors(parts)
+    shape = met(tuple(tensor.shape) for tensor in tensors)
+    return torch.stack([tensor.expand(shape) for tensor in tensors], dim=dim if isinstance(dim, int) else 0)
 
 
 def _unbind(x: Value, dim: Attr) -> Value:

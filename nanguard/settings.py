@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import eq
 from typing import Protocol
 
@@ -24,6 +24,8 @@ class Settings:
     jobs: int = 0  # files at a time; 0 is one for each processor
     prefer: str = "stable"  # stable or clamp
     eps: float | None = None  # of the clamped form; None leaves it to the dtype
+    rules: tuple[str, ...] = ()  # files of rules beside those that come with nanguard
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # "losses.py::focal" to {parameter: range}
     verbose: bool = False
     quiet: bool = False
 
@@ -79,3 +81,14 @@ def _weight(selector: str, rule: Named) -> int:
     if selector in (rule.code, rule.name):
         return 100
     return len(selector) if len(selector) >= 2 and rule.code.startswith(selector) else 0
+
+
+def inputs_of(settings: Settings, path: str, name: str) -> Mapping[str, str]:
+    """The ranges that the settings give for the parameters of a target; a class stands for its forward."""
+    for key, ranges in settings.inputs.items():
+        file, _, wanted = key.partition("::")
+        shown = path.replace("\\", "/")
+        same = shown == file or shown.endswith("/" + file.removeprefix("./"))
+        if same and wanted.replace("::", ".") in (name, name.removesuffix(".forward")):
+            return ranges
+    return {}

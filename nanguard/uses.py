@@ -15,13 +15,18 @@ class Uses:
     """What is true of every use of a value.
 
     `masked`: it goes behind a selection (where, masked_fill, an index), which drops its entries that are non-finite;
+    `chosen`: a test of what it is worked out from decides between it and another form;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
     digits that a small value has lost do not count.
     """
 
     masked: bool = False
+    chosen: bool = False
     detached: bool = False
     offset: bool = False
+
+
+_FAR = 12  # operations around a value that are looked at
 
 
 class UseTable:
@@ -42,19 +47,42 @@ class UseTable:
         """The uses of a term; of one that nothing uses nothing is known."""
         return self.known.get(term, Uses())
 
+    def around(self, term: Term) -> tuple[Term, ...]:
+        """The terms that a value goes into, from the inside out: the first that each goes into."""
+        found: list[Term] = []
+        while len(found) < _FAR and term not in self.returned and self.users.get(term):
+            term = self.users[term][0][0]
+            found.append(term)
+        return tuple(found)
+
     def work_out(self, term: Term) -> Uses:
-        users = self.users.get(term)
+        users = [(user, index) for user, index in self.users.get(term, ()) if not _compares(user)]
         if not users or term in self.returned:
             return Uses()
         return Uses(
             masked=all(_selects(user, index) or (self.of(user).masked and _passes(user)) for user, index in users),
+            chosen=all(
+                _chooses(user, index, term) or (self.of(user).chosen and _passes(user)) for user, index in users
+            ),
             detached=all(user.op == "detach" or self.of(user).detached for user, _ in users),
             offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
         )
 
 
+def _compares(user: Term) -> bool:
+    """A test: it takes nan and infinities as they are, and gives no gradient back."""
+    row = ops.row(user.op)
+    return row is not None and row.mask
+
+
 def _selects(user: Term, index: int) -> bool:
     return (user.op == "where" and index > 0) or (user.op in ("masked_select", "overwrite") and index == 0)
+
+
+def _chooses(user: Term, index: int, term: Term) -> bool:
+    if user.op != "where" or index == 0:
+        return False
+    return any(node.op != "const" and not node.args for node in set(walk(user.args[0])) & set(walk(term)))
 
 
 def _passes(user: Term) -> bool:
