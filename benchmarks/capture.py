@@ -23,10 +23,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nanguard.discover import SourceError, definitions, load_source, parse, span_of
 from nanguard.errors import NanguardError
 from nanguard.finding import Target
 from nanguard.lazy import load_torch
+from nanguard.reading.discover import SourceError, definitions, load_source, parse, span_of
 
 SKIPPED = {"test", "tests", "testing", "examples", "benchmarks", "docs", "__pycache__"}
 CALLED = ("forward", "__call__", "loss")
@@ -94,7 +94,7 @@ def is_loss(node: ast.AST) -> bool:
 
 def measured(package: str, path: Path, targets: Sequence[Target], answer: Callable[[Result], None]) -> None:
     """Trace the losses of a file and answer for each as soon as it is known."""
-    from nanguard.load import load_module
+    from nanguard.tracing.load import load_module
 
     start = time.perf_counter()
     try:
@@ -110,7 +110,7 @@ def measured(package: str, path: Path, targets: Sequence[Target], answer: Callab
 
 def one(package: str, path: Path, module: ModuleType, target: Target) -> Result:
     """Trace one loss."""
-    from nanguard.trace import trace_target
+    from nanguard.tracing.trace import trace_target
 
     start, reason = time.perf_counter(), ""
     try:
@@ -257,7 +257,7 @@ def main() -> None:
     given = parser.parse_args()
     torch = load_torch()
     torch.set_num_threads(1)
-    import nanguard.trace  # noqa: F401  (once here, instead of in every child)
+    import nanguard.tracing.trace  # noqa: F401  (once here, instead of in every child)
 
     results: list[Result] = []
     counts: dict[str, int] = {}

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 _SECONDS = 300  # for one import
 _IMPORT = """
@@ -71,7 +72,7 @@ def measure(copy: Path, paths: list[Path], options: list[str]) -> int:
     return 1 if broken or again else 0
 
 
-def fixed(copy: Path, paths: list[Path], options: list[str]) -> list[dict[str, object]]:
+def fixed(copy: Path, paths: list[Path], options: list[str]) -> list[dict[str, Any]]:
     """Fix the files; what is found in them then."""
     command = [sys.executable, "-m", "nanguard", "check", "--fix", "--unsafe-fixes", "--show-fixes", "--format", "json"]
     done = subprocess.run([*command, *options, *map(str, paths)], cwd=copy, capture_output=True, text=True)

@@ -12,8 +12,8 @@ import torch
 from torch import fx
 from torch.fx import subgraph_rewriter
 
-from nanguard.captured import Options
-from nanguard.graphs import rewritten_module
+from nanguard.runtime.captured import Options
+from nanguard.runtime.graphs import rewritten_module
 
 SIZES = (1_000, 2_000, 4_000, 8_000)
 Pattern = Callable[[torch.Tensor], torch.Tensor]

@@ -12,10 +12,11 @@ from pathlib import Path
 from statistics import median
 from time import process_time
 
-from nanguard import ops, rules
+from nanguard import ops
 from nanguard.analyse import scan
-from nanguard.discover import SourceError, parse
-from nanguard.match import matcher
+from nanguard.matching import rules
+from nanguard.matching.match import matcher
+from nanguard.reading.discover import SourceError, parse
 from nanguard.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

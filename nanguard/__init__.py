@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nanguard.api import assert_stable, check, guard, rewrite, watch
     from nanguard.errors import NanguardError
-    from nanguard.given import example_inputs
+    from nanguard.tracing.given import example_inputs
 
 __version__ = "0.1.0"
 __all__ = ["NanguardError", "__version__", "assert_stable", "check", "example_inputs", "guard", "rewrite", "watch"]
@@ -19,7 +19,7 @@ _HOMES = {
     "NanguardError": "nanguard.errors",
     "assert_stable": "nanguard.api",
     "check": "nanguard.api",
-    "example_inputs": "nanguard.given",
+    "example_inputs": "nanguard.tracing.given",
     "guard": "nanguard.api",
     "rewrite": "nanguard.api",
     "watch": "nanguard.api",

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanguard import ops
-from nanguard.discover import targets as discover_targets
-from nanguard.expressions import Place
 from nanguard.finding import FileResult, Finding, Span, Target
-from nanguard.read import Reading, modules, read, span
+from nanguard.reading.discover import targets as discover_targets
+from nanguard.reading.expressions import Place
+from nanguard.reading.read import Reading, modules, read, span
+from nanguard.reading.uses import Uses, UseTable
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term, walk
-from nanguard.uses import Uses, UseTable
 
 if TYPE_CHECKING:  # what a file in which nothing is risky does not need
-    from nanguard.match import Match, Matcher
+    from nanguard.matching.match import Match, Matcher
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
@@ -68,14 +68,14 @@ def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Se
 
 def _matcher(dtype: str, settings: Settings) -> Matcher:
     """A matcher of its own for a file, so that what it remembers goes with the file."""
-    from nanguard import rules
-    from nanguard.match import matcher
+    from nanguard.matching import rules
+    from nanguard.matching.match import matcher
 
     return matcher(rules.load(settings.rules), dtype)
 
 
 def _codes(settings: Settings) -> frozenset[str]:
-    from nanguard import rules
+    from nanguard.matching import rules
 
     return selected(settings, rules.load(settings.rules).rules)
 
@@ -122,8 +122,8 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
 
 
 def _finding(suspect: Suspect, reading: Reading, dtype: str, eps: float | None) -> Finding:
-    from nanguard.diagnose import Context, finding
-    from nanguard.ground import ground
+    from nanguard.repair.diagnose import Context, finding
+    from nanguard.repair.ground import ground
 
     site = reading.site(suspect.place, suspect.uses.masked)
     text = ground(reading.text(suspect.place.path))
@@ -152,7 +152,7 @@ def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | 
         found.extend(prove(scanned.reading, listed, matcher, settings))
     yield replace(scanned.result, findings=tuple(_one_for_each(found)))
     if not settings.static:
-        from nanguard.traced import traced
+        from nanguard.tracing.traced import traced
 
         seen = understood(scanned.reading)
         found, targets, notes = traced(path, source, scanned.result.targets, settings, seen, found)
@@ -178,11 +178,11 @@ def prove(
 
     What a function does by itself comes before what it does where it is called: that is the more general claim.
     """
-    from nanguard.confirm import confirm
-    from nanguard.diagnose import Context, accepted, finding
-    from nanguard.ground import ground
-    from nanguard.outside import seen_from_outside
-    from nanguard.paths import Paths
+    from nanguard.proof.confirm import confirm
+    from nanguard.proof.outside import seen_from_outside
+    from nanguard.repair.diagnose import Context, accepted, finding
+    from nanguard.repair.ground import ground
+    from nanguard.repair.paths import Paths
 
     paths = Paths(reading, matcher)
     dtype = matcher.ranges.dtype

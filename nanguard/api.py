@@ -16,8 +16,8 @@ from nanguard.lazy import load_torch
 from nanguard.settings import Settings
 
 if TYPE_CHECKING:
-    from nanguard.captured import Options
-    from nanguard.watching import Watch
+    from nanguard.runtime.captured import Options
+    from nanguard.runtime.watching import Watch
 
 Loss = TypeVar("Loss", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ def check(loss: Callable[..., Any]) -> Report:
     function = inspect.unwrap(getattr(function, "__func__", function))
     if not hasattr(function, "__code__"):
         raise NanguardError(f"{loss!r} is neither a Python function nor an nn.Module; give one of these")
-    from nanguard.live import traced_report
+    from nanguard.tracing.live import traced_report
 
     read = _read(function)
     try:
@@ -44,7 +44,7 @@ def check(loss: Callable[..., Any]) -> Report:
         return Report(1, targets, read.findings, read.notes)
     if not read.targets:
         return traced
-    from nanguard.traced import beside
+    from nanguard.tracing.traced import beside
 
     targets = tuple(replace(target, capture="trace") for target in read.targets)
     found = (*read.findings, *beside(read.findings, traced.findings))
@@ -81,7 +81,7 @@ def rewrite(
     Raises `NanguardError`, with the place and the reason, for a loss that cannot be captured faithfully; with
     `strict` false it warns and gives the original.
     """
-    from nanguard.captured import NanguardWarning, Options
+    from nanguard.runtime.captured import NanguardWarning, Options
 
     options = Options(prefer, eps, _selectors(select), _selectors(ignore))
     options.check()
@@ -101,20 +101,20 @@ def _selectors(given: Sequence[str]) -> tuple[str, ...]:
 def _rewritten(loss: Any, options: Options, example_inputs: Any) -> object:
     torch = load_torch()
     if isinstance(loss, torch.fx.GraphModule):
-        from nanguard.graphs import graph_module
+        from nanguard.runtime.graphs import graph_module
 
         return graph_module(loss, options, example_inputs)
     if isinstance(loss, torch.nn.Module):
         return _module(loss, options, example_inputs)
     if not callable(loss) or isinstance(loss, type):
         raise NanguardError(f"{loss!r} is neither a function nor an nn.Module; give one of these")
-    from nanguard.guarding import Stable
+    from nanguard.runtime.guarding import Stable
 
     return Stable(loss, options, example_inputs)
 
 
 def _module(loss: Any, options: Options, example_inputs: Any) -> Any:
-    from nanguard.captured import Captured
+    from nanguard.runtime.captured import Captured
 
     function = type(loss).forward
     if "forward" in vars(loss) and not isinstance(vars(loss)["forward"], Captured):
@@ -154,8 +154,8 @@ def guard(
     cannot be called, or an option that does not exist.
     """
     load_torch()
-    from nanguard.captured import Options
-    from nanguard.guarding import guarded
+    from nanguard.runtime.captured import Options
+    from nanguard.runtime.guarding import guarded
 
     options = Options(prefer, eps, _selectors(select), _selectors(ignore))
     options.check()
@@ -173,7 +173,7 @@ def watch(mode: str = "raise") -> Watch:
     on.  The causes are also in `.found`.
     """
     load_torch()
-    from nanguard.watching import Watch
+    from nanguard.runtime.watching import Watch
 
     return Watch(mode)
 
@@ -185,7 +185,7 @@ def assert_stable(loss: Callable[..., Any], *, select: Sequence[str] = ("ALL",),
     neither be read nor traced.
     """
     __tracebackhide__ = True
-    from nanguard import rules
+    from nanguard.matching import rules
     from nanguard.settings import selected
 
     codes = selected(Settings(select=_selectors(select), ignore=_selectors(ignore)), rules.load().rules)

@@ -182,7 +182,7 @@ def check(
     Of a file that may have a problem, the imports and definitions are run, in a process of its own; --static
     never runs anything.
     """
-    from nanguard.checking import check_paths
+    from nanguard.running.checking import check_paths
     from nanguard.settings import Settings
 
     wanted = _Fixing(**{name: options.pop(name) for name in _Fixing._fields})
@@ -224,7 +224,7 @@ def _fixing(
     paths: Sequence[str], settings: Settings, wanted: _Fixing, format_: str, output_file: Path | None, exit_zero: bool
 ) -> int:
     """Fix, or print what fixing would change."""
-    from nanguard.fixing import fix_paths, save
+    from nanguard.repair.fixing import fix_paths, save
     from nanguard.report import fixes
 
     outcome = fix_paths(paths, settings, wanted.unsafe_fixes)
@@ -319,8 +319,8 @@ def list_rules(prove: bool, rules: tuple[str, ...], format_: str, verbose: bool)
     A proof runs every example: bad code is found, at its place and with a witness, the fix is equal to the exact
     value, and safe code stays silent.
     """
-    from nanguard import explain
-    from nanguard.rules import load
+    from nanguard.matching.rules import load
+    from nanguard.report import explain
 
     loaded = load(rules).rules
     known = [rule for rule in loaded if rule.path in {str(Path(file)) for file in rules}] if rules else loaded
@@ -331,7 +331,7 @@ def list_rules(prove: bool, rules: tuple[str, ...], format_: str, verbose: bool)
     from nanguard.lazy import load_torch
 
     load_torch()
-    from nanguard import proving
+    from nanguard.report import proving
 
     proofs = list(proving.proofs(known, rules, _progress))
     click.echo(proving.as_json_text(proofs) if format_ == "json" else proving.as_text(proofs))
@@ -345,7 +345,7 @@ def _progress(text: str) -> None:
 
 
 def _need_torch(why: str) -> None:
-    from nanguard.checking import has_torch
+    from nanguard.running.checking import has_torch
 
     if not has_torch():
         raise NanguardError(f"torch is not installed here, and {why}; install it: pip install torch")
@@ -365,9 +365,10 @@ def explain_rule(
 
     Where torch is installed, the thresholds and values are measured on it.
     """
-    from nanguard import explain, settings
-    from nanguard.checking import has_torch
-    from nanguard.rules import load
+    from nanguard import settings
+    from nanguard.matching.rules import load
+    from nanguard.report import explain
+    from nanguard.running.checking import has_torch
 
     known = load(rules)
     if every:
@@ -385,7 +386,7 @@ def explain_rule(
         from nanguard.lazy import load_torch
 
         load_torch()  # without what it has to say of numpy
-        from nanguard.measure import measure
+        from nanguard.proof.measure import measure
 
         measured = measure(rule, rules)
     if format_ == "json":
@@ -414,11 +415,11 @@ cli.add_command(
 @_verbose
 def rewrite(target: str, prefer: str, eps: float | None, verbose: bool) -> None:
     """Print the stable version of a loss as Python."""
-    from nanguard.checking import single
+    from nanguard.running.checking import single
     from nanguard.settings import Settings
 
     path, name = single(target)
-    from nanguard.sourcefix import rewritten
+    from nanguard.repair.sourcefix import rewritten
 
     text = rewritten(path, name, Settings(prefer=prefer, eps=eps, verbose=verbose))
     click.echo(text, nl=not text.endswith("\n"))

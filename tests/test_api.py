@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import nanguard
-from nanguard.captured import NanguardWarning
 from nanguard.errors import NanguardError
+from nanguard.runtime.captured import NanguardWarning
 
 EPS = 1.0
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import nanguard
-from nanguard import backend
-from nanguard.captured import NanguardWarning
-from nanguard.graphs import rewritten_module
+from nanguard.runtime import backend
+from nanguard.runtime.captured import NanguardWarning
+from nanguard.runtime.graphs import rewritten_module
 
 X = torch.tensor([-200.0, -1.0, 0.5, 200.0])
 EAGER = {"inner": "eager"}
@@ -119,7 +119,7 @@ def test_an_exported_program() -> None:
 
     loss = Loss()
     module = torch.export.export(loss, (X,)).module()
-    stable, done = rewritten_module(module, nanguard.captured.Options(), (X,))
+    stable, done = rewritten_module(module, nanguard.runtime.captured.Options(), (X,))
     assert [replacement.code for replacement in done] == ["NG102"]
     far = 1000 * X
     assert torch.allclose(stable(far), -F.logsigmoid(-loss.layer(far)).mean())

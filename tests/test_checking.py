@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nanguard.readers import read_all
-from nanguard.wire import Failure
+from nanguard.running.readers import read_all
+from nanguard.running.wire import Failure
 
 LOSS = "import torch\n\ndef loss(x):\n    return -torch.log(torch.sigmoid(x))\n"
 CLEAN = "def add(x, y):\n    return x + y\n"

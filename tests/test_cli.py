@@ -355,7 +355,7 @@ def test_help_names_every_option_with_its_default(run) -> None:
 
 
 def test_a_fault_of_our_own_is_one_line(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanguard.rules.load", lambda files: 1 / 0)
+    monkeypatch.setattr("nanguard.matching.rules.load", lambda files: 1 / 0)
     outcome = run("rules")
     assert outcome.status == 2
     assert outcome.err == (

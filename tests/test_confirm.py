@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from nanguard import prove
 from nanguard.finding import Finding
+from nanguard.proof import prove
 from nanguard.settings import Settings
 
 # The first failing input of each dtype on torch 2.13, CPU: the catalogue of hazards has them from another program.

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from nanguard.construct import resolve
 from nanguard.lazy import load_torch
-from nanguard.load import load_module
-from nanguard.tracer import TraceError
+from nanguard.tracing.construct import resolve
+from nanguard.tracing.load import load_module
+from nanguard.tracing.tracer import TraceError
 
 torch = load_torch()
 nn = torch.nn

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nanguard.discover import (
+from nanguard.reading.discover import (
     SourceError,
     SourceFile,
     check_names,

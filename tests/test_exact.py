@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanguard import ops
-from nanguard.dual import Dual, dual, gradient
-from nanguard.exact import NotEvaluable, evaluate
 from nanguard.lazy import load_torch
-from nanguard.run import gradient as torch_gradient
-from nanguard.run import run
+from nanguard.proof.dual import Dual, dual, gradient
+from nanguard.proof.exact import NotEvaluable, evaluate
+from nanguard.proof.run import gradient as torch_gradient
+from nanguard.proof.run import run
 from nanguard.term import UNKNOWN, Term, const, make, substitute, symbol, var
 
 torch = load_torch()

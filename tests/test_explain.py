@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nanguard import explain, pages, prove, rules
-from nanguard.checking import check_paths
 from nanguard.finding import DTYPES
-from nanguard.measure import measure
+from nanguard.matching import rules
+from nanguard.proof import prove
+from nanguard.proof.measure import measure
+from nanguard.report import explain, pages
+from nanguard.running.checking import check_paths
 from nanguard.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,7 +113,7 @@ def test_the_rule_of_the_page_on_writing_rules_is_proved(tmp_path: Path) -> None
 
 
 def test_the_page_on_writing_rules_names_every_key() -> None:
-    from nanguard.rulefile import EXAMPLE_KEYS, RULE_KEYS, VARIANT_KEYS
+    from nanguard.matching.rulefile import EXAMPLE_KEYS, RULE_KEYS, VARIANT_KEYS
 
     text = (DOCS / "writing-rules.md").read_text(encoding="utf-8")
     for key in {*RULE_KEYS, *VARIANT_KEYS, *EXAMPLE_KEYS} - {"untaken", "taken"}:

@@ -14,7 +14,7 @@ import pytest
 
 from nanguard.cli import main
 from nanguard.finding import Report
-from nanguard.fixing import Fixed, Outcome, fix_paths, save
+from nanguard.repair.fixing import Fixed, Outcome, fix_paths, save
 from nanguard.settings import Settings
 
 HEAD = "import torch\nimport torch.nn.functional as F\n\n\n"

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nanguard.fixing import fix_paths, save
+from nanguard.repair.fixing import fix_paths, save
 from nanguard.settings import Settings
 
 OPERANDS = ["x", "x - y", "2 * x", "x.reshape(-1, 3)", "(x + y) / 2", "x[:, :]", "torch.stack([x, y]).sum(0)"]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import nanguard
-from nanguard.docshapes import annotated, documented
 from nanguard.errors import NanguardError
-from nanguard.inputs import Samples
 from nanguard.lazy import load_torch
-from nanguard.plan import bounds
 from nanguard.settings import Settings, inputs_of
+from nanguard.tracing.docshapes import annotated, documented
+from nanguard.tracing.inputs import Samples
+from nanguard.tracing.plan import bounds
 
 torch = load_torch()
 nn = torch.nn

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from nanguard.errors import NanguardError
-from nanguard.load import load_module
+from nanguard.tracing.load import load_module
 
 
 def load(path: Path, text: str) -> ModuleType:

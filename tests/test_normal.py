@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nanguard import match, ops, rules
-from nanguard.match import Matcher
+from nanguard import ops
+from nanguard.matching import match, rules
+from nanguard.matching.match import Matcher
 
 
 @pytest.fixture(scope="module")

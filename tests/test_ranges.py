@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanguard import match, ops, rules
-from nanguard.interval import Interval
-from nanguard.match import Matcher
+from nanguard import ops
+from nanguard.matching import match, rules
+from nanguard.matching.interval import Interval
+from nanguard.matching.match import Matcher
 from nanguard.ops import ELEMENTWISE
-from nanguard.run import NotEvaluable, run
+from nanguard.proof.run import NotEvaluable, run
 from nanguard.term import Term, make, symbol
 
 X = symbol("x")

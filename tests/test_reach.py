@@ -11,9 +11,9 @@ import pytest
 from nanguard.analyse import examine
 from nanguard.finding import FileResult, Report
 from nanguard.lazy import load_torch
-from nanguard.load import load_module
 from nanguard.report.json import render
 from nanguard.settings import Settings
+from nanguard.tracing.load import load_module
 
 torch = load_torch()
 

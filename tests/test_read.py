@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nanguard import match, rules
-from nanguard.discover import targets
 from nanguard.finding import Span
-from nanguard.read import Reading, read
+from nanguard.matching import match, rules
+from nanguard.reading.discover import targets
+from nanguard.reading.read import Reading, read
 
 # ruff: noqa: E501 (a loss on one line is easier to compare than one that is broken up)
 HEAD = """

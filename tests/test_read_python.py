@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from test_read import codes, reading
 
-from nanguard.discover import targets
-from nanguard.read import read
+from nanguard.reading.discover import targets
+from nanguard.reading.read import read
 from nanguard.term import walk
 
 # ruff: noqa: E501 (a loss on one line is easier to compare than one that is broken up)

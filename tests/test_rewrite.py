@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from nanguard import match, rules
 from nanguard.errors import NanguardError
 from nanguard.lazy import load_torch
-from nanguard.rewriting import RULE, rewrite_graph
-from nanguard.trace import trace
-from nanguard.tracer import SPAN
+from nanguard.matching import match, rules
+from nanguard.runtime.rewriting import RULE, rewrite_graph
+from nanguard.tracing.trace import trace
+from nanguard.tracing.tracer import SPAN
 
 torch = load_torch()
 F = torch.nn.functional

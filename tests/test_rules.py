@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nanguard import analyse, ops, prove, rules, sweep
-from nanguard.checking import check_paths
+from nanguard import analyse, ops
 from nanguard.cli import main
-from nanguard.rules import Rule, RuleError
+from nanguard.matching import rules
+from nanguard.matching.rules import Rule, RuleError
+from nanguard.proof import prove, sweep
+from nanguard.running.checking import check_paths
 from nanguard.settings import Settings
 from nanguard.term import walk
 

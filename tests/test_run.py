@@ -12,7 +12,7 @@ import pytest
 from nanguard import ops
 from nanguard.errors import NanguardError
 from nanguard.lazy import load_torch
-from nanguard.run import NotEvaluable, gradient, run
+from nanguard.proof.run import NotEvaluable, gradient, run
 from nanguard.term import UNKNOWN, Term, const, make, substitute, symbol, var
 
 torch = load_torch()
@@ -189,5 +189,5 @@ def test_without_torch_the_way_out_is_named() -> None:
 
 
 def test_importing_does_not_import_torch() -> None:
-    result = python("import sys, nanguard.exact, nanguard.run; print('torch' in sys.modules)")
+    result = python("import sys, nanguard.proof.exact, nanguard.proof.run; print('torch' in sys.modules)")
     assert result.stdout == "False\n", result.stderr

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from nanguard import discover
-from nanguard.arguments import taken_apart, unknown
 from nanguard.lazy import load_torch
-from nanguard.live import findings
-from nanguard.load import load_module
-from nanguard.places import Sources
-from nanguard.recording import Recording
+from nanguard.reading import discover
 from nanguard.settings import Settings
-from nanguard.subject import subject_of
 from nanguard.term import show
-from nanguard.trace import TraceError, trace_target
+from nanguard.tracing.arguments import taken_apart, unknown
+from nanguard.tracing.live import findings
+from nanguard.tracing.load import load_module
+from nanguard.tracing.places import Sources
+from nanguard.tracing.recording import Recording
+from nanguard.tracing.subject import subject_of
+from nanguard.tracing.trace import TraceError, trace_target
 
 torch = load_torch()
 
-from nanguard.tape import taped  # noqa: E402  (torch is loaded quietly first)
+from nanguard.tracing.tape import taped  # noqa: E402  (torch is loaded quietly first)
 
 HEAD = """\
 import math

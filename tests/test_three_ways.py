@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import nanguard
-from nanguard import prove, rules
-from nanguard.mode import under_mode
-from nanguard.rules import Rule
+from nanguard.matching import rules
+from nanguard.matching.rules import Rule
+from nanguard.proof import prove
+from nanguard.runtime.mode import under_mode
 
 ROWS = torch.tensor([[0.3, 0.9, 0.1], [0.6, 0.2, 0.7]])
 SWEEP = [ROWS, 40 * ROWS - 20, 300 * ROWS - 150]

@@ -8,11 +8,11 @@ from textwrap import dedent
 
 import pytest
 
-from nanguard import discover
 from nanguard.lazy import load_torch
-from nanguard.load import load_module
+from nanguard.reading import discover
 from nanguard.term import UNKNOWN, show, walk
-from nanguard.trace import Trace, TraceError, trace, trace_target
+from nanguard.tracing.load import load_module
+from nanguard.tracing.trace import Trace, TraceError, trace, trace_target
 
 torch = load_torch()
 nn = torch.nn

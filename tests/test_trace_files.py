@@ -9,14 +9,14 @@ from textwrap import dedent
 import pytest
 
 from nanguard.analyse import examine
-from nanguard.deadline import OutOfTime, within
 from nanguard.finding import FileResult
 from nanguard.lazy import load_torch
 from nanguard.settings import Settings
+from nanguard.tracing.deadline import OutOfTime, within
 
 torch = load_torch()
 
-from nanguard import traced  # noqa: E402  (torch is loaded quietly first)
+from nanguard.tracing import traced  # noqa: E402  (torch is loaded quietly first)
 
 
 def examined(folder: Path, text: str, **files: str) -> FileResult:
@@ -126,7 +126,7 @@ def test_a_deadline() -> None:
 def test_functions_of_numpy_on_symbols() -> None:
     numpy = pytest.importorskip("numpy")
     from nanguard.term import show
-    from nanguard.trace import trace
+    from nanguard.tracing.trace import trace
 
     found = trace(lambda x: numpy.log(x) + numpy.power(x, 2.0) / numpy.mean(x))
     assert show(found.sites[-1].term) == "log(x) + x ** 2.0 / mean(x, keepdim=False)"

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import nanguard
-from nanguard.captured import NanguardWarning
 from nanguard.errors import NanguardError
+from nanguard.runtime.captured import NanguardWarning
 
 
 def naive(x):

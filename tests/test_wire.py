@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from nanguard import wire
 from nanguard.finding import Edit, FileResult, Finding, Fix, Note, Span, Target, Witness
+from nanguard.running import wire
+from nanguard.running.wire import Answer, Failure, Request, WireError
 from nanguard.settings import Settings
-from nanguard.wire import Answer, Failure, Request, WireError
 
 SPAN = Span("m.py", 1, 2, 3, 4)
 WITNESS = Witness("float32", {"x": -104.0, "y": [1.0, ["nan"]], "m": [True]}, "-inf", -104, None, "1.5")

@@ -16,9 +16,9 @@ from uuid import uuid4
 import pytest
 
 from nanguard.finding import FileResult
+from nanguard.running.wire import Answer, Failure
+from nanguard.running.worker import Worker
 from nanguard.settings import Settings
-from nanguard.wire import Answer, Failure
-from nanguard.worker import Worker
 
 LOSS = "import torch\n\ndef loss(x):\n    return -torch.log(torch.sigmoid(x))\n"
 

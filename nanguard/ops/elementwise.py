@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from nanguard import interval as iv
-from nanguard.interval import Interval
+from nanguard.matching import interval as iv
+from nanguard.matching.interval import Interval
 from nanguard.ops.row import ELEMENTWISE, Exact, Op, Range, listed, signature
 
 INF = math.inf

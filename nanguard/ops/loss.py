@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nanguard.interval import Interval
+from nanguard.matching.interval import Interval
 from nanguard.ops.row import COMPOSITE, Op, Range, signature
 
 INF = math.inf

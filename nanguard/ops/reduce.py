@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from nanguard import interval as iv
-from nanguard.interval import Interval
+from nanguard.matching import interval as iv
+from nanguard.matching.interval import Interval
 from nanguard.ops.row import AXIS, COMPOSITE, REDUCE, Op, listed, signature
 
 INF = math.inf

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanguard.interval import Interval
+from nanguard.matching.interval import Interval
 from nanguard.term import UNKNOWN, Attr, Term, const, fill, make
 
 ELEMENTWISE, REDUCE, AXIS, MOVEMENT, CAST, LEAF, COMPOSITE = (

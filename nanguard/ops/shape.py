@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from nanguard.interval import Interval, hull
+from nanguard.matching.interval import Interval, hull
 from nanguard.ops.row import CAST, COMPOSITE, LEAF, MOVEMENT, Op, Range, listed, signature
 
 INF = math.inf

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from nanguard.finding import Finding
-from nanguard.fixing import Fixed
+from nanguard.repair.fixing import Fixed
 from nanguard.report.concise import fixable
 
 

@@ -1,0 +1,1 @@
+"""From terms to matches: normal forms, ranges, and the rules."""

@@ -1,0 +1,338 @@
+"""Match: normal forms against the patterns of all rules, indexed by the operation at their root."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nanguard import ops
+from nanguard.matching import algebra, pattern
+from nanguard.matching.interval import Interval
+from nanguard.matching.normal import Normalizer, normalizer, peel
+from nanguard.matching.pattern import Bindings, Needs
+from nanguard.matching.ranges import RangeTable, range_table
+from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
+from nanguard.term import Attr, Term, const, fill, make, number, walk
+
+_NEAR = 200  # terms around a root among which those of a match are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule that fits a term.
+
+    `bindings` are the pattern's variables as terms of the program, as written where they stand there; `rest` are
+    factors or summands of the root that the pattern left over; `guards` the subterms that guard the root, which the
+    pattern looked through.
+    """
+
+    rule: Rule
+    variant: Variant
+    root: Term
+    bindings: Mapping[str, Term]
+    attrs: Mapping[str, Attr]
+    rest: tuple[Term, ...]
+    joined: str  # add or mul: how the rest belongs to the root
+    guards: tuple[Term, ...]
+    moved: tuple[Term, ...]  # movements at the root of the normal form, to be done to a replacement
+
+    def replacement(self, template: Term, extra: Mapping[str, Term] | None = None) -> Term:
+        """A replacement of the rule, over the terms of the program."""
+        term = fill(template, {**self.bindings, **(extra or {})}, self.attrs)
+        for factor in self.rest:
+            term = make(self.joined, (factor, term))
+        for node in reversed(self.moved):
+            term = make(node.op, (term, *node.args[1:]), node.attrs)
+        return tidy(term, {*self.bindings.values(), *self.rest})
+
+
+def _rank(match: Match) -> tuple[bool, bool, bool, str]:
+    variant = match.variant
+    return variant.stable is None, variant.hazard != "ineffective-guard", variant.clamp is None, match.rule.code
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    rule: Rule
+    variant: Variant
+    pattern: Term
+    needs: Needs
+
+
+@dataclass(slots=True)
+class Matcher:
+    """All that matching one file in one dtype takes: normal forms with and without guards, ranges, the index."""
+
+    normal: Normalizer
+    unguarded: Normalizer
+    ranges: RangeTable
+    index: dict[str, list[_Compiled]]
+    guards: list[tuple[Term, Identity]] = field(default_factory=list)
+    known_guards: dict[Term, bool] = field(default_factory=dict)
+
+    def matches(self, term: Term) -> list[Match]:
+        """The rules that fit `term` at its root, as it is or behind its guards.
+
+        Those that say most about what is wrong come first: exact replacements, then guards that do nothing.
+        """
+        row = ops.row(term.op)
+        if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or term.op in ("neg", "either"):
+            return []
+        found = list(self.fitting(term, self.normal, ()))
+        if self.unguarded.head(term) is not self.normal.head(term):
+            guards = self.guarding(term)
+            found.extend(self.fitting(term, self.unguarded, guards))
+        return sorted(found, key=_rank)
+
+    def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
+        """The rules that fit a form of `term`, each at most once (once for each branch of a selection)."""
+        seen: set[tuple[str, str]] = set()
+        facts = _Facts(self, term, guards)
+        for form, rest, moved in forms(term, normal.head(term)):
+            candidates = self.index.get(form.op, ())
+            lacks_root, lacks = self.normal.traits.lacking(form) if candidates else (0, 0)
+            for compiled in candidates:
+                if compiled.needs.root & lacks_root or compiled.needs.anywhere & lacks:
+                    continue
+                kind = (compiled.rule.code, compiled.variant.untaken)  # of a selection, either branch may be the one
+                if kind in seen or (guards and not compiled.rule.guarded):
+                    continue
+                for bound in pattern.match(compiled.pattern, form):
+                    if all(c.holds(bound.terms, bound.attrs, facts) for c in compiled.variant.when):
+                        seen.add(kind)
+                        yield self.made(term, compiled, bound, rest, moved, facts)
+                        break
+
+    def made(
+        self, term: Term, compiled: _Compiled, bound: Bindings, rest: tuple[Term, ...], moved: tuple[Term, ...],
+        facts: _Facts,
+    ) -> Match:  # fmt: skip
+        written = facts.written
+        joined = compiled.pattern.op if bound.rest else "mul"
+        bindings = {name: restore(value, written) for name, value in bound.terms.items()}
+        return Match(
+            compiled.rule, compiled.variant, term,
+            {**bindings, **self.operands(term, compiled.variant.match, bound)}, bound.attrs,
+            tuple(restore(value, written) for value in (*rest, *bound.rest)), joined, facts.guards, moved,
+        )  # fmt: skip
+
+    def operands(self, term: Term, source: Term, bound: Bindings) -> dict[str, Term]:
+        """The variables that are whole operands of `term`, where two mean the same and are written differently."""
+        alike = len(set(bound.terms.values())) < len(bound.terms)
+        if not alike or term.op != source.op or len(term.args) != len(source.args):
+            return {}
+        pairs = ((part, arg) for part, arg in zip(source.args, term.args, strict=True) if part.op == "variable")
+        return {part.name: arg for part, arg in pairs if self.normal(arg) is bound.terms.get(part.name)}
+
+    def written(self, term: Term, guards: tuple[Term, ...]) -> dict[Term, Term]:
+        """The subterms of `term` as written, by their normal forms."""
+        result: dict[Term, Term] = {}
+        for node in near(term):
+            if node is not term:
+                if node.op == "assume":  # it has the same normal form as what it narrows, and says more
+                    result[self.normal(node)] = node
+                result.setdefault(self.normal(node), node)
+                if guards:
+                    result.setdefault(self.unguarded(node), node)
+        return result
+
+    def guarding(self, term: Term) -> tuple[Term, ...]:
+        """The guards among the subterms of `term`, outermost last."""
+        return tuple(node for node in near(term) if node is not term and self.is_guard(node))
+
+    def is_guard(self, node: Term) -> bool:
+        """Whether a term is one that guards what is inside of it."""
+        if node not in self.known_guards:
+            self.known_guards[node] = self.fits_guard(node)
+        return self.known_guards[node]
+
+    def fits_guard(self, node: Term) -> bool:
+        if ops.family(node) != ops.ELEMENTWISE:
+            return False
+        head = self.normal.head(node)
+        head, _ = peel(head)
+        for source, guard in self.guards:
+            if source.op == head.op:
+                for bound in pattern.match(source, head, leave_rest=False):
+                    if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in guard.when):
+                        return True
+        return False
+
+
+class _Facts:
+    """The ranges of the normal forms in a term, as the program has them: with the facts found on the way."""
+
+    def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
+        self.matcher, self.term, self.guards = matcher, term, guards
+
+    @cached_property
+    def written(self) -> dict[Term, Term]:
+        """The subterms as written, by their normal forms."""
+        return self.matcher.written(self.term, self.guards)
+
+    def interval(self, term: Term) -> Interval:
+        """The interval of a term of the normal form."""
+        return self.matcher.ranges.interval(self.written.get(term, term))
+
+
+def near(term: Term) -> Iterator[Term]:
+    """A term and the terms below it, operands first; of very many those that are nearest to it.
+
+    What a rule is about lies near the root, and a graph of thousands of nodes has thousands of roots.
+    """
+    chosen: set[Term] = {term}
+    waiting = deque(term.args)
+    while waiting and len(chosen) < _NEAR:
+        node = waiting.popleft()
+        if node not in chosen:
+            chosen.add(node)
+            waiting.extend(node.args)
+    return walk(term, known=_Beyond(chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """All terms but some."""
+
+    chosen: set[Term]
+
+    def __contains__(self, term: object) -> bool:
+        return term not in self.chosen
+
+
+def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
+    """A matcher for the rules in one dtype, which remembers nothing yet: the rules are compiled once."""
+    known = _compiled.get((id(rules), dtype))
+    if known is None or known[0] is not rules:
+        known = _compiled[id(rules), dtype] = (rules, _compile(rules, dtype))
+    compiled = known[1]
+    traits = pattern.Traits(compiled.normal.traits.bits)
+    normal = Normalizer(compiled.normal.spellings, compiled.normal.rewrites, traits=traits)
+    table = RangeTable(dtype, compiled.ranges.relations, normal)
+    normal.ranges = table
+    traits = pattern.Traits(compiled.unguarded.traits.bits)
+    unguarded = Normalizer(compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits)
+    return Matcher(normal, unguarded, table, compiled.index, compiled.guards)
+
+
+_compiled: dict[tuple[int, str], tuple[RuleSet, Matcher]] = {}
+
+
+def _compile(rules: RuleSet, dtype: str) -> Matcher:
+    """Bring the patterns of all rules to normal form, and index them by the operation at their root."""
+    normal = normalizer(rules.spellings, rules.identities, None)
+    table = range_table(dtype, rules.relations, normal)
+    normal.ranges = table
+    unguarded = normalizer(rules.spellings, (*rules.identities, *rules.guards), table)
+    index: dict[str, list[_Compiled]] = {}
+    for rule in rules.rules:
+        for variant in rule.variants:
+            source = normal.head(variant.match)
+            index.setdefault(source.op, []).append(_Compiled(rule, variant, source, normal.traits.needs(source)))
+    guards = [(normal.head(guard.source), guard) for guard in rules.guards]
+    return Matcher(normal, unguarded, table, index, guards)
+
+
+def forms(term: Term, head: Term) -> Iterator[tuple[Term, tuple[Term, ...], tuple[Term, ...]]]:
+    """The forms of a root to compare with patterns, each with the factors and the movements taken off it."""
+    head, moved = peel(head)
+    yield head, (), moved
+    if head.op != "mul":
+        return
+    if term.op not in ("mul", "div"):  # log2(x) is a multiple of log(x)
+        coefficient, inner = algebra.split(head)
+        if coefficient != 1 and inner is not None:
+            yield inner, (head.args[0],), moved
+    if term.op == "div":  # y / (1 + exp(-x)): the divisor is a form of its own
+        for index, factor in enumerate(head.args):
+            if factor.op == "pow":
+                yield factor, head.args[:index] + head.args[index + 1 :], moved
+
+
+def restore(term: Term, written: Mapping[Term, Term]) -> Term:
+    """A normal form as a term of the program: as written where it stands there, else in binary operations."""
+    found = written.get(term)
+    if found is not None:
+        return found
+    args = tuple(restore(arg, written) for arg in term.args)
+    match term.op:
+        case "add":
+            return _sum(args)
+        case "mul":
+            return _quotient(args)
+        case "pow":
+            return _power(args, number(term.args[1]))
+    return make(term.op, args, term.attrs)
+
+
+def _sum(args: Sequence[Term]) -> Term:
+    """A sum, positive operands first, negative ones subtracted, constants last."""
+    ordered = sorted(args, key=lambda arg: (arg.op == "const", arg.op == "neg"))
+    result = ordered[0]
+    for arg in ordered[1:]:
+        result = make("sub", (result, arg.args[0])) if arg.op == "neg" else make("add", (result, arg))
+    return result
+
+
+def _quotient(args: Sequence[Term]) -> Term:
+    above = [arg for arg in args if not _is_inverse(arg)]
+    below = [arg.args[1] for arg in args if _is_inverse(arg)]
+    sign = bool(above) and number(above[0]) == -1
+    above = above[1:] if sign else above
+    result = _chain(above) if above else const(1)
+    if below:
+        result = make("div", (result, _chain(below)))
+    return make("neg", (result,)) if sign else result
+
+
+def _is_inverse(term: Term) -> bool:
+    return term.op == "div" and number(term.args[0]) == 1
+
+
+def _chain(factors: Sequence[Term]) -> Term:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = make("mul", (result, factor))
+    return result
+
+
+def _power(args: tuple[Term, ...], exponent: float | None) -> Term:
+    base = args[0]
+    if exponent == -1:
+        return make("div", (const(1), base))
+    if exponent == 0.5:
+        return make("sqrt", (base,))
+    return make("pow", args)
+
+
+def tidy(term: Term, leaves: Container[Term] = ()) -> Term:
+    """A replacement without what putting it together left: ``-(-x)`` is ``x``, ``-(a - b)`` is ``b - a``.
+
+    What is in `leaves` stays as it is.
+    """
+
+    def change(node: Term, args: tuple[Term, ...]) -> Term:
+        match node.op, args:
+            case "neg", (Term(op="neg", args=(inner,)),):
+                return inner
+            case "neg", (Term(op="sub", args=(a, b)),):
+                return make("sub", (b, a))
+            case "neg", (Term(op="const") as value,) if number(value) is not None:
+                return const(-value.value)  # type: ignore[operator]
+            case "mul", (Term(op="const") as value, other) if number(value) == 1:
+                return other
+            case "mul", (Term(op="const") as value, other) if number(value) == -1:
+                return make("neg", (other,))
+            case "add", (first, Term(op="neg", args=(second,))):
+                return make("sub", (first, second))
+            case "sub", (first, Term(op="neg", args=(second,))):
+                return make("add", (first, second))
+        return make(node.op, args, node.attrs)
+
+    done: dict[Term, Term] = {}
+    for node in walk(term, known=leaves):
+        args = tuple(done.get(arg, arg) for arg in node.args)
+        done[node] = change(node, args)
+    return done.get(term, term)

@@ -1,0 +1,256 @@
+"""Normal forms: what a term means, however it was written.
+
+The normal form is what rules are matched against; what is executed and measured is the term as written.  It is
+built from below: sums, products and powers by `algebra`; casts and the like dropped; movements of entries taken to
+the outside of what acts entry by entry, so that ``log(softmax(x).gather(1, i))`` has ``log(softmax(x))`` in it; and
+the identities of ``rules/identities.toml`` applied, directed, until none fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nanguard import ops
+from nanguard.matching import algebra, pattern
+from nanguard.matching.condition import Condition, Ranges
+from nanguard.matching.rules import Identity
+from nanguard.term import Term, const, fill, is_number, make, number, walk
+
+_STEPS = 40  # applications of identities at one node: far more than any chain that ends
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A compiled identity: both sides in normal form."""
+
+    source: Term
+    target: Term
+    when: tuple[Condition, ...]
+    needs: pattern.Needs
+
+
+@dataclass(slots=True)
+class Normalizer:
+    """Builds and remembers normal forms; `ranges` answers the conditions of identities that have any."""
+
+    spellings: dict[str, list[Rewrite]]
+    rewrites: dict[str, list[Rewrite]]
+    ranges: Ranges | None = None
+    memo: dict[Term, Term] = field(default_factory=dict)
+    made: dict[Term, Term] = field(default_factory=dict)
+    heads: dict[Term, Term] = field(default_factory=dict)
+    traits: pattern.Traits = field(default_factory=pattern.Traits)
+
+    def __call__(self, term: Term) -> Term:
+        """The normal form of `term`."""
+        found = self.memo.get(term)
+        if found is None:
+            for node in walk(term, known=self.memo):
+                self.memo[node] = self.settle(shape(node, tuple([self.memo[arg] for arg in node.args])))
+            found = self.memo[term]
+        return found
+
+    def head(self, term: Term) -> Term:
+        """The normal form of `term` before identities are applied at its root: what patterns are compared with."""
+        found = self.heads.get(term)
+        if found is None:
+            found = self.heads[term] = self.spelled(shape(term, tuple([self(arg) for arg in term.args])))
+        return found
+
+    def spelled(self, head: Term) -> Term:
+        """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``, moved or not."""
+        if algebra.moves(head):
+            inner = self.spelled(head.args[0])
+            return head if inner is head.args[0] else make(head.op, (inner, *head.args[1:]), head.attrs)
+        for rewrite in self.spellings.get(head.op, ()):
+            if not self.traits.met(rewrite.needs, head):
+                continue
+            for found in pattern.match(rewrite.source, head, leave_rest=False):
+                if self.allowed(rewrite, found):
+                    target = fill(rewrite.target, found.terms, found.attrs)
+                    return self.head(target)
+        return head
+
+    def settle(self, head: Term) -> Term:
+        """Apply identities at the root of `head`, and at the operands that shaping it made, until none fits."""
+        found = self.made.get(head)
+        if found is not None:
+            return found
+        result = head
+        for _ in range(_STEPS):
+            changed = self.step(result)
+            if changed is result:
+                break
+            result = changed
+        self.made[head] = result
+        self.made.setdefault(result, result)
+        return result
+
+    def step(self, term: Term) -> Term:
+        """`term` after one identity, at its root or inside the operands that belong to the root's own shape."""
+        spelled = self.spelled(term)
+        if spelled is not term:
+            return spelled
+        rewritten = self.identity(term)
+        if rewritten is not None:
+            return rewritten
+        if term.op in algebra.NARY:
+            args = tuple(self.settle(arg) if arg.op == "pow" else arg for arg in term.args)
+            if args != term.args:
+                return algebra.join(term.op, args)
+        if ops.family(term) == ops.MOVEMENT and term.args:
+            inner = self.settle(term.args[0])
+            if inner is not term.args[0]:
+                return shape(make(term.op, term.args, term.attrs), (inner, *term.args[1:]))
+        return term
+
+    def identity(self, term: Term) -> Term | None:
+        """The right side of the first identity whose left side `term` is (or has, in a sum or product)."""
+        for rewrite in self.rewrites.get(term.op, ()):
+            if not self.traits.met(rewrite.needs, term):
+                continue
+            for found in pattern.match(rewrite.source, term):
+                if not self.allowed(rewrite, found):
+                    continue
+                result = self(fill(rewrite.target, found.terms, found.attrs))
+                return algebra.join(term.op, (result, *found.rest)) if found.rest else result
+        return None
+
+    def allowed(self, rewrite: Rewrite, found: pattern.Bindings) -> bool:
+        """Whether the conditions of an identity hold (none of them is known to without ranges)."""
+        ranges = self.ranges
+        return not rewrite.when or (
+            ranges is not None and all(condition.holds(found.terms, found.attrs, ranges) for condition in rewrite.when)
+        )
+
+
+def normalizer(spellings: Sequence[Identity], identities: Sequence[Identity], ranges: Ranges | None) -> Normalizer:
+    """A normalizer for some identities; the earlier ones are in force when the later ones are compiled."""
+    result = Normalizer({}, {}, ranges)
+    for table, listed in ((result.spellings, spellings), (result.rewrites, identities)):
+        for identity in listed:
+            source = shape(identity.source, tuple(map(result, identity.source.args)))
+            source = source if table is result.spellings else result.spelled(source)
+            table.setdefault(source.op, []).append(
+                Rewrite(source, identity.target, identity.when, result.traits.needs(source))
+            )
+            result.memo.clear()
+            result.made.clear()
+            result.heads.clear()
+    return result
+
+
+def shape(node: Term, args: tuple[Term, ...]) -> Term:
+    """The node over operands that are in normal form, before any identity."""
+    match node.op:
+        case "add":
+            return lift("add", args) or algebra.total(args)
+        case "sub":
+            return lift("sub", args) or algebra.total((args[0], algebra.negative(args[1])))
+        case "neg":
+            return lift("neg", args) or algebra.negative(args[0])
+        case "mul":
+            return lift("mul", args) or algebra.product(args)
+        case "div":
+            return lift("div", args) or algebra.product((args[0], algebra.power(args[1], -1)))
+        case "reciprocal":
+            return lift("reciprocal", args) or algebra.power(args[0], -1)
+        case "pow":
+            exponent = number(args[1])
+            if exponent is not None:
+                return lift("pow", args) or algebra.power(args[0], exponent)
+    family = ops.family(node)
+    if family == ops.CAST and args:
+        return args[0]
+    if family == ops.MOVEMENT and args:
+        return movement(node, args)
+    if family == ops.ELEMENTWISE:
+        folded = fold(node.op, args)
+        if folded is not None:
+            return folded
+        lifted = lift(node.op, args, node)
+        if lifted is not None:
+            return lifted
+        row = ops.row(node.op)
+        if row is not None and row.commutes and len(args) == 2:
+            args = tuple(sorted(args, key=lambda arg: arg.digest))
+    return make(node.op, args, node.attrs)
+
+
+def fold(op: str, args: tuple[Term, ...]) -> Term | None:
+    """exp(0) and log(1): the constants that identities bring about."""
+    if len(args) == 1 and is_number(args[0]) and (op, number(args[0])) in _CONSTANTS:
+        return const(_CONSTANTS[op, number(args[0]) or 0.0])
+    return None
+
+
+_CONSTANTS = {("exp", 0.0): 1, ("log", 1.0): 0, ("expm1", 0.0): 0, ("log1p", 0.0): 0}
+
+
+def lift(op: str, args: tuple[Term, ...], node: Term | None = None) -> Term | None:
+    """Take a movement to the outside of an entry-by-entry operation.
+
+    The other operands must be numbers, or moved in the same way.
+    """
+    moved = [arg for arg in args if arg.op != "const"]
+    if not moved or any(not algebra.moves(arg) for arg in moved):
+        return None
+    first = moved[0]
+    if any((arg.op, arg.attrs, arg.args[1:]) != (first.op, first.attrs, first.args[1:]) for arg in moved):
+        return None
+    inner = tuple(arg.args[0] if arg.op != "const" else arg for arg in args)
+    attrs = node.attrs if node is not None else ()
+    return make(first.op, (shape(make(op, inner, attrs), inner), *first.args[1:]), first.attrs)
+
+
+def movement(node: Term, args: tuple[Term, ...]) -> Term:
+    """A movement: broadcasting dropped, the spellings of keepdim made one."""
+    if node.op == "expand":
+        return args[0]
+    inner = args[0]
+    kept = ops.family(inner) == ops.REDUCE and inner.attr("keepdim") is False
+    if kept and any(pattern.same_attr(inner.attr("dim"), dim) for dim in restored(node)):
+        attrs = tuple((key, True if key == "keepdim" else value) for key, value in inner.attrs)
+        return make(inner.op, inner.args, attrs)
+    dim = inserted(node)
+    if dim is not None:
+        return make("unsqueeze", (inner,), (("dim", dim),))
+    return make(node.op, args, node.attrs)
+
+
+def restored(node: Term) -> tuple[int, ...]:
+    """The dimension that a movement puts back after a reduction, under the names that it has.
+
+    ``view(-1, 1)`` puts back the last one of two.
+    """
+    shape = node.attr("shape")
+    if node.op == "reshape" and isinstance(shape, tuple) and len(shape) == 2 and shape.count(1) == 1:
+        place = shape.index(1)
+        return (place, place - 2)
+    dim = inserted(node)
+    return () if dim is None else (dim,)
+
+
+def inserted(node: Term) -> int | None:
+    """The dimension that ``unsqueeze(d)`` or an index like ``[:, None]`` inserts, None for other movements."""
+    if node.op == "unsqueeze":
+        dim = node.attr("dim")
+        return dim if isinstance(dim, int) else None
+    key = node.attr("key")
+    if node.op != "index" or not isinstance(key, tuple) or key.count(None) != 1:
+        return None
+    position = key.index(None)
+    others = [item for item in key if item is not None]
+    if any(item not in ("...", ("slice", None, None, None)) for item in others):
+        return None
+    return position - len(key) if "..." in key[:position] else position
+
+
+def peel(term: Term) -> tuple[Term, tuple[Term, ...]]:
+    """A normal form without the movements at its root, and these, outermost first."""
+    removed: list[Term] = []
+    while algebra.moves(term):
+        removed.append(term)
+        term = term.args[0]
+    return term, tuple(removed)

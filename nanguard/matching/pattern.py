@@ -1,0 +1,285 @@
+"""Matching a pattern against a normal form, operands of sums and products in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+from nanguard import ops
+from nanguard.matching import algebra
+from nanguard.term import Attr, Hole, Term, is_number, make, number, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """What the variables of a pattern stand for, and what of a sum or product at the root it left over."""
+
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    attrs: Mapping[str, Attr] = field(default_factory=dict)
+    rest: tuple[Term, ...] = ()
+
+    def with_term(self, name: str, term: Term) -> Bindings:
+        return Bindings({**self.terms, name: term}, self.attrs, self.rest)
+
+    def with_attr(self, name: str, value: Attr) -> Bindings:
+        return Bindings(self.terms, {**self.attrs, name: value}, self.rest)
+
+
+@dataclass(slots=True)
+class Traits:
+    """What a term of normal form is made of, as bits, so that what cannot match is told at once.
+
+    A trait is an operation, or an operation together with the operation or the number that is one of its operands.
+    `bits` numbers those that some pattern needs; the others do not count.
+    """
+
+    bits: dict[object, int] = field(default_factory=dict)
+    own: dict[Term, int] = field(default_factory=dict)
+    below: dict[Term, int] = field(default_factory=dict)
+
+    def needs(self, pattern: Term) -> Needs:
+        """What a term must have if the pattern is to match it."""
+        self.below.clear()
+        self.own.clear()
+        root, anywhere = self.number(_wanted(pattern)), 0
+        for node in walk(pattern):
+            anywhere |= self.number(_wanted(node))
+        return Needs(root, anywhere)
+
+    def number(self, traits: Iterable[object]) -> int:
+        """The bits of traits that patterns need."""
+        result = 0
+        for trait in traits:
+            result |= self.bits.setdefault(trait, 1 << len(self.bits))
+        return result
+
+    def lacking(self, term: Term) -> tuple[int, int]:
+        """The traits that a term has not got, at its root and anywhere."""
+        below = self.below.get(term)
+        if below is None:
+            below = self.gather(term)
+        return ~self.own[term], ~below
+
+    def met(self, needs: Needs, term: Term) -> bool:
+        """Whether the term has what a pattern needs."""
+        root, anywhere = self.lacking(term)
+        return not (needs.root & root or needs.anywhere & anywhere)
+
+    def gather(self, term: Term) -> int:
+        """Note the traits of a term and of all that is below it."""
+        for node in walk(term, known=self.below):
+            own = 0
+            for trait in _had(node):
+                own |= self.bits.get(trait, 0)
+            self.own[node] = own
+            for arg in node.args:
+                own |= self.below[arg]
+            self.below[node] = own
+        return self.below[term]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The traits that a term must have at its root, and those that it must have somewhere."""
+
+    root: int
+    anywhere: int
+
+
+def _wanted(node: Term) -> Iterator[object]:
+    """The traits that one node of a pattern asks for.
+
+    A movement may stand anywhere between two operations, and a variable and its negative stand for anything.
+    """
+    if node.op == "variable" or _is_negated_variable(node):
+        return
+    name = _names(node)[-1:]
+    yield from name
+    if ops.family(node) == ops.MOVEMENT:
+        return
+    for arg in node.args:
+        if arg.op != "variable" and not _is_negated_variable(arg) and ops.family(arg) != ops.MOVEMENT:
+            yield from product(name, _names(arg)[-1:])
+
+
+def _had(node: Term) -> Iterator[object]:
+    """The traits that one node of a term has."""
+    names = _names(node)
+    yield from names
+    if not algebra.moves(node):
+        for arg in node.args:
+            while algebra.moves(arg):
+                arg = arg.args[0]
+            yield from product(names, _names(arg))
+
+
+def _names(node: Term) -> tuple[object, ...]:
+    """What a node is called, the most particular last: a power also by its exponent, a constant by its value."""
+    if node.op == "pow":
+        exponent = number(node.args[1])
+        return ("pow",) if exponent is None else ("pow", ("pow", round(exponent, 4)))
+    if node.op == "const":
+        value = number(node)
+        return () if value is None else (("const", round(value, 4)),)
+    return (node.op,)
+
+
+def match(pattern: Term, term: Term, leave_rest: bool = True) -> Iterator[Bindings]:
+    """The ways in which `pattern` (in normal form) is `term` (in normal form).
+
+    At the root, a pattern that is a sum or a product also matches a part of one (``leave_rest``); what is left over
+    is in `Bindings.rest`.
+    """
+    if pattern.op == term.op and pattern.op in algebra.NARY:
+        yield from _nary(pattern, term, Bindings(), leave_rest)
+    else:
+        yield from _match(pattern, term, Bindings())
+
+
+def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
+    if pattern.op == "variable":
+        yield from _bind(pattern.name, term, bound)
+    elif is_number(pattern):
+        if is_number(term) and _close(number(pattern), number(term)):
+            yield bound
+    elif pattern.op == "const":
+        if term is pattern:
+            yield bound
+    elif _is_negated_variable(pattern):
+        yield from _bind(pattern.args[1].name, algebra.negative(term), bound)
+    elif pattern.op != term.op:
+        sunk = sunken(term)
+        if sunk is not None and sunk.op == pattern.op:
+            yield from _match(pattern, sunk, bound)
+    elif pattern.op in algebra.NARY:
+        yield from _nary(pattern, term, bound, False)
+    elif len(pattern.args) == len(term.args):
+        for found in _attributes(pattern, term, bound):
+            row = ops.row(pattern.op)
+            orders = [term.args]
+            if row is not None and row.commutes and len(term.args) == 2:
+                orders.append(term.args[::-1])
+            for args in orders:
+                yield from _operands(pattern.args, args, found)
+
+
+def sunken(term: Term) -> Term | None:
+    """A movement of an entry-by-entry operation as that operation on moved operands: the other way to see it."""
+    if not algebra.moves(term):
+        return None
+    inner = term.args[0]
+    if ops.family(inner) != ops.ELEMENTWISE:
+        return None
+    moved = (arg if arg.op == "const" else make(term.op, (arg, *term.args[1:]), term.attrs) for arg in inner.args)
+    return make(inner.op, tuple(moved), inner.attrs)
+
+
+def _bind(name: str, term: Term, bound: Bindings) -> Iterator[Bindings]:
+    if name not in bound.terms:
+        yield bound.with_term(name, term)
+    elif bound.terms[name] is term:
+        yield bound
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    """Equal but for the digits that people leave off a constant like log(2)."""
+    return a is not None and b is not None and abs(a - b) <= 1e-6 * abs(a)
+
+
+def _is_negated_variable(pattern: Term) -> bool:
+    return (
+        pattern.op == "mul"
+        and len(pattern.args) == 2
+        and number(pattern.args[0]) == -1
+        and pattern.args[1].op == "variable"
+    )
+
+
+def _operands(patterns: tuple[Term, ...], terms: tuple[Term, ...], bound: Bindings) -> Iterator[Bindings]:
+    if not patterns:
+        yield bound
+        return
+    for found in _match(patterns[0], terms[0], bound):
+        yield from _operands(patterns[1:], terms[1:], found)
+
+
+def _attributes(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
+    for key, wanted in pattern.attrs:
+        value = term.attr(key)
+        if isinstance(wanted, Hole):
+            if wanted.name not in bound.attrs:
+                bound = bound.with_attr(wanted.name, value)
+            elif not same_attr(bound.attrs[wanted.name], value):
+                return
+        elif wanted is not None and not same_attr(wanted, value):
+            return
+    yield bound
+
+
+def same_attr(a: Attr, b: Attr) -> bool:
+    """Whether two attributes mean the same: ``(1,)`` is ``1``, and ``-1`` may be any dimension."""
+    a = a[0] if isinstance(a, tuple) and len(a) == 1 else a
+    b = b[0] if isinstance(b, tuple) and len(b) == 1 else b
+    if isinstance(a, int) and isinstance(b, int) and not isinstance(a, bool) and not isinstance(b, bool):
+        return a == b or (a < 0) != (b < 0)
+    return a == b
+
+
+def _nary(pattern: Term, term: Term, bound: Bindings, leave_rest: bool) -> Iterator[Bindings]:
+    """Match the operands of a sum or product as multisets; a variable takes what the others leave."""
+    fixed = [arg for arg in pattern.args if arg.op != "variable"]
+    variables = [arg.name for arg in pattern.args if arg.op == "variable"]
+    if len(term.args) < len(fixed) + (1 if variables else 0) or len(term.args) > algebra.WIDEST:
+        return
+    for found, left in _choose(fixed, term.args, bound):
+        yield from _share(variables, left, found, term.op, leave_rest)
+
+
+def _choose(
+    patterns: list[Term], terms: tuple[Term, ...], bound: Bindings
+) -> Iterator[tuple[Bindings, tuple[Term, ...]]]:
+    """Match each pattern with a different term; also gives the terms that are left."""
+    if not patterns:
+        yield bound, terms
+        return
+    for index, term in enumerate(terms):
+        for found in _match(patterns[0], term, bound):
+            yield from _choose(patterns[1:], terms[:index] + terms[index + 1 :], found)
+
+
+def _share(
+    variables: list[str], left: tuple[Term, ...], bound: Bindings, op: str, leave_rest: bool
+) -> Iterator[Bindings]:
+    """Bind the variables of a sum or product to what is left: one operand each, and one of them all that remains."""
+    for name in variables:
+        if (known := bound.terms.get(name)) is not None and known in left:  # it is settled which operand it takes
+            place = left.index(known)
+            others = [other for other in variables if other is not name]
+            yield from _share(others, left[:place] + left[place + 1 :], bound, op, leave_rest)
+            return
+    if not variables:
+        if not left:
+            yield bound
+        elif leave_rest:
+            yield Bindings(bound.terms, bound.attrs, left)
+        return
+    if len(left) < len(variables):
+        return
+    takers = variables if len(left) > len(variables) else variables[-1:]
+    for taker in takers:
+        singles = [name for name in variables if name is not taker]
+        for found, rest in _singly(singles, left, bound):
+            yield from _bind(taker, algebra.join(op, rest), found)
+
+
+def _singly(
+    names: list[str], left: tuple[Term, ...], bound: Bindings
+) -> Iterator[tuple[Bindings, tuple[Term, ...]]]:  # fmt: skip
+    """Bind each name to an operand of its own; also gives the operands that remain."""
+    if not names:
+        yield bound, left
+        return
+    for index, term in enumerate(left):
+        for found in _bind(names[0], term, bound):
+            yield from _singly(names[1:], left[:index] + left[index + 1 :], found)

@@ -1,0 +1,84 @@
+"""Rules as data: load the TOML files of `rules/`, and those of a project.
+
+A rule file describes one hazard; `identities.toml`, `guards.toml` and `relations.toml` hold the algebra that normal
+forms, the recognition of guards and value ranges are made of.  `rulefile` reads and validates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nanguard.matching.rule import Example, Identity, Relation, Rule, Variant
+from nanguard.matching.rulefile import TABLES, RuleError, RuleFile
+
+__all__ = ["Example", "Identity", "Relation", "Rule", "RuleError", "RuleSet", "Variant", "folder", "load", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Everything the folder of rules says."""
+
+    rules: tuple[Rule, ...]
+    spellings: tuple[Identity, ...]
+    identities: tuple[Identity, ...]
+    guards: tuple[Identity, ...]
+    relations: tuple[Relation, ...]
+
+    def find(self, name: str) -> Rule | None:
+        """The rule with this code or name."""
+        wanted = name.strip().lower()
+        return next((rule for rule in self.rules if wanted in (rule.code.lower(), rule.name)), None)
+
+
+def folder() -> Path:
+    """Where the rules that come with nanguard are: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "_rules"
+    return inside if inside.is_dir() else package.parent / "rules"
+
+
+@cache
+def load(extra: tuple[str, ...] = ()) -> RuleSet:
+    """The rules that come with nanguard and those of the files `extra`.
+
+    Raises `RuleError` for a file that cannot be read, an unknown key, a pattern that does not parse, or a code or
+    name that two rules share.
+    """
+    own = sorted(folder().glob("*.toml"))
+    if not own:
+        raise RuleError(f"{folder()}: no rules found; reinstall nanguard")
+    return read([*own, *map(Path, extra)])
+
+
+def read(paths: Sequence[Path]) -> RuleSet:
+    """The rules of some files: of each the rule that it is, or its [[rule]] tables, identities and relations."""
+    rules: list[Rule] = []
+    tables: dict[str, list[Any]] = {name: [] for name in TABLES}
+    for path in paths:
+        file = RuleFile.open(path)
+        data = file.data()
+        if "code" in data:
+            rules.append(file.rule(data))
+            continue
+        file.only(data, ("code", "rule", *TABLES), "")
+        if not data:
+            raise file.error("there is no rule in it: a rule begins with its 'code'")
+        rules.extend(map(file.rule, file.tables(data, "rule")))
+        for name in TABLES:
+            tables[name].extend(file.rows(name, file.tables(data, name)))
+    _unique(rules)
+    rules.sort(key=lambda rule: rule.code)
+    return RuleSet(tuple(rules), *(tuple(tables[name]) for name in TABLES))
+
+
+def _unique(rules: Sequence[Rule]) -> None:
+    for key in ("code", "name"):
+        seen: dict[str, Rule] = {}
+        for rule in rules:
+            other = seen.setdefault(getattr(rule, key), rule)
+            if other is not rule:
+                raise RuleError(f"{rule.path}:{rule.line}: the {key} {getattr(rule, key)!r} is taken by {other.path}")

@@ -1,0 +1,557 @@
+"""Confirm: a match to a witness, or to none.
+
+The code as written is run with torch at finite inputs inside the ranges of its leaves, the ones at which things are
+known to fail first.  The exact value comes from ball arithmetic, of the rule's stable form where it has one (a guard
+is then part of what is wrong), else of the code as written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nanguard.finding import DTYPES, Number, Witness
+from nanguard.floats import FORMATS, Format
+from nanguard.matching.match import Match, Matcher
+from nanguard.proof import exact, leaves
+from nanguard.proof.exact import Exact, NotEvaluable
+from nanguard.proof.leaves import Cut
+from nanguard.proof.run import gradient, run
+from nanguard.term import Term, fill, show
+
+_NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
+_MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
+_SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
+_LONGEST = 60  # characters of what a leaf is called
+_MOST = 260  # runs of a term on vectors in the search for a witness
+_MOST_EXACT = 60  # of these, points at which the exact value is worked out
+_MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The hazard that was shown, its witness and the first failing input in each dtype."""
+
+    hazard: str
+    witness: Witness
+    thresholds: Mapping[str, Number]
+    cut: Cut
+    point: Point
+    kind: str  # of the failure at the point, before a guard is taken into account
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Values of the free leaves, and what the term gives there."""
+
+    values: tuple[tuple[float, ...], ...]
+    shape: tuple[int, ...]
+    output: Tensor
+    gradients: tuple[Tensor | None, ...]
+
+
+def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof | None:
+    """The proof of a match in the dtype of the matcher, None if nothing was found that goes wrong.
+
+    `names` is what the leaves are called at the place of the finding.
+    """
+    if match.rest and match.joined == "add" and match.variant.hazard == "accuracy-loss":
+        # what is lost in a part of a sum is measured on the part: beside the other terms it may not show here
+        match = replace(match, root=fill(match.variant.match, match.bindings, match.attrs), rest=())
+    meant = match.variant.exact or match.variant.stable
+    reference = match.replacement(meant) if meant is not None else match.root
+    dtype = matcher.ranges.dtype
+    searched = False
+    for cut in leaves.cuts(match, matcher, reference):
+        if cut.makeshift and searched:
+            continue
+        try:
+            found = search(cut, match, matcher)
+            searched = True
+        except NotEvaluable:
+            continue
+        if found is not None:
+            hazard, point = found
+            witness = witnessed(cut, point, dtype, names)
+            reported = hazard
+            if match.guards and "dead-gradient" in match.rule.guarded and hazard in _NONFINITE:
+                reported = "ineffective-guard"
+            if match.variant.hazard in ("ineffective-guard", "misuse"):
+                reported = match.variant.hazard
+            return Proof(reported, witness, thresholds(cut, point, hazard), cut, point, hazard)
+    return None
+
+
+def wanted(match: Match) -> tuple[str, ...]:
+    """The kinds of failure that prove a match, worst first; of those that are measured, in the order the rule has."""
+    listed = [match.variant.hazard, *match.rule.also]
+    if match.guards:
+        listed += [*match.rule.guarded, *_NONFINITE]
+    if match.variant.hazard == "ineffective-guard":
+        listed += _NONFINITE
+    measured = (kind for kind in dict.fromkeys(listed) if kind in _MEASURED_EXACTLY)
+    return (*(kind for kind in _NONFINITE if kind in listed), *measured)
+
+
+def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None:
+    """The worst failure, at the smallest of the inputs that were tried."""
+    kinds = wanted(match)
+    direct = [kind for kind in kinds if kind not in _MEASURED_EXACTLY]
+    points: list[Point] = []
+    first: dict[str, Point] = {}
+    demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
+    for point in points_of(cut, matcher):
+        points.append(point)
+        kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
+        if kind is not None and kind not in first and demanding and not loses(kind, cut, point, matcher.ranges.dtype):
+            demanding -= 1  # the exact value is not finite either: a better witness may come
+            continue
+        if kind is not None and causes(cut, match, point, kind, matcher.ranges.dtype):
+            first.setdefault(kind, point)
+            if kind == direct[0]:
+                return kind, point
+    for kind in kinds:
+        if kind in first:
+            return kind, first[kind]
+        if kind in _MEASURED_EXACTLY:
+            found = _exactly(kind, cut, [p for p in points if _all_finite(p)], matcher.ranges.dtype)
+            if found is not None:
+                return kind, found
+    return None
+
+
+def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
+    """Whether a failure comes about where the rule says, not in what its variables stand for.
+
+    At the values that these have there the root alone must fail in the same way.  Of a selection, the branch that is
+    not taken must spoil the gradient, and the one that is taken must not.
+    """
+    if match.variant.untaken:
+        return _untaken(cut, match, point, dtype)
+    if not cut.bound:
+        return True
+    plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
+    inner = {term: run(term, plain).detach() for term in cut.bound}
+    if not all(bool(torch.isfinite(value).all()) for value in inner.values()):
+        return False
+    inner = {term: value.clone().requires_grad_(value.is_floating_point()) for term, value in inner.items()}
+    output = run(cut.root, {**plain, **inner})
+    slopes = tuple(gradient(output, [value for value in inner.values() if value.requires_grad]))
+    return fails(kind, Point((), (), output.detach(), slopes), None, dtype)
+
+
+def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
+    """Whether the gradient of a branch that is not taken anywhere is non-finite, and that of the other one finite."""
+    spoiled, taken = (match.bindings[name] for name in (match.variant.untaken, match.variant.taken))
+    tensors = given(cut, point.values, point.shape, dtype)
+    free = [tensors[leaf] for leaf in cut.free if tensors[leaf].requires_grad]
+    slopes = [[part for part in gradient(run(term, tensors), free) if part is not None] for term in (spoiled, taken)]
+    bad, good = ([bool(torch.isfinite(part).all()) for part in parts] for parts in slopes)
+    if all(bad) or not all(good):
+        return False
+    others = [run(cut.root, {**tensors, spoiled: torch.full(point.shape or (1,), value)}) for value in (7.0, 9.0)]
+    return bool((others[0] == others[1]).all())
+
+
+def loses(kind: str, cut: Cut, point: Point, dtype: str) -> bool:
+    """Whether something finite is lost: an entry that is not finite, where the exact one is a number of the dtype."""
+    truth = truth_at(cut, point, dtype)
+    if truth is None:
+        return True
+    pairs: list[tuple[Tensor, Sequence[float]]] = [(point.output, truth.values)]
+    if kind == "gradient-nonfinite":
+        parts = zip(point.gradients, truth.gradients, strict=True)
+        pairs = [(part, right.values) for part, right in parts if part is not None]
+    return any(
+        not math.isfinite(computed) and abs(value) <= FORMATS[dtype].max
+        for part, values in pairs
+        for computed, value in zip(part.detach().flatten().tolist(), values, strict=False)
+    )
+
+
+def _bound_finite(cut: Cut, point: Point, dtype: str) -> bool:
+    """Whether what the variables of the rule stand for is finite at a point."""
+    if not cut.bound:
+        return True
+    plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
+    return all(bool(torch.isfinite(run(term, plain)).all()) for term in cut.bound)
+
+
+def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
+    """The plainest point that fails against the exact value."""
+    if kind == "dead-gradient":
+        return _dying(cut, points, dtype)
+    if kind == "misuse":
+        points = sorted(points, key=lambda point: abs(_size(point.values) - 10.0))
+    elif dtype != "float64":
+        suspects = _suspects(cut, points, dtype)
+        points = [*(point for point in points if id(point) in suspects), *points]
+    return next(_failing(kind, cut, points, dtype), None)
+
+
+def _suspects(cut: Cut, points: Sequence[Point], dtype: str) -> set[int]:
+    """The points at which float64 gives something else: where the exact value is worth its cost."""
+    limit = 2.0 ** -(FORMATS[dtype].bits / 2)
+    found: set[int] = set()
+    for point, better in zip(points, _in_float64(cut, points), strict=True):
+        if better is None or better.shape != point.output.shape:
+            continue
+        error = (point.output.double() - better).abs() / better.abs().clamp(min=FORMATS[dtype].tiny)
+        if bool(((error > limit) & torch.isfinite(error)).any()):
+            found.add(id(point))
+    return found
+
+
+def _in_float64(cut: Cut, points: Sequence[Point]) -> Sequence[Tensor | None]:
+    """What the term as written gives in float64 at some points, in one run where it acts entry by entry."""
+    if points and cut.elementwise and not points[0].shape:
+        columns = tuple(tuple(point.values[index][0] for point in points) for index in range(len(cut.free)))
+        whole = at(cut, columns, (len(points),), "float64")
+        if whole is not None and whole.output.shape == (len(points),):
+            return list(whole.output.unbind())
+        return [None] * len(points)
+    found = [at(cut, point.values, point.shape, "float64") for point in points]
+    return [None if point is None else point.output for point in found]
+
+
+def _dying(cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
+    """A point with a dead gradient: gone altogether if there is one, else all but gone.
+
+    A gradient dies far out, so the largest inputs are looked at first, and the smallest of those that fail is taken.
+    """
+    for listed in ([p for p in points if _some_zero(p)], [p for p in points if not _some_zero(p)]):
+        found = list(_failing("dead-gradient", cut, listed[::-1], dtype))
+        if found:
+            return found[-1]
+    return None
+
+
+def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Iterator[Point]:
+    """Those of the first points that fail against the exact value."""
+    for point in points[:_MOST_EXACT]:
+        if not _bound_finite(cut, point, dtype):
+            continue
+        truth = truth_at(cut, point, dtype)
+        if truth is not None and truth.decided and fails(kind, point, truth, dtype, cut.scale):
+            yield point
+
+
+def _all_finite(point: Point) -> bool:
+    parts = [point.output, *(part for part in point.gradients if part is not None)]
+    return all(bool(torch.isfinite(part).all()) for part in parts)
+
+
+def _some_zero(point: Point) -> bool:
+    return any(part is not None and bool((part == 0).any()) for part in point.gradients)
+
+
+def fails(kind: str, point: Point, truth: Exact | None, dtype: str, scale: float = 0.0) -> bool:
+    """Whether a point shows a kind of failure."""
+    finite = bool(torch.isfinite(point.output).all())
+    match kind:
+        case "forward-nonfinite":
+            return not finite
+        case "gradient-nonfinite":
+            return finite and any(p is not None and not bool(torch.isfinite(p).all()) for p in point.gradients)
+    assert truth is not None
+    return finite and (_dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind, scale))
+
+
+def _dead(point: Point, truth: Exact) -> bool:
+    """An entry of the gradient is gone, where the exact one is of ordinary size and the exact value finite."""
+    for part, right in zip(point.gradients, truth.gradients, strict=True):
+        if part is None:
+            continue
+        for computed, value in zip(part.flatten().tolist(), right.values, strict=True):
+            if math.isfinite(value) and abs(value) > 1e-2 and abs(computed) < abs(value) * 2**-12:
+                return True
+    return False
+
+
+def _wrong(point: Point, truth: Exact, dtype: str, kind: str, scale: float) -> bool:
+    """An entry of the value has lost over half of its bits (for a misuse: is another number altogether)."""
+    limit = 2.0 ** -(FORMATS[dtype].bits / 2) if kind == "accuracy-loss" else 1e-2
+    for computed, value in zip(point.output.detach().flatten().tolist(), truth.values, strict=False):
+        large = math.isfinite(value) and abs(value) > FORMATS[dtype].tiny
+        if large and abs(computed - value) > limit * max(abs(value), scale):
+            return True
+    return False
+
+
+# --- points ----------------------------------------------------------------------------------------------------------
+
+
+def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
+    """The points that are tried, the smallest inputs first."""
+    intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
+    small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
+    listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
+    if cut.elementwise:
+        choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
+        if len(cut.free) > 2:
+            choices = [[(v,) for v in leaves.candidates(interval, leaves.COARSE)] for interval in intervals]
+        yield from batch(cut, leaves.combined(choices, _MOST_BATCH), matcher.ranges.dtype)
+        return
+    shape = fitting(cut, matcher)
+    count = math.prod(shape)
+    listed = listed if len(cut.free) == 1 else leaves.COARSE
+    vectors = [leaves.vectors(interval, count, listed) for interval in intervals]
+    for values in sorted(leaves.combined(vectors, _MOST), key=_plainness):
+        point = at(cut, values, shape, matcher.ranges.dtype)
+        if point is not None:
+            yield point
+
+
+def _size(values: tuple[tuple[float, ...], ...]) -> float:
+    return max(abs(value) for vector in values for value in vector)
+
+
+def _plainness(values: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
+    """What makes one input plainer than another: small, few entries, positive."""
+    entries = [value for vector in values for value in vector]
+    return _size(values), sum(map(abs, entries)), -sum(entries)
+
+
+def batch(cut: Cut, values: Sequence[tuple[tuple[float, ...], ...]], dtype: str) -> list[Point]:
+    """Points of a term that acts entry by entry: one run for all of them."""
+    if not values:
+        return []
+    ordered = sorted(values, key=_size)
+    columns = [[row[index][0] for row in ordered] for index in range(len(cut.free))]
+    whole = at(cut, tuple(tuple(column) for column in columns), (len(ordered),), dtype)
+    if whole is None or whole.output.shape != (len(ordered),):
+        raise NotEvaluable("the term does not act entry by entry")
+    return [
+        Point(
+            row, (), whole.output[index],
+            tuple(part if part is None else part[index] for part in whole.gradients),
+        )
+        for index, row in enumerate(ordered)
+    ]  # fmt: skip
+
+
+def fitting(cut: Cut, matcher: Matcher) -> tuple[int, ...]:
+    """The first shape of the leaves with which the term runs."""
+    ordinary = [matcher.ranges.interval(leaf).clip(0.5) for leaf in cut.free]
+    for shape in _SHAPES:
+        count = math.prod(shape)
+        values = tuple((value,) * count for value in ordinary)
+        if at(cut, values, shape, matcher.ranges.dtype) is not None:
+            return shape
+    raise NotEvaluable("no shape of the inputs fits the term")
+
+
+def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
+    """The leaves as tensors: the free ones with a gradient, settings as numbers, classes as the last one."""
+    kind = getattr(torch, dtype)
+    result = {
+        leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
+        for leaf, vector in zip(cut.free, values, strict=True)
+    }
+    result.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
+    classes = shape[1] - 1 if len(shape) > 1 else 0
+    result.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
+    return result
+
+
+def at(cut: Cut, values: tuple[tuple[float, ...], ...], shape: tuple[int, ...], dtype: str) -> Point | None:
+    """What the term as written gives at some values, None where torch does not take them."""
+    tensors = given(cut, values, shape, dtype)
+    free = [tensors[leaf] for leaf in cut.free]
+    try:
+        output = run(cut.root, tensors)
+        if not output.is_floating_point():
+            return None
+        slopes = iter(gradient(output, [leaf for leaf in free if leaf.requires_grad]))
+        gradients = tuple(next(slopes) if leaf.requires_grad else None for leaf in free)
+    except (NotEvaluable, RuntimeError, ValueError, IndexError, TypeError):
+        return None
+    return Point(values, shape, output.detach(), gradients)
+
+
+def truth_at(cut: Cut, point: Point, dtype: str) -> Exact | None:
+    """The exact value and gradient of the reference at a point."""
+    tensors = given(cut, point.values, point.shape, dtype)
+    plain = {leaf: tensor.detach() for leaf, tensor in tensors.items()}
+    try:
+        return exact.evaluate(cut.reference, plain, cut.free)
+    except NotEvaluable:
+        return None
+
+
+# --- the witness -----------------------------------------------------------------------------------------------------
+
+
+def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> Witness:
+    """The record of a point: the inputs by their names, the value and the worst entry of the gradient."""
+    truth = truth_at(cut, point, dtype)
+    inputs: dict[str, Number] = {}
+    for leaf, values in _inputs(cut, point):
+        inputs[_label(leaf, names, inputs)] = _number(values, point.shape)
+    computed = _number(tuple(point.output.flatten().tolist()), tuple(point.output.shape))
+    right = _number(truth.values, truth.shape) if truth is not None else "undefined"
+    gradient_computed, gradient_right = _worst(point, truth)
+    return Witness(dtype, inputs, computed, right, gradient_computed, gradient_right)
+
+
+def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -> str:
+    """What a leaf is called: as at the place of the finding, else by its own name."""
+    text = names.get(leaf) or (leaf.name if leaf.op in ("symbol", "opaque") else show(leaf))
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return text if text not in taken else f"{text} ({len(taken) + 1})"
+
+
+def _inputs(cut: Cut, point: Point) -> Iterator[tuple[Term, tuple[float, ...]]]:
+    yield from zip(cut.free, point.values, strict=True)
+    for leaf, value in cut.fixed:
+        if leaf.attr("kind") == "number":
+            yield leaf, (value,)
+
+
+def _worst(point: Point, truth: Exact | None) -> tuple[Number | None, Number | None]:
+    """The entry of the gradient that is furthest from the exact one, with the exact one."""
+    worst: tuple[float, float, float] | None = None
+    for index, part in enumerate(point.gradients):
+        if part is None:
+            continue
+        right = truth.gradients[index].values if truth is not None else None
+        for place, computed in enumerate(part.flatten().tolist()):
+            value = right[place] if right is not None and place < len(right) else math.nan
+            distance = abs(computed - value)
+            badness = math.inf if not math.isfinite(computed) else (-1.0 if math.isnan(distance) else distance)
+            if worst is None or badness > worst[0]:
+                worst = (badness, computed, value)
+    if worst is None:
+        return None, None
+    return plain(worst[1]), plain(worst[2]) if truth is not None else None
+
+
+def plain(value: float) -> Number:
+    """A float as JSON takes it: infinities and nan as texts."""
+    if math.isnan(value):
+        return "nan"
+    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def _number(values: Sequence[float], shape: tuple[int, ...]) -> Number:
+    if not shape or (len(values) == 1 and len(shape) <= 1):
+        return plain(values[0]) if values else "nan"
+    if len(shape) == 1:
+        return [plain(value) for value in values]
+    step = len(values) // shape[0] if shape[0] else 0
+    return [_number(values[index * step : (index + 1) * step], shape[1:]) for index in range(shape[0])]
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def thresholds(cut: Cut, point: Point, kind: str) -> dict[str, Number]:
+    """The first failing input of each dtype on the way to the witness: the entry of largest magnitude.
+
+    The way is a ray: the witness times a scale from 0 outward, or, for a witness at 0, ones scaled down to it.
+    """
+    found = {dtype: first_failing(cut, point, kind, dtype) for dtype in DTYPES}
+    return {dtype: plain(value) for dtype, value in found.items() if value is not None}
+
+
+def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None:
+    """The input of largest magnitude at the first failing point of the ray in one dtype.
+
+    Found by bisection over the floats between a scale that does not fail and one that does.
+    """
+    form = FORMATS[dtype]
+    size = _size(point.values)
+    ray = _Ray(cut, point, kind, dtype, size)
+    if size == 0 or (kind == "accuracy-loss" and size < 0.5):  # the failure lies towards 0
+        good, bad = next((scale for scale in (1.0, 0.5, 2.0, 4.0) if not ray.fails(scale)), None), _near_zero(ray, form)
+    else:
+        reaches = [scale for scale in (size, 2 * size, 8 * size, 32 * size) if scale <= form.max]
+        bad = next((scale for scale in map(form.round, reaches) if ray.fails(scale)), None)
+        good = 0.0
+    if bad is None:
+        return None
+    if good is None:  # it fails all along the ray
+        return form.round(bad * ray.sign)
+    return form.round(ray.between(good, bad, form) * ray.sign)
+
+
+def _near_zero(ray: _Ray, form: Format) -> float | None:
+    """A failing scale at or near 0."""
+    scales = (0.0, ray.size, ray.size / 8, form.tiny, form.eps / 8)
+    return next((scale for scale in scales if ray.fails(scale)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ray:
+    """The points on the way to a witness, as multiples of it."""
+
+    cut: Cut
+    point: Point
+    kind: str
+    dtype: str
+    size: float
+
+    @property
+    def sign(self) -> float:
+        """The sign of the entry of largest magnitude."""
+        entries = [value for vector in self.point.values for value in vector]
+        return math.copysign(1.0, max(entries, key=abs)) if self.size else 1.0
+
+    def values(self, scale: float) -> tuple[tuple[float, ...], ...]:
+        """The leaves at one scale; a witness at 0 has ones for its ray."""
+        if not self.size:
+            return tuple(tuple(scale for _ in vector) for vector in self.point.values)
+        return tuple(tuple(value / self.size * scale for value in vector) for vector in self.point.values)
+
+    def fails(self, scale: float) -> bool:
+        """Whether the term fails at a scale."""
+        point = at(self.cut, self.values(scale), self.point.shape, self.dtype)
+        if point is None:
+            return False
+        if self.kind == "dead-gradient":
+            return _all_finite(point) and _some_zero(point)
+        if self.kind not in _MEASURED_EXACTLY:
+            return fails(self.kind, point, None, self.dtype)
+        truth = truth_at(self.cut, point, self.dtype)
+        return truth is not None and _all_finite(point) and fails(self.kind, point, truth, self.dtype, self.cut.scale)
+
+    def fail_at_once(self, scales: Sequence[float]) -> list[bool] | None:
+        """Which of some scales fail, by one run where the term acts entry by entry; None where it does not."""
+        if not self.cut.elementwise or self.kind in ("accuracy-loss", "misuse"):
+            return None
+        rows = [self.values(scale) for scale in scales]
+        columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(self.cut.free)))
+        whole = at(self.cut, columns, (len(rows),), self.dtype)
+        if whole is None or whole.output.shape != (len(rows),):
+            return None
+        finite = torch.isfinite(whole.output)
+        slopes = [part for part in whole.gradients if part is not None]
+        sloped = torch.stack([torch.isfinite(part) for part in slopes]).all(0) if slopes else finite
+        match self.kind:
+            case "forward-nonfinite":
+                failing = ~finite
+            case "gradient-nonfinite":
+                failing = finite & ~sloped
+            case _:
+                failing = finite & sloped & torch.stack([part == 0 for part in slopes]).any(0)
+        return [bool(value) for value in failing.tolist()]
+
+    def between(self, good: float, bad: float, form: Format) -> float:
+        """The failing scale nearest to `good`, over the floats between: many at once where that can be done."""
+        low, high = form.ordinal(form.round(good)), form.ordinal(form.round(bad))
+        while abs(high - low) > 1:
+            parts = min(abs(high - low), 64)
+            inner = [low + (high - low) * index // parts for index in range(1, parts)]
+            failing = self.fail_at_once([form.from_ordinal(ordinal) for ordinal in inner])
+            if failing is None:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self.fails(form.from_ordinal(middle)) else (middle, high)
+                continue
+            first = failing.index(True) if True in failing else len(inner)
+            ordinals = [low, *inner, high]
+            low, high = ordinals[first], ordinals[first + 1]
+        return form.from_ordinal(high)

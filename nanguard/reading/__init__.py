@@ -1,0 +1,1 @@
+"""From source to terms, without torch and without running anything."""

@@ -1,0 +1,246 @@
+"""Calls: the functions of Python and torch that work on more than tensors, or say more than their result."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanguard.floats import FORMATS
+from nanguard.reading.narrowing import narrow
+from nanguard.reading.state import Frame, State
+from nanguard.reading.values import (
+    Class,
+    External,
+    Instance,
+    Items,
+    Many,
+    Partial,
+    Shape,
+    Super,
+    Table,
+    Value,
+    is_option,
+    known,
+    to_term,
+)  # fmt: skip
+from nanguard.term import Term, const, is_number, make, number, symbol
+
+if TYPE_CHECKING:
+    from nanguard.reading.expressions import Expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that is read: its arguments, its place, and who reads it."""
+
+    reader: Expressions
+    args: Sequence[Value]
+    keywords: Mapping[str, Value]
+    node: ast.expr
+    state: State
+    frame: Frame
+
+    def again(self, name: str, args: Sequence[Value]) -> Value | None:
+        """The same place as a call of the ops table."""
+        return self.reader.operation(name, args, {}, self.node, self.state, self.frame)
+
+
+def label(node: ast.expr) -> str:
+    """What a call is called in messages."""
+    return ast.unparse(node.func)[:60] if isinstance(node, ast.Call) else ast.unparse(node)[:60]
+
+
+def _super(call: Call) -> Value | None:
+    instance, owner = call.state.env.get("self"), call.state.env.get("__class__")
+    return Super(instance, owner) if isinstance(instance, Instance) and isinstance(owner, Class) else None
+
+
+def _length(call: Call) -> Value | None:
+    match call.args:
+        case [Items(items=items)]:
+            return const(len(items))
+        case [Shape()]:
+            return symbol("ndim", "size")
+        case [Term() as term]:
+            return make("numel", (term,))
+    return symbol("len", "size")
+
+
+def _zip(call: Call) -> Value | None:
+    return Many(Items(tuple(call.reader.element(value) for value in call.args)))
+
+
+def _enumerate(call: Call) -> Value | None:
+    return Many(Items((symbol("counter", "size", low=0), call.reader.element(call.args[0])))) if call.args else None
+
+
+def _listed(call: Call) -> Value | None:
+    if not call.args:
+        return Items(())
+    return call.args[0] if isinstance(call.args[0], Items | Many) else Many(call.reader.element(call.args[0]))
+
+
+def _dict(call: Call) -> Value | None:
+    """dict(a=1), dict(table), OrderedDict([("a", 1)])"""
+    items: dict[object, Value] = {}
+    match call.args:
+        case []:
+            pass
+        case [Table(items=held)]:
+            items.update(held)
+        case [Items(items=pairs)]:
+            for pair in pairs:
+                key = known(pair.items[0]) if isinstance(pair, Items) and len(pair.items) == 2 else None
+                if key is None or not isinstance(pair, Items):
+                    return None
+                items[key.value] = pair.items[1]
+        case _:
+            return None
+    items.update(call.keywords)
+    return Table(items)
+
+
+def _map(call: Call) -> Value | None:
+    if len(call.args) < 2:
+        return None
+    items = [call.reader.element(value) for value in call.args[1:]]
+    return Many(call.reader.apply(call.args[0], items, {}, call.node, call.state, call.frame))
+
+
+def _filter(call: Call) -> Value | None:
+    return Many(call.reader.element(call.args[1])) if len(call.args) == 2 else None
+
+
+def _handed_on(call: Call) -> Value | None:
+    """checkpoint(function, x): the function called with the rest."""
+    if not call.args:
+        return None
+    return call.reader.apply(call.args[0], call.args[1:], {}, call.node, call.state, call.frame)
+
+
+def _field(call: Call) -> Value | None:
+    """The default of a dataclass's field."""
+    made = call.keywords.get("default_factory")
+    if made is not None:
+        return call.reader.apply(made, (), {}, call.node, call.state, call.frame)
+    return call.keywords.get("default")
+
+
+def _sum_list(call: Call) -> Value | None:
+    if len(call.args) == 1 and isinstance(call.args[0], Items) and call.args[0].items:
+        total: Value = call.args[0].items[0]
+        for item in call.args[0].items[1:]:
+            total = call.reader.arithmetic(ast.Add(), total, item, call.node, call.state, call.frame)
+        return total
+    return call.again("torch.sum", (call.reader.element(call.args[0]),)) if call.args else None
+
+
+def _extreme(name: str) -> Callable[[Call], Value | None]:
+    def result(call: Call) -> Value | None:
+        if len(call.args) == 2:
+            a, b = known(call.args[0]), known(call.args[1])
+            if a is not None and b is not None and is_number(a) and is_number(b):
+                return a if (_value(a) >= _value(b)) == (name == "maximum") else b
+            return call.again(f"torch.{name}", call.args)
+        return None
+
+    return result
+
+
+def _value(term: Term) -> float:
+    value = number(term)
+    return value if value is not None else 0.0
+
+
+def _joined(call: Call) -> Value | None:
+    parts = call.args[0] if call.args else call.keywords.get("tensors")
+    if isinstance(parts, Items) and parts.items:
+        dim = known(call.args[1] if len(call.args) > 1 else call.keywords.get("dim", const(0)))
+        terms = tuple(to_term(item) for item in parts.items)
+        name = "stack" if "stack" in label(call.node) else "cat"
+        attrs = (("dim", dim.value if dim is not None else "?"), ("how", name))
+        return call.reader.record(make("stack", terms, attrs), call.node, call.state, call.frame)
+    return make("pick", (to_term(call.reader.element(parts)),), (("dim", None), ("index", "joined"))) if parts else None
+
+
+def _partial(call: Call) -> Value | None:
+    return Partial(call.args[0], tuple(call.args[1:]), dict(call.keywords)) if call.args else None
+
+
+def _getattr(call: Call) -> Value | None:
+    named = call.args[1] if len(call.args) > 1 else None
+    name = known(named) if named is not None else None
+    if name is None and isinstance(named, Term) and is_option(named) and named.attr("default"):
+        name = const(named.attr("default"))
+    if name is None:
+        return None
+    return call.reader.member(call.args[0], str(name.value), call.node, call.state, call.frame)
+
+
+def _isinstance(call: Call) -> Value | None:
+    if len(call.args) != 2 or not isinstance(call.args[1], External):
+        return None
+    kind = call.args[1].name.rsplit(".", 1)[-1]
+    held = known(call.args[0])
+    if held is not None:
+        return const(type(held.value).__name__ == kind)
+    if isinstance(call.args[0], Term) and kind == "Tensor" and call.args[0].attr("kind") == "tensor":
+        return const(True)
+    if isinstance(call.args[0], Items | Many | Table):
+        return const(kind in ("list", "tuple", "dict", "Sequence", "Iterable"))
+    return None
+
+
+def _where(call: Call) -> Value | None:
+    """torch.where narrows what its branches say about the value that the condition compares."""
+    if len(call.args) != 3 or not isinstance(call.args[0], Term):
+        return None
+    condition = call.args[0]
+    taken = narrow(to_term(call.args[1]), condition, True)
+    other = narrow(to_term(call.args[2]), condition, False)
+    return call.again("torch.where", (condition, taken, other))
+
+
+def _finfo(call: Call) -> Value | None:
+    limits = FORMATS["float32"]
+    names = {"eps": limits.eps, "tiny": limits.tiny, "max": limits.max, "min": -limits.max,
+             "smallest_normal": limits.tiny, "resolution": 1e-6}  # fmt: skip
+    members: dict[str, Value] = {key: const(value) for key, value in names.items()}
+    return Instance(Class("finfo", members, (), ast.ClassDef("finfo", [], [], [], [])))
+
+
+def _constants(call: Call) -> Value | None:
+    """torch.tensor of known numbers: a tensor between the least and the largest of them."""
+    if not call.args or not isinstance(call.args[0], Items):
+        return None
+    values = [number(held) for held in map(known, call.args[0].items) if held is not None]
+    if not values or None in values or len(values) != len(call.args[0].items):
+        return None
+    bounds = [value for value in values if value is not None]
+    return symbol(label(call.node), "tensor", low=min(bounds), high=max(bounds))
+
+
+def _register(call: Call) -> Value | None:
+    """self.register_buffer(name, value), setattr(self, name, value): an attribute."""
+    name = known(call.args[1]) if len(call.args) > 1 else None
+    if call.args and isinstance(call.args[0], Instance) and name is not None and len(call.args) > 2:
+        call.reader.write(call.args[0], str(name.value), call.args[2])
+    return const(None)
+
+
+KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
+    "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
+    "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
+    "builtins.set": _listed, "builtins.dict": _dict, "collections.OrderedDict": _dict, "torch.nn.ModuleDict": _dict,
+    "torch.nn.ParameterDict": _dict, "torch.nn.ModuleList": _listed, "torch.nn.ParameterList": _listed,
+    "builtins.map": _map, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,
+    "dataclasses.field": _field, "builtins.setattr": _register,
+    "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
+    "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
+    "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
+    "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
+    "torch.nn.Module.register_buffer": _register, "torch.tensor": _constants, "torch.as_tensor": _constants,
+    "torch.FloatTensor": _constants,
+}  # fmt: skip

@@ -1,0 +1,491 @@
+"""Reading statements and calls: every path of a function, followed without running it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nanguard.reading.expressions import Expressions, Place
+from nanguard.reading.project import Project
+from nanguard.reading.state import Frame, State, join, limit
+from nanguard.reading.values import (
+    Class,
+    External,
+    Function,
+    Instance,
+    Items,
+    Many,
+    Table,
+    Value,
+    content,
+    either,
+    known,
+    opaque,
+    option,
+    terms_in,
+)  # fmt: skip
+from nanguard.term import Term, const, make, symbol, walk
+
+__all__ = ["Interpreter", "Place"]
+
+_MAX_DEPTH = 8  # calls inside calls that are followed
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_STATIC = (*_DEFINITIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^(batch|classes)$")
+_MASKS = ("mask",)
+
+
+class Interpreter(Expressions):
+    """Follows the statements of a file's functions."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__()
+        self.project = project
+        self.modules: dict[Path, dict[str, Value]] = {}
+        self.objects: dict[Class, Instance] = {}
+        self.active: list[ast.AST] = []
+        self.results: dict[object, Value] = {}  # of calls, by all that they depend on
+        self.ended: list[dict[str, Value]] = []  # the names of files that were read to their end
+        self.entered: set[ast.AST] = set()  # functions that were read
+        self.cuts = 0  # calls that were not followed
+        self.returned: set[Term] = set()  # what targets give back: a use that no term of the file shows
+
+    # --- statements --------------------------------------------------------------------------------------------------
+
+    def block(self, body: Sequence[ast.stmt], states: list[State], frame: Frame) -> list[State]:
+        """The states after some statements; paths that return or raise have ended."""
+        for statement in body:
+            following: list[State] = []
+            for state in states:
+                frame.values = {}
+                frame.snapshot = None
+                following.extend(self.statement(statement, state, frame))
+            states = limit(following)
+            if not states:
+                break
+        return states
+
+    def statement(self, node: ast.stmt, state: State, frame: Frame) -> list[State]:
+        """The states after one statement."""
+        match node:
+            case ast.Expr(value=value):
+                self.evaluate(value, state, frame)
+            case ast.Assign(targets=targets, value=value):
+                held = self.evaluate(value, state, frame)
+                for target in targets:
+                    self.assign(target, held, state, frame)
+            case ast.AnnAssign(target=target, value=value) if value is not None:
+                self.assign(target, self.evaluate(value, state, frame), state, frame)
+            case ast.AugAssign():
+                self.augmented(node, state, frame)
+            case ast.Return(value=value):
+                frame.returns.append(self.evaluate(value, state, frame) if value is not None else const(None))
+                return []
+            case ast.Raise() | ast.Break() | ast.Continue():
+                return [] if isinstance(node, ast.Raise) else [state]
+            case ast.If():
+                return self.branches(node, state, frame)
+            case ast.For() | ast.AsyncFor():
+                return self.loop(node, state, frame)
+            case ast.While():
+                return self.while_(node, state, frame)
+            case ast.With() | ast.AsyncWith():
+                return self.with_(node, state, frame)
+            case ast.Try() | ast.TryStar():
+                return self.try_(node, state, frame)
+            case ast.Match():
+                return self.match_(node, state, frame)
+            case ast.Assert(test=test):
+                return [branch for outcome, branch in self.decide(test, state, frame) if outcome]
+            case ast.Delete(targets=targets):
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        state.env.pop(target.id, None)
+            case _:
+                self.define(node, state, frame)
+        return [state]
+
+    def define(self, node: ast.stmt, state: State, frame: Frame) -> None:
+        """Imports, functions and classes."""
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    top = alias.name.split(".")[0]
+                    state.env[alias.asname or top] = External(alias.name if alias.asname else top)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                origin = "." * level + (module or "")
+                for alias in names:
+                    name = f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}"
+                    state.env[alias.asname or alias.name] = External(self.project.absolute(name, frame.path))
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                name = _join(frame.qualname, node.name)
+                state.env[node.name] = function = Function(node, state.env, name, None, frame.path)
+                self.defined.setdefault(node, function)
+            case ast.ClassDef():
+                state.env[node.name] = self.class_(node, state, frame)
+
+    def class_(self, node: ast.ClassDef, state: State, frame: Frame) -> Class:
+        """A class: its constants and its methods, which close over what is around the class."""
+        qualname = _join(frame.qualname, node.name)
+        bases = tuple(self.base(base, state, frame) for base in node.bases)
+        inner = State(dict(state.env), dict(state.facts))
+        before = dict(inner.env)
+        constants = [part for part in node.body if not isinstance(part, _DEFINITIONS)]
+        self.block(constants, [inner], Frame(qualname, 0, frame.path))
+        members = {name: value for name, value in inner.env.items() if before.get(name) is not value}
+        result = Class(node.name, members, bases, node)
+        for part in node.body:
+            if isinstance(part, _DEFINITIONS):
+                function = Function(part, state.env, f"{qualname}.{part.name}", result, frame.path)
+                members[part.name] = self.defined.setdefault(part, function)
+        return result
+
+    def base(self, node: ast.expr, state: State, frame: Frame) -> Value:
+        """A base class, looked up in the project where it is another file's."""
+        value = self.evaluate(node, state, frame)
+        found = self.followed(value) if isinstance(value, External) else None
+        return found if found is not None else value
+
+    def followed(self, value: External) -> Value | None:
+        found = self.project.find(value.name)
+        for _ in range(4):  # a package that hands on what another of its files defines
+            if found is None or not found[1]:
+                return None
+            held: Value | None = self.module(found[0]).get(found[1][0])
+            for part in found[1][1:]:
+                held = held.find(part) if isinstance(held, Class) else None
+            if not isinstance(held, External):
+                return held
+            found = self.project.find(held.name)
+        return None
+
+    def module(self, path: Path) -> dict[str, Value]:
+        """The names of another file of the project."""
+        if path not in self.modules:
+            state = State({})
+            self.modules[path] = state.env
+            tree = self.project.tree(path)
+            if tree is not None:
+                held, self.active = self.active, []
+                shown = self.project.shown(path)
+                try:
+                    for node in tree.body:
+                        if isinstance(node, _STATIC):
+                            self.statement(node, state, Frame("<module>", 0, shown))
+                finally:
+                    self.active = held
+            self.ended.append(state.env)
+        return self.modules[path]
+
+    def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
+        place = ast.copy_location(_loaded(node.target), node.target)
+        current = self.evaluate(place, state, frame)
+        added = self.evaluate(node.value, state, frame)
+        whole = ast.copy_location(ast.BinOp(place, node.op, node.value), node)
+        self.assign(node.target, self.arithmetic(node.op, current, added, whole, state, frame), state, frame)
+
+    def branches(self, node: ast.If, state: State, frame: Frame) -> list[State]:
+        results: list[State] = []
+        for outcome, branch in self.decide(node.test, state, frame):
+            results.extend(self.block(node.body if outcome else node.orelse, [branch], frame))
+        return results
+
+    def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:
+        """A loop: its body once, with what it carries from turn to turn unknown."""
+        item = self.element(self.evaluate(node.iter, state, frame))
+        inside = self.carried(node.body, state)
+        self.assign(node.target, item, inside, frame)
+        return self.after_loop(node.body, node.orelse, state, inside, frame)
+
+    def while_(self, node: ast.While, state: State, frame: Frame) -> list[State]:
+        inside = self.carried(node.body, state)
+        entered = [branch for outcome, branch in self.decide(node.test, inside, frame) if outcome]
+        if not entered:
+            return self.block(node.orelse, [state], frame)
+        return self.after_loop(node.body, node.orelse, state, entered[0], frame)
+
+    def after_loop(
+        self, body: list[ast.stmt], orelse: list[ast.stmt], before: State, inside: State, frame: Frame
+    ) -> list[State]:
+        carried = dict(inside.env)
+        after = self.block(body, [inside], frame)
+        before = before.copy()
+        for name, held in carried.items():
+            totals = [totalled(state.env.get(name), held, before.env.get(name)) for state in after]
+            known_totals = [total for total in totals if total is not None]
+            if known_totals and len(known_totals) == len(totals):
+                before.env[name] = known_totals[0]  # the sum over no turn is one of its values
+                for state, total in zip(after, known_totals, strict=True):
+                    state.env[name] = total
+        return self.block(orelse, [join([*after, before])], frame) if orelse else [join([*after, before])]
+
+    def carried(self, body: list[ast.stmt], state: State) -> State:
+        """The state at the start of any turn: names that the body assigns may hold what an earlier turn left."""
+        inside = state.copy()
+        for statement in body:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in inside.env:
+                    held = inside.env[node.id]
+                    if isinstance(held, Term) and held.op != "symbol":
+                        inside.env[node.id] = opaque(f"{node.id} of an earlier turn", tuple(terms_in(held)))
+        return inside
+
+    def with_(self, node: ast.With | ast.AsyncWith, state: State, frame: Frame) -> list[State]:
+        before = state.without_gradient
+        for item in node.items:
+            text = ast.unparse(item.context_expr)
+            value = self.evaluate(item.context_expr, state, frame)
+            if "no_grad" in text or "inference_mode" in text:
+                state.without_gradient = True
+            if item.optional_vars is not None:
+                self.assign(item.optional_vars, value, state, frame)
+        results = self.block(node.body, [state], frame)
+        for result in results:
+            result.without_gradient = before
+        return results
+
+    def try_(self, node: ast.Try | ast.TryStar, state: State, frame: Frame) -> list[State]:
+        before = state.copy()
+        results = self.block([*node.body, *node.orelse], [state], frame)
+        for handler in node.handlers:
+            branch = before.copy()
+            if handler.name:
+                branch.env[handler.name] = opaque("exception")
+            results.extend(self.block(handler.body, [branch], frame))
+        return self.block(node.finalbody, limit(results), frame) if node.finalbody else results
+
+    def match_(self, node: ast.Match, state: State, frame: Frame) -> list[State]:
+        subject = self.evaluate(node.subject, state, frame)
+        results: list[State] = []
+        for case in node.cases:
+            branch = state.copy()
+            for part in ast.walk(case.pattern):
+                if isinstance(part, ast.MatchAs | ast.MatchStar) and part.name:
+                    whole = part is case.pattern and isinstance(part, ast.MatchAs) and part.pattern is None
+                    branch.env[part.name] = subject if whole else opaque(part.name, tuple(terms_in(subject)))
+            results.extend(self.block(case.body, [branch], frame))
+        return [*results, state]
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def call_function(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
+        state: State, frame: Frame,
+    ) -> Value:  # fmt: skip
+        if frame.depth >= _MAX_DEPTH or function.node in self.active:
+            self.cuts += 1
+            held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
+            return opaque(function.qualname, tuple(held))
+        if instance is not None and not isinstance(function.node, ast.Lambda):
+            args = (instance, *args)
+        key = self.depends(function, args, keywords, state)
+        if key in self.results:
+            return self.results[key]
+        before = self.cuts, self.writes
+        inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
+        self.bind(function, args, keywords, inner, frame)
+        result = self.run(function, inner, frame.depth + 1)
+        if key is not None and (self.cuts, self.writes) == before:
+            self.results[key] = result
+        return result
+
+    def depends(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State
+    ) -> object:  # fmt: skip
+        """All that the result of a call depends on, None for a function whose surroundings may still change."""
+        if not self.settled(function.closure):
+            return None
+        given = tuple(map(content, args))
+        named = tuple((key, content(value)) for key, value in keywords.items())
+        return function.node, given, named, frozenset(state.facts.items()), state.without_gradient, self.writes
+
+    def settled(self, closure: dict[str, Value]) -> bool:
+        """Whether names are those of a file that was read to its end."""
+        return any(closure is names for names in self.ended)
+
+    def run(self, function: Function, state: State, depth: int) -> Value:
+        """The value that a function returns from a state with its arguments bound."""
+        frame = Frame(function.qualname, depth, function.path)
+        if function.owner is not None:
+            state.env["__class__"] = function.owner
+        self.active.append(function.node)
+        self.entered.add(function.node)
+        try:
+            if isinstance(function.node, ast.Lambda):
+                return self.evaluate(function.node.body, state, frame)
+            if function.decorated("no_grad", "inference_mode"):
+                state.without_gradient = True
+            self.block(function.node.body, [state], frame)
+        finally:
+            self.active.pop()
+        result = either(frame.returns) if frame.returns else const(None)
+        if depth == 0:
+            self.returned.update(terms_in(result))
+        return result
+
+    def bind(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> None:
+        """Bind the arguments of a call; a parameter that gets none has its default."""
+        spec = function.node.args
+        positional = [*spec.posonlyargs, *spec.args]
+        defaults = _defaults(spec)
+        given: dict[str, Value] = dict(zip((arg.arg for arg in positional), args, strict=False))
+        names = {arg.arg for arg in (*positional, *spec.kwonlyargs)}
+        given.update({key: value for key, value in keywords.items() if key in names})
+        for arg in (*positional, *spec.kwonlyargs):
+            if arg.arg in given:
+                state.env[arg.arg] = given[arg.arg]
+            elif arg.arg in defaults:
+                state.env[arg.arg] = self.evaluate(defaults[arg.arg], State(function.closure), frame)
+            else:
+                state.env[arg.arg] = parameter(arg, None, "tensor")
+        if spec.vararg is not None:
+            state.env[spec.vararg.arg] = Items(tuple(args[len(positional) :]))
+        if spec.kwarg is not None:
+            state.env[spec.kwarg.arg] = Table({key: held for key, held in keywords.items() if key not in names})
+
+    def construct(
+        self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> Value:
+        instance = Instance(cls)
+        init = cls.find("__init__")
+        if isinstance(init, Function):
+            self.building.append(instance)
+            self.call_function(init, args, keywords, instance, state, frame)
+            self.building.remove(instance)
+        else:
+            self.fields(cls, instance, args, keywords)
+        return instance
+
+    def fields(self, cls: Class, instance: Instance, args: Sequence[Value], keywords: Mapping[str, Value]) -> None:
+        """The fields of a dataclass: annotated names of its body."""
+        names = [
+            part.target.id
+            for owner in reversed(cls.order())
+            for part in owner.node.body
+            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+        ]
+        instance.attrs.update(zip(names, args, strict=False))
+        instance.attrs.update({key: value for key, value in keywords.items() if key in names})
+
+    # --- targets: functions read on their own ------------------------------------------------------------------------
+
+    def target(self, function: Function, instance: Instance | None, plain: str = "tensor") -> Value:
+        """Read a function with arguments of which only names, annotations and defaults are known.
+
+        `plain` is what an argument of which nothing is known is taken for: a constructor's is a number.
+        """
+        spec = function.node.args
+        state = State(dict(function.closure))
+        frame = Frame(function.qualname, 0, function.path)
+        defaults = _defaults(spec)
+        for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
+            default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
+            state.env[arg.arg] = parameter(arg, default, plain)
+        first = [*spec.posonlyargs, *spec.args][:1]
+        if instance is not None and first:
+            state.env[first[0].arg] = instance
+        if spec.vararg is not None:
+            state.env[spec.vararg.arg] = Many(symbol(spec.vararg.arg))
+        if spec.kwarg is not None:
+            state.env[spec.kwarg.arg] = Table({})
+        return self.run(function, state, 0)
+
+    def object_of(self, cls: Class) -> Instance:
+        """The object whose methods are read: built by its constructor from what is known of its arguments."""
+        if cls not in self.objects:
+            instance = Instance(cls)
+            self.objects[cls] = instance
+            init = cls.find("__init__")
+            if isinstance(init, Function):
+                self.building.append(instance)
+                self.target(init, instance, plain="number")
+                self.building.remove(instance)
+        return self.objects[cls]
+
+
+def totalled(after: Value | None, carried: Value, before: Value | None) -> Term | None:
+    """What a name that a turn of a loop only adds to holds after the loop: what it held before and a sum.
+
+    None for a name that a turn changes in another way.
+    """
+    if not (isinstance(after, Term) and isinstance(carried, Term) and isinstance(before, Term)):
+        return None
+    if after.op != "add" or carried.op != "opaque" or carried not in after.args or before.op == "symbol":
+        return None
+    added = after.args[1] if after.args[0] is carried else after.args[0]
+    if any(node is carried for node in walk(added)):
+        return None
+    return make("add", (before, make("sum", (added,), (("dim", 0), ("keepdim", False)))))
+
+
+def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
+    """What is known of a parameter from its name, its annotation and its default; else it is a `plain` symbol."""
+    name = arg.arg
+    annotation = ast.unparse(arg.annotation) if arg.annotation is not None else ""
+    kind = kind_of(name, annotation, plain)
+    constant = known(default) if default is not None else None
+    if constant is not None:
+        if isinstance(constant.value, int | float) and not isinstance(constant.value, bool):
+            return constant
+        return option(name, constant.value, kind)
+    if default is not None:
+        return default
+    words = _words(annotation)
+    if words & {"bool", "str"}:
+        return option(name, False if "bool" in words else "?")
+    if words & {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"} and "Tensor" in words:
+        return Many(symbol(name))
+    return symbol(name, kind)
+
+
+def kind_of(name: str, annotation: str, plain: str) -> str:
+    """The kind of symbol for a parameter: what its annotation says, else what its name does."""
+    words = _words(annotation)
+    if "Tensor" in words or "ndarray" in words:
+        return "mask" if any(word in name.lower() for word in _MASKS) else "tensor"
+    if "int" in words and "float" not in words:
+        return "size"
+    if "float" in words:
+        return "number"
+    if not annotation and _SIZES.search(name.lower()):
+        return "size"
+    if any(word in name.lower() for word in _MASKS):
+        return "mask"
+    return plain if not annotation else "tensor"
+
+
+def _words(annotation: str) -> set[str]:
+    """The identifiers of an annotation."""
+    return set(re.findall(r"\w+", annotation))
+
+
+def _defaults(spec: ast.arguments) -> dict[str, ast.expr]:
+    """The defaults by the names of the parameters."""
+    positional = [*spec.posonlyargs, *spec.args]
+    result = dict(
+        zip((arg.arg for arg in positional[len(positional) - len(spec.defaults) :]), spec.defaults, strict=True)
+    )
+    for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        if default is not None:
+            result[arg.arg] = default
+    return result
+
+
+def _loaded(target: ast.expr) -> ast.expr:
+    """The left side of an augmented assignment as an expression to evaluate."""
+    match target:
+        case ast.Name(id=name):
+            return ast.Name(name, ast.Load())
+        case ast.Attribute(value=value, attr=attr):
+            return ast.Attribute(value, attr, ast.Load())
+        case ast.Subscript(value=value, slice=part):
+            return ast.Subscript(value, part, ast.Load())
+    return target
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and prefix != "<module>" else name

@@ -1,0 +1,174 @@
+"""Read: the source of a file to the terms it computes, and where; nothing is run or imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tokenize
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from nanguard.finding import Span, Target
+from nanguard.reading.expressions import BudgetSpent, Place
+from nanguard.reading.interpret import Interpreter
+from nanguard.reading.project import Project
+from nanguard.reading.state import Frame, State
+from nanguard.reading.values import Class, External, Function, Instance, Value, alternatives, is_option, to_term
+from nanguard.site import Site
+from nanguard.term import Term, walk
+
+_LINES = re.compile(r"\r\n|\r|\n")  # what Python takes for the end of a line; a form feed is not
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading a file gave: the places where it computes something, and the targets it could not read."""
+
+    path: str
+    source: str
+    places: tuple[Place, ...]
+    failed: dict[str, str]
+    returned: frozenset[Term]  # what targets give back
+
+    split: dict[str, list[bytes]] = field(default_factory=dict)  # this file, and others that were followed
+
+    def site(self, place: Place, masked: bool) -> Site:
+        """A place with its span, its text and what the terms around it are called there."""
+        lines = self.lines(place.path)
+        text = segment(lines, place.node)
+        return Site(place.term, span(place.path, place.node), place.target, text, named(place, lines), masked)
+
+    def lines(self, path: str) -> list[bytes]:
+        """The lines of a file in UTF-8."""
+        if path not in self.split:
+            self.split[path] = [line.encode("utf-8", "replace") for line in _LINES.split(self.text(path))]
+        return self.split[path]
+
+    def text(self, path: str) -> str:
+        """The text of a file that was read."""
+        if path == self.path:
+            return self.source
+        with tokenize.open(path) as file:
+            return file.read()
+
+
+def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) -> Reading:
+    """Read the module and each target of a file.
+
+    A target that takes too long or nests too deeply is given up, with what was found in it until then.
+    """
+    interpreter = Interpreter(Project(Path(path)))
+    module = State({})
+    failed: dict[str, str] = {}
+    whole = partial(interpreter.block, tree.body, [module], Frame("<module>", 0, path))
+    _bounded(whole, "<module>", interpreter, failed)
+    interpreter.ended.append(module.env)
+    for target in targets:
+        found = _find(target.name, module.env)
+        if found is not None and found[0].node.lineno == target.span.line:
+            _bounded(partial(_target, interpreter, *found), target.name, interpreter, failed)
+        else:
+            _bounded(partial(_unreached, interpreter, target, tree, module), target.name, interpreter, failed)
+    for node, function in list(interpreter.defined.items()):
+        if isinstance(node, ast.Lambda) and node not in interpreter.entered and function.path == path:
+            _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
+    return Reading(path, source, tuple(interpreter.places.values()), failed, frozenset(interpreter.returned))
+
+
+def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:
+    interpreter.target(function, interpreter.object_of(owner) if owner is not None else None)
+
+
+def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
+    """Run one job of reading within its budget."""
+    interpreter.steps = 0
+    interpreter.active.clear()
+    interpreter.building.clear()
+    try:
+        job()
+    except BudgetSpent:
+        failed[name] = "too many paths to follow; read in part"
+    except RecursionError:
+        failed[name] = "nested too deeply; read in part"
+
+
+def _find(name: str, env: dict[str, Value]) -> tuple[Function, Class | None] | None:
+    """The function of a qualified name, among the names of the module."""
+    held: Value | None = env.get(name.split(".")[0])
+    owner: Class | None = None
+    for part in name.split(".")[1:]:
+        if not isinstance(held, Class):
+            return None
+        owner, held = held, held.members.get(part)
+    return (held, owner) if isinstance(held, Function) else None
+
+
+def _unreached(interpreter: Interpreter, target: Target, tree: ast.Module, module: State) -> None:
+    """Read a function that no name of the module leads to: one that is nested, or defined twice."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno == target.span.line:
+            if node in interpreter.defined and node not in interpreter.entered:
+                _target(interpreter, interpreter.defined[node], interpreter.defined[node].owner)
+            elif target.name not in interpreter.placed:
+                _target(interpreter, Function(node, module.env, target.name, None, target.path), None)
+            return
+
+
+def span(path: str, node: ast.expr) -> Span:
+    """Where an expression stands."""
+    return Span(path, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)
+
+
+def segment(lines: Sequence[bytes], node: ast.expr) -> str:
+    """The text of an expression, on one line; columns count bytes of UTF-8, as in `ast`."""
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    if last >= len(lines):
+        return ast.unparse(node)
+    parts = [lines[number] for number in range(first, last + 1)]
+    parts[-1] = parts[-1][: node.end_col_offset]
+    parts[0] = parts[0][node.col_offset :]
+    if len(parts) > 1 and b"#" in b"".join(parts):
+        return ast.unparse(node)
+    return " ".join(b" ".join(parts).decode("utf-8", "replace").split())
+
+
+def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
+    """The terms that have a name or an expression at a place.
+
+    The expression's own words come first: a name elsewhere may hold the same value as reading sees it, and no more.
+    """
+    inside = {node for node in ast.walk(place.node) if isinstance(node, ast.expr)}
+    texts: dict[Term, str] = {}
+    for node, value in place.values.items():
+        if isinstance(value, Term) and node in inside and node is not place.node and value.op != "const":
+            text = segment(lines, node)
+            for term in (value, *_taken(value, place.term)):
+                texts[term] = min(texts.get(term, text), text, key=len)
+    for name, value in place.env.items():
+        members = value.attrs.items() if isinstance(value, Instance) else ()
+        for text, held in ((name, value), *((f"{name}.{attr}", held) for attr, held in members)):
+            if is_option(held):  # computed with, it is no None
+                held = to_term(held)
+            if isinstance(held, Term) and held.op != "const":
+                texts.setdefault(held, text)
+    for term in walk(place.term):  # an attribute that nothing in the file assigns goes by its own name
+        owner, dot, _ = term.name.rpartition(".") if term.op == "symbol" else ("", "", "")
+        if dot and isinstance(place.env.get(owner), Instance):
+            texts.setdefault(term, term.name)
+    return texts
+
+
+def _taken(value: Term, whole: Term) -> list[Term]:
+    """The alternatives of a value that a term was computed from."""
+    if value.op != "either":
+        return []
+    inside = set(walk(whole))
+    found = [term for term in alternatives(value) if term in inside]
+    return [term for term in found if not any(term is not other and term in set(walk(other)) for other in found)]
+
+
+def modules(place: Place) -> dict[str, str]:
+    """The names under which modules and functions of others are in scope at a place, by full dotted name."""
+    return {value.name: name for name, value in place.env.items() if isinstance(value, External)}

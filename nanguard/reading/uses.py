@@ -1,0 +1,98 @@
+"""Uses: what becomes of a value in the program after it was computed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from nanguard import ops
+from nanguard.reading.values import alternatives
+from nanguard.term import Term, number, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What is true of every use of a value.
+
+    `masked`: it goes behind a selection (where, masked_fill, an index), which drops its entries that are non-finite;
+    `chosen`: a test of what it is worked out from decides between it and another form;
+    `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
+    digits that a small value has lost do not count.
+    """
+
+    masked: bool = False
+    chosen: bool = False
+    detached: bool = False
+    offset: bool = False
+
+
+_FAR = 12  # operations around a value that are looked at
+
+
+class UseTable:
+    """The uses of all terms of a program; what it returns has a use that is not seen, of which nothing is known."""
+
+    def __init__(self, terms: Sequence[Term], returned: Collection[Term] = ()) -> None:
+        self.returned = {part for term in returned for part in alternatives(term)} | set(returned)
+        order = list(walk(*terms))
+        self.users: dict[Term, list[tuple[Term, int]]] = {}
+        for node in order:
+            for index, arg in enumerate(node.args):
+                self.users.setdefault(arg, []).append((node, index))
+        self.known: dict[Term, Uses] = {}
+        for node in reversed(order):
+            self.known[node] = self.work_out(node)
+
+    def of(self, term: Term) -> Uses:
+        """The uses of a term; of one that nothing uses nothing is known."""
+        return self.known.get(term, Uses())
+
+    def around(self, term: Term) -> tuple[Term, ...]:
+        """The terms that a value goes into, from the inside out: the first that each goes into."""
+        found: list[Term] = []
+        while len(found) < _FAR and term not in self.returned and self.users.get(term):
+            term = self.users[term][0][0]
+            found.append(term)
+        return tuple(found)
+
+    def work_out(self, term: Term) -> Uses:
+        users = [(user, index) for user, index in self.users.get(term, ()) if not _compares(user)]
+        if not users or term in self.returned:
+            return Uses()
+        return Uses(
+            masked=all(_selects(user, index) or (self.of(user).masked and _passes(user)) for user, index in users),
+            chosen=all(
+                _chooses(user, index, term) or (self.of(user).chosen and _passes(user)) for user, index in users
+            ),
+            detached=all(user.op == "detach" or self.of(user).detached for user, _ in users),
+            offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
+        )
+
+
+def _compares(user: Term) -> bool:
+    """A test: it takes nan and infinities as they are, and gives no gradient back."""
+    row = ops.row(user.op)
+    return row is not None and row.mask
+
+
+def _selects(user: Term, index: int) -> bool:
+    return (user.op == "where" and index > 0) or (user.op in ("masked_select", "overwrite") and index == 0)
+
+
+def _chooses(user: Term, index: int, term: Term) -> bool:
+    if user.op != "where" or index == 0:
+        return False
+    return any(node.op != "const" and not node.args for node in set(walk(user.args[0])) & set(walk(term)))
+
+
+def _passes(user: Term) -> bool:
+    return ops.family(user) in (ops.ELEMENTWISE, ops.CAST, ops.MOVEMENT)
+
+
+def _offset(user: Term) -> bool:
+    constants = [abs(value) for value in map(number, user.args) if value is not None]
+    return user.op in ("add", "sub") and bool(constants) and max(constants) >= 0.1
+
+
+def _scales(user: Term) -> bool:
+    return user.op in ("neg", "mul") or ops.family(user) in (ops.CAST, ops.MOVEMENT)

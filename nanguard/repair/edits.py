@@ -1,0 +1,281 @@
+"""Edits: a replacement as edits of the file, in which nothing else changes its meaning."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from nanguard.finding import Edit, Span
+from nanguard.repair.ground import Ground, comments, dotted, names_in, parsed_at
+from nanguard.repair.imports import torch_import
+from nanguard.repair.reaching import Reach, of_torch
+
+_ONCE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # what may be done neither twice nor never
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The edits that make a replacement, and whether they keep every comment and what others may override."""
+
+    edits: tuple[Edit, ...]
+    safe: bool
+
+
+def placed(
+    span: Span, ground: Ground, text: str, modules: Iterable[str], sure: bool, earlier: Iterable[str] = (),
+    given: Iterable[object] = (),
+) -> Placed | None:  # fmt: skip
+    """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly.
+
+    `modules` are the names by which the place reaches torch.  `sure` says that on every path that leads to the place
+    the expression is known to compute what was replaced; otherwise the syntax has to show it.  The names in `earlier`
+    are taken from statements before: they must hold here what they held there.  `given` are the numbers and texts
+    that the rule puts in.
+    """
+    node = ground.expression(span)
+    if node is None or isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+        return None
+    exact = text
+    for line, lines in ground.several_lines(node).items():
+        exact = exact.replace(line, lines)
+    value = _parsed(exact)
+    if value is None:
+        return None
+    roots = {name.split(".")[0] for name in modules}
+    change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier))
+    if not change.sound(sure) or not change.spoken(frozenset(given)):
+        return None
+    edits: list[Edit] = []
+    if "torch" in names_in([value]) and "torch" not in roots:
+        needed = torch_import(span.path, ground)
+        if needed is None:
+            return None
+        edits.append(needed)
+    replaced = _spliced(span, node, exact, value, ground)
+    if replaced is None:
+        return None
+    edit, keeps = replaced
+    lost = Counter(comments(ground.text(node))) - Counter(comments(edit.text))
+    return Placed((*edits, edit), keeps and not lost and not change.overridable)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """An expression of the file and what is to stand there instead."""
+
+    ground: Ground
+    node: ast.expr | ast.AugAssign
+    value: ast.expr
+    modules: frozenset[str]
+    earlier: frozenset[str]
+
+    @cached_property
+    def kept(self) -> Counter[str]:
+        """The expressions inside of the new one."""
+        return Counter(ast.dump(part) for part in ast.walk(self.value) if isinstance(part, ast.expr))
+
+    @cached_property
+    def left(self) -> list[ast.AST]:
+        """The nodes of the old expression that the new one has not got as they stand."""
+        found: list[ast.AST] = []
+        waiting: list[ast.AST] = [self.node]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.expr) and not isinstance(node, ast.Name) and ast.dump(node) in self.kept:
+                continue
+            found.append(node)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                continue  # one name: self.weight
+            waiting.extend(ast.iter_child_nodes(node))
+        return found
+
+    @cached_property
+    def overridable(self) -> bool:
+        """Whether a method is left out that a subclass may define otherwise."""
+        return any(
+            isinstance(part, ast.Call) and (dotted(part.func) or "").startswith("self.") and not of_torch(part)
+            for part in self.left
+        )
+
+    def sound(self, sure: bool) -> bool:
+        """Whether the new expression has the value that the old one is known to have."""
+        if not self._once():
+            return False
+        if any(isinstance(part, ast.Call) and _elsewhere(part, self.ground.tree) for part in self.left):
+            return False
+        reach = Reach(self.ground, self.node)
+        seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)]) - self.modules
+        now = names_in([self.value])
+        new = ((now - names_in([self.node])) | (now & self.earlier)) - self.modules
+        dropped = seen - now
+        if new & reach.inner or any(reach.shadowed(name) for name in new):
+            return False
+        if not reach.undisturbed(dropped | new):
+            return False
+        if sure:
+            return True
+        if any(isinstance(part, ast.IfExp | ast.BoolOp) for part in self.left):
+            return False
+        if any(isinstance(part, ast.Call) and not of_torch(part) for part in self.left):
+            return False
+        if new:
+            return reach.holds(seen, new)
+        rarer = {name for name in seen if _count(self.node, name) > _count(self.value, name)}
+        return reach.holds(dropped, set()) and not any(map(reach.ambiguous, rarer - dropped))
+
+    def spoken(self, given: frozenset[object]) -> bool:
+        """Whether every number and text of the new expression is the program's own, or one of those `given`.
+
+        What stands for a default of an argument, or for an attribute, would be another one with other settings.
+        """
+        seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)])
+        now = names_in([self.value])
+        sources = Reach(self.ground, self.node).sources(seen - now)
+        listed = [self.node, *sources]
+        own = _literals(listed) + Counter((True, value) for _, value in _literals(listed))
+        extra = {literal: count for literal, count in _literals([self.value]).items() if literal[1] not in given}
+        defined = {name for value in sources for name in names_in([value])} | seen
+        settings = {name for name in defined - now - self.modules if not Reach(self.ground, self.node).sources({name})}
+        if settings:
+            return all(count <= own[literal] for literal, count in extra.items())
+        return all(literal in own for literal in extra)
+
+    def _once(self) -> bool:
+        """Whether what has an effect is done as often as before, and a call of somebody's function no more often."""
+        before = Counter(ast.dump(part) for part in ast.walk(self.node) if isinstance(part, _ONCE))
+        if any(self.kept[part] != count for part, count in before.items()):
+            return False
+        calls = Counter(ast.dump(part) for part in ast.walk(self.node) if isinstance(part, ast.Call))
+        others = (part for part in ast.walk(self.value) if isinstance(part, ast.Call) and not of_torch(part))
+        return all(self.kept[ast.dump(part)] <= calls[ast.dump(part)] for part in others)
+
+
+Literal = tuple[bool, object]  # whether it is an argument or an index; numbers have their sign only there
+
+
+def _literals(nodes: Iterable[ast.AST]) -> Counter[Literal]:
+    """The numbers and texts in some code, by how they are used; 1 and 2 in sums and products are anybody's."""
+    found: Counter[Literal] = Counter()
+    waiting: list[tuple[ast.AST, bool, int]] = [(node, False, 1) for node in nodes]
+    while waiting:
+        node, argument, sign = waiting.pop()
+        match node:
+            case ast.Constant(value=bool(value)):
+                found[argument, str(value)] += value
+            case ast.Constant(value=int() | float() as number):
+                if argument or number not in (1, 2):
+                    found[argument, number * sign if argument else abs(number)] += 1
+            case ast.Constant(value=str(text)):
+                found[argument, text] += 1
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                waiting.append((operand, argument, -sign))
+            case ast.Call(func=func, args=args, keywords=keywords):
+                waiting.append((func, False, 1))
+                waiting.extend((part, True, 1) for part in (*args, *(keyword.value for keyword in keywords)))
+            case ast.Subscript(value=value, slice=key):
+                waiting.extend(((value, False, 1), (key, True, 1)))
+            case ast.Tuple() | ast.List() | ast.Slice():
+                waiting.extend((part, argument, 1) for part in ast.iter_child_nodes(node))
+            case _:
+                waiting.extend((part, False, 1) for part in ast.iter_child_nodes(node))
+    return found
+
+
+def _elsewhere(call: ast.Call, tree: ast.Module) -> bool:
+    """Whether a call is of a module that is not torch's: ``math.sqrt`` takes and gives plain numbers."""
+    root = (dotted(call.func) or "").split(".")[0]
+    imported = {
+        (alias.asname or alias.name.split(".")[0]): getattr(node, "module", None) or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    return imported.get(root, "torch").split(".")[0] in ("math", "cmath", "numpy", "scipy", "builtins")
+
+
+def _count(node: ast.AST, name: str) -> int:
+    return sum(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node))
+
+
+def _parsed(text: str) -> ast.expr | None:
+    try:
+        return ast.parse(f"({text}\n)", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _spliced(
+    span: Span, node: ast.expr | ast.AugAssign, text: str, value: ast.expr, ground: Ground
+) -> tuple[Edit, bool] | None:
+    """The edit that leaves everything around as it is, with brackets where they are needed.
+
+    Of ``x /= y`` the right side is replaced where that is all that changes, else it becomes an assignment, which
+    does not write in place any more (then the second part of the result is False).
+    """
+    if isinstance(node, ast.expr):
+        edit = _bracketed(span, text, value, ground)
+        return (edit, True) if edit is not None else None
+    target = _as_loaded(node.target)
+    match value:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) is type(node.op) and ast.dump(left) == target:
+            edit = _bracketed(ground.span(span.path, node.value), ast.unparse(right), right, ground)
+            return (edit, True) if edit is not None else None
+    head = ground.text(node.target)
+    return (Edit(span, f"{head} = {text}"), False) if "\n" not in text else (Edit(span, f"{head} = (\n{text})"), False)
+
+
+def _as_loaded(target: ast.expr) -> str:
+    return ast.dump(target).replace("Store()", "Load()")
+
+
+def _bracketed(span: Span, text: str, value: ast.expr, ground: Ground) -> Edit | None:
+    """The edit after which the parser finds the new expression, whole, at its place."""
+    for opening, spelled in (("", text), ("(", f"({text})")):
+        edit = Edit(span, spelled)
+        found = _reparsed(edit, len(opening), ground)
+        if found is not None and ast.dump(found) == ast.dump(value):
+            return edit
+    return None
+
+
+def _reparsed(edit: Edit, inside: int, ground: Ground) -> ast.expr | None:
+    """The expression that stands where an edit was made, `inside` brackets."""
+    lines = [line + b"\n" for line in ground.lines]
+    changed = apply(lines, [edit], 1, len(lines)).decode("utf-8", "surrogatepass")
+    span, rows = edit.span, edit.text.encode("utf-8", "surrogatepass").split(b"\n")
+    end_line = span.line + len(rows) - 1
+    end_column = len(rows[-1]) + (span.column if len(rows) == 1 else 0) - inside
+    return parsed_at(changed, (span.line, span.column + inside), (end_line, end_column))
+
+
+def outermost(edits: Sequence[Edit]) -> list[Edit]:
+    """The edits without those that lie inside of another one."""
+    return [
+        edit
+        for edit in dict.fromkeys(edits)
+        if not any(other.span != edit.span and other.span.covers(edit.span) for other in edits)
+    ]
+
+
+def apply(lines: Sequence[bytes], edits: Sequence[Edit], start: int, end: int) -> bytes:
+    """Lines `start` to `end` (from 1, both included) with the edits made; columns are bytes of UTF-8."""
+    kept = list(lines)
+    for edit in sorted(edits, key=lambda edit: (edit.span.line, edit.span.column), reverse=True):
+        span = edit.span
+        head = kept[span.line - 1][: span.column]
+        tail = kept[span.end_line - 1][span.end_column :]
+        text = edit.text.encode("utf-8", "surrogatepass")
+        kept[span.line - 1 : span.end_line] = [head + text + tail, *[b""] * (span.end_line - span.line)]
+    return b"".join(kept[start - 1 : end])
+
+
+def visible(modules: Mapping[str, str], span: Span, ground: Ground) -> dict[str, str]:
+    """The names of torch's modules that mean these at a place: not those that something around it binds anew."""
+    node = ground.expression(span)
+    if node is None:
+        return dict(modules)
+    bound = ground.bound_around(node)
+    return {full: name for full, name in modules.items() if name.split(".")[0] not in bound}

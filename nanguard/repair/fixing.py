@@ -1,0 +1,293 @@
+"""Fixing: the fixes of findings put into files, checked again, and taken back where they do not hold."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from nanguard.errors import NanguardError
+from nanguard.finding import Edit, Finding, Note, Report
+from nanguard.reading.discover import SourceFile, find, parse, targets, wanted
+from nanguard.repair.ground import ground, names_in
+from nanguard.repair.sourcetext import SourceText, overlapping, read, write
+from nanguard.repair.unused import read_by, unused
+from nanguard.running.checking import check_paths
+from nanguard.running.worker import Worker
+from nanguard.settings import Settings
+
+_ROUNDS = 10
+
+Range = tuple[int, int]
+Rounds = Generator[SourceText, list[Finding] | None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A file with fixes in it: what it held and is to hold, and the findings that were fixed."""
+
+    path: str
+    before: bytes
+    after: bytes
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The files with fixes, and what a check finds once they are written."""
+
+    files: tuple[Fixed, ...]
+    report: Report
+    bugs: tuple[Note, ...] = ()  # fixes that had to be taken back
+
+    @property
+    def fixed(self) -> tuple[Finding, ...]:
+        """The findings that were fixed, file by file."""
+        return tuple(finding for file in self.files for finding in file.findings)
+
+
+def fix_paths(paths: Sequence[str], settings: Settings, unsafe: bool) -> Outcome:
+    """Fix what can be fixed in the files that `paths` mean, without writing any; see `save`.
+
+    Safe fixes alone, unless `unsafe`.  What a fix leaves behind is checked again, and fixed too, until nothing
+    changes.  A fix after which its finding is still there is taken back, with a note.
+    """
+    files, _ = find(paths)
+    before = dict(_readable(files))
+    with Worker(settings.jobs, settings.verbose) as worker:
+        report = check_paths(paths, settings, worker)
+        work = []
+        for file in files:
+            own = [found for found in report.findings if _same(found.span.path, file.path)]
+            if file.path in before and any(_offered(found, unsafe) for found in own):
+                work.append(_Work(file, settings, unsafe, before[file.path], own))
+        _together(work, worker)
+    fixed = [Fixed(item.file.path, item.before, item.text.encoded(), tuple(item.fixed)) for item in work if item.fixed]
+    for item in work:
+        report = _with(report, item.file, item.found)
+    return Outcome(tuple(fixed), report, tuple(bug for item in work for bug in item.bugs))
+
+
+def _together(work: Sequence[_Work], worker: Worker) -> None:
+    """Do the rounds of several files, so that none waits for another one's check."""
+    waiting: deque[tuple[_Work, Rounds, int]] = deque()
+
+    def go_on(item: _Work, rounds: Rounds, found: list[Finding] | None) -> None:
+        try:
+            text = rounds.send(found)
+        except StopIteration:
+            return
+        names = None if item.file.whole else item.file.names
+        waiting.append((item, rounds, worker.ask(item.file.path, text.source, item.settings, names)))
+
+    for item in work:
+        go_on(item, item.rounds(), None)
+    while waiting:
+        item, rounds, ticket = waiting.popleft()
+        result = worker.answer(ticket).result
+        path = item.file.path
+        go_on(item, rounds, [found for found in result.findings if _same(found.span.path, path)] if result else None)
+
+
+def save(outcome: Outcome) -> Outcome:
+    """Write the files; one that cannot be written is left as it was, with a note."""
+    written: list[Fixed] = []
+    notes: list[Note] = []
+    for file in outcome.files:
+        try:
+            write(file.path, file.before, file.after)
+        except NanguardError as error:
+            notes.append(Note("NG001", "", 0, str(error), failed=True))
+        else:
+            written.append(file)
+    return replace(outcome, files=tuple(written), report=replace(outcome.report, notes=(*outcome.report.notes, *notes)))
+
+
+def _readable(files: Iterable[SourceFile]) -> Iterator[tuple[str, bytes]]:
+    for file in files:
+        try:
+            yield file.path, read(file.path)
+        except NanguardError:
+            continue  # the check says so
+
+
+def _same(first: str, second: str) -> bool:
+    return first == second or os.path.realpath(first) == os.path.realpath(second)
+
+
+def _offered(finding: Finding, unsafe: bool) -> bool:
+    fix = finding.fix
+    return fix is not None and bool(fix.edits) and (fix.safe or unsafe) and finding.severity != "info"
+
+
+def _with(report: Report, file: SourceFile, left: Sequence[Finding]) -> Report:
+    """The report with what is left in a file in the place of what was found in it."""
+    others = [finding for finding in report.findings if not _same(finding.span.path, file.path)]
+    found = sorted((*others, *left), key=lambda finding: (finding.span, finding.code))
+    return replace(report, findings=tuple(found))
+
+
+@dataclass(slots=True)
+class _Work:
+    """One file while it is fixed: its text and what is found in it, what was fixed, and what had to be taken back."""
+
+    file: SourceFile
+    settings: Settings
+    unsafe: bool
+    before: bytes
+    found: list[Finding]
+    text: SourceText = field(init=False)
+    fixed: list[Finding] = field(default_factory=list)
+    bugs: list[Note] = field(default_factory=list)
+    refused: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.text = SourceText.decoded(self.before)
+
+    def rounds(self) -> Rounds:
+        """Fix, check again, and so on until nothing is left to fix.
+
+        Yields each text that is to be checked, and is sent what is found in it, None where that failed.
+        """
+        for _ in range(_ROUNDS):
+            chosen = self.chosen(self.text, self.found)
+            while chosen:
+                failed = yield from self.tried(chosen)
+                if not failed:
+                    break
+                self.refused |= {_key(finding) for finding in failed}
+                chosen = [finding for finding in chosen if _key(finding) not in self.refused]
+            if not chosen:
+                return
+            self.fixed.extend(chosen)
+
+    def chosen(self, text: SourceText, found: Sequence[Finding]) -> list[Finding]:
+        """The findings to fix in this round: of fixes that overlap the outer one."""
+        inside = self.asked(text)
+        offered = [
+            finding
+            for finding in found
+            if _offered(finding, self.unsafe) and _key(finding) not in self.refused and inside(finding)
+        ]
+        offered.sort(key=lambda finding: -_length(text, finding))
+        chosen: list[Finding] = []
+        taken: list[Range] = []
+        for finding in offered:
+            ranges = [text.range(edit) for edit in _edits([finding])]
+            if not overlapping(ranges, taken):
+                taken += ranges
+                chosen.append(finding)
+        return chosen
+
+    def asked(self, text: SourceText) -> Callable[[Finding], bool]:
+        """Whether a finding lies in what was asked for: the whole file, or functions of it."""
+        if self.file.whole:
+            return lambda finding: True
+        known = targets(self.file.path, parse(self.file.path, text.source))
+        spans = [target.span for target in known if wanted(target.name, self.file.names)]
+        lines = [range(span.line, span.end_line + 1) for span in spans]
+        return lambda finding: any(finding.span.line in area for area in lines)
+
+    def tried(self, chosen: Sequence[Finding]) -> Generator[SourceText, list[Finding] | None, list[Finding]]:
+        """Put fixes into the text; gives those that do not hold, and then leaves the text as it was."""
+        now, places = self.text.edited(_edits(chosen))
+        if ground(now.source) is None or not _encodable(now):
+            return self.bad(chosen, "the file does not parse with it")
+        left = yield now
+        if left is None:
+            return self.bad(chosen, "the file could not be checked with it")
+        bad = [finding for finding in chosen if _remains(finding, now, places, left)]
+        if bad:
+            return self.bad(bad, "the finding is still there with it")
+        shorter = self.tidied(now, places, chosen)
+        if shorter.text != now.text:
+            again = yield shorter
+            now, left = (shorter, again) if again is not None else (now, left)
+        self.text, self.found = now, left
+        return []
+
+    def bad(self, findings: Sequence[Finding], why: str) -> list[Finding]:
+        """Take back fixes, and say so."""
+        for finding in findings:
+            message = f"the fix of {finding.code} is a bug in nanguard and was taken back: {why}; please report it"
+            self.bugs.append(Note("NG001", finding.span.path, finding.span.line, message, failed=False))
+        return list(findings)
+
+    def tidied(self, text: SourceText, places: dict[Edit, Range], chosen: Sequence[Finding]) -> SourceText:
+        """The text without the assignments that the fixes left without a use."""
+        names = [
+            (_line(text, places[edit][0]), name)
+            for finding in chosen
+            for edit in finding.fix.edits[-1:]  # type: ignore[union-attr]
+            for name in _dropped(self.text, edit)
+        ]
+        while names:
+            tree = ground(text.source)
+            assert tree is not None
+            edits = list(unused(self.file.path, tree, names))[:1]
+            if not edits:
+                break
+            names = [
+                *((line - _height(edits[0]) * (line > edits[0].span.line), name) for line, name in names),
+                *read_by(tree, edits[0]),
+            ]
+            text, _ = text.edited(edits)
+        return text
+
+
+def _key(finding: Finding) -> tuple[str, str, str]:
+    return finding.code, finding.target, finding.expression
+
+
+def _edits(findings: Sequence[Finding]) -> list[Edit]:
+    return list(dict.fromkeys(edit for finding in findings if finding.fix for edit in finding.fix.edits))
+
+
+def _length(text: SourceText, finding: Finding) -> int:
+    start, end = text.range(Edit(finding.span, ""))
+    return end - start
+
+
+def _height(edit: Edit) -> int:
+    return edit.span.end_line - edit.span.line
+
+
+def _line(text: SourceText, offset: int) -> int:
+    return sum(start <= offset for start, _, _ in text.rows)
+
+
+def _encodable(text: SourceText) -> bool:
+    try:
+        text.encoded()
+    except ValueError:
+        return False
+    return True
+
+
+def _remains(
+    finding: Finding, text: SourceText, places: dict[Edit, Range], left: Sequence[Finding]
+) -> bool:  # fmt: skip
+    """Whether a finding is still where its fix was put."""
+    assert finding.fix is not None
+    put = [places[edit] for edit in finding.fix.edits[-1:]]
+    for other in left:
+        at = text.range(Edit(other.span, ""))
+        if not other.confirmed or not overlapping(put, [at]):
+            continue
+        inside = any(start <= at[0] and at[1] <= end and (start, end) != at for start, end in put)
+        if inside and other.expression in finding.expression:  # a part that was there before
+            continue
+        if (other.code, other.hazard) == (finding.code, finding.hazard):
+            return True
+    return False
+
+
+def _dropped(text: SourceText, edit: Edit) -> set[str]:
+    """The names that an expression has and its replacement has not."""
+    tree = ground(text.source)
+    node = tree.expression(edit.span) if tree is not None else None
+    new = ground(f"({edit.text}\n)")
+    if node is None or new is None:
+        return set()
+    return names_in([node]) - names_in([new.tree])

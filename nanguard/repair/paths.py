@@ -1,0 +1,135 @@
+"""Paths: what reading says of an expression on every way that leads to it, and of how it came about."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from nanguard import ops
+from nanguard.matching.match import Match, Matcher
+from nanguard.reading.expressions import Place
+from nanguard.reading.read import Reading, modules, segment
+from nanguard.reading.values import External, Instance, to_term
+from nanguard.repair.ground import dotted
+from nanguard.repair.source import Move, Unprintable, Words, move, source_of
+from nanguard.term import Attr, Term, walk
+
+
+class Paths:
+    """The terms that each expression of a file computes, on all the paths that were followed."""
+
+    def __init__(self, reading: Reading, matcher: Matcher) -> None:
+        self.reading, self.matcher = reading, matcher
+        self.places: dict[ast.expr, list[Place]] = {}
+        self.targets: dict[tuple[str, str], list[Place]] = {}
+        for place in reading.places:
+            self.places.setdefault(place.node, []).append(place)
+            self.targets.setdefault((place.path, place.target), []).append(place)
+
+    def agree(self, match: Match, place: Place) -> bool:
+        """Whether on every path the rule of a match fits, with what the program writes in the same words.
+
+        What a function does by itself holds of its callers too.
+        """
+        if any(isinstance(value, Term) and value.op == "either" for value in _inside(place)):
+            return False
+        listed = [other for other in self.places[place.node] if place.depth > 0 or other.depth == 0]
+        others = [other for other in listed if other.term is not place.term]
+        words = self._words(match, place)
+        return all(self._fits(match, other, words) for other in others)
+
+    def _fits(self, match: Match, place: Place, words: list[str] | None) -> bool:
+        found = (other for other in self.matcher.matches(place.term) if other.variant is match.variant)
+        return words is not None and any(self._words(other, place) == words for other in found)
+
+    def _words(self, match: Match, place: Place) -> list[str] | None:
+        """What the terms of a replacement are called at a place, None if one has no name."""
+        words = Words(self.reading.site(place, False).names, modules(place))
+        try:
+            return [source_of(term, words) for term in (*match.bindings.values(), *match.rest)]
+        except Unprintable:
+            return None
+
+    def operands(self, match: Match, place: Place) -> dict[Term, str]:
+        """What earlier statements on the way to a match call the terms that it is about: names and attributes."""
+        inside = set(walk(match.root))
+        found: dict[Term, str] = {}
+        for other in self.targets[place.path, place.target]:
+            if other.term not in inside:
+                continue
+            for node in ast.walk(other.node):
+                value = other.values.get(node) if isinstance(node, ast.expr) else None
+                if value is None or isinstance(value, External) or not _is_name(node):
+                    continue
+                if to_term(value) in inside and _held(node, place) is to_term(value):
+                    found.setdefault(to_term(value), ast.unparse(node))
+        return found
+
+    def settings(self, match: Match, place: Place) -> dict[tuple[str, Attr], str]:
+        """The attributes of operations on the way to a match for which the function has a name: ``dim=self.dim``.
+
+        None that is written as a number elsewhere on the way.
+        """
+        inside = set(walk(match.root))
+        found: dict[tuple[str, Attr], set[str]] = {}
+        for other in self.targets[place.path, place.target]:
+            if other.term not in inside or not isinstance(other.node, ast.Call):
+                continue
+            for node in (*other.node.args, *(keyword.value for keyword in other.node.keywords)):
+                value = other.values.get(node)
+                if not isinstance(value, Term) or value.op != "const" or value.value is None:
+                    continue
+                for key, held in other.term.attrs:
+                    if type(held) is type(value.value) and held == value.value:
+                        found.setdefault((key, held), set()).add(ast.unparse(node))
+        return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1 and _is_text_of_name(*texts)}
+
+    def moves(self, match: Match, place: Place) -> dict[Move, tuple[str, str]]:
+        """The movements on the way to a match that are not known in full (an index): how the function writes them.
+
+        Of each what stands before and behind what it moves; none that it writes in more than one way.
+        """
+        wanted = {term for term in walk(match.root) if ops.family(term) == ops.MOVEMENT}
+        found: dict[Move, set[tuple[str, str]]] = {}
+        for other in self.targets[place.path, place.target]:
+            if other.term in wanted:
+                around = _around(other, self.reading.lines(other.path))
+                if around is not None:
+                    found.setdefault(move(other.term), set()).add(around)
+        return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}
+
+
+def _held(node: ast.AST, place: Place) -> Term | None:
+    """What a name, or an attribute of an object of the file, stands for at a place."""
+    match node:
+        case ast.Name(id=name) if name in place.env:
+            return to_term(place.env[name])
+        case ast.Attribute(value=ast.Name(id=name), attr=attr):
+            owner = place.env.get(name)
+            if isinstance(owner, Instance) and attr in owner.attrs:
+                return to_term(owner.attrs[attr])
+    return None
+
+
+def _is_text_of_name(text: str) -> bool:
+    return _is_name(ast.parse(text, mode="eval").body)
+
+
+def _is_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name | ast.Attribute) and dotted(node) is not None
+
+
+def _inside(place: Place) -> Iterator[object]:
+    return (place.values.get(node) for node in ast.walk(place.node) if isinstance(node, ast.expr))
+
+
+def _around(place: Place, lines: list[bytes]) -> tuple[str, str] | None:
+    """What stands around the operand of a movement: around ``x`` in ``x[mask]`` or ``x.gather(1, i)``."""
+    match place.node:
+        case ast.Subscript(value=operand) | ast.Call(func=ast.Attribute(value=operand)):
+            whole, inner = segment(lines, place.node), segment(lines, operand)
+    if not isinstance(place.node, ast.Subscript | ast.Call) or not whole.startswith(inner) or "#" in whole:
+        return None
+    if isinstance(place.node, ast.Call) and isinstance(operand, ast.Name) and operand.id in ("torch", "F"):
+        return None
+    return "", whole[len(inner) :]

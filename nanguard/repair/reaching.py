@@ -1,0 +1,356 @@
+"""Reaching: whether names hold at a place of a function what they held where an earlier statement used them.
+
+A plain look at the syntax, which refuses where it is not sure: what a branch or an earlier turn of a loop may have
+bound, what was written in place, under another name too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+
+from nanguard import ops
+from nanguard.repair.ground import Function, Ground, bound_in, names_in
+
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_HARMLESS = ("requires_grad_", "retain_grad_", "share_memory_")  # they leave the values as they are
+
+
+class NotSure(Exception):
+    """What a name holds depends on the way that led there."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The names of the innermost function around a place (of the module where there is none)."""
+
+    ground: Ground
+    place: ast.AST
+
+    @cached_property
+    def scope(self) -> ast.AST:
+        """The function or module whose statements are followed."""
+        around = self.ground.outwards(self.place)
+        return next((node for node in around if isinstance(node, Function)), self.ground.tree)
+
+    @cached_property
+    def statement(self) -> ast.stmt | None:
+        """The statement that the place stands in."""
+        return self.ground.statement(self.place)
+
+    @cached_property
+    def inner(self) -> set[str]:
+        """The names that comprehensions and assignments inside of the statement bind around or beside the place."""
+        if self.statement is None:
+            return set()
+        inside = list(ast.walk(self.statement)) if not hasattr(self.statement, "body") else []
+        around = [node for node in self.ground.outwards(self.place) if isinstance(node, _COMPREHENSIONS)]
+        walruses = {node.target.id for node in inside if isinstance(node, ast.NamedExpr)}
+        return walruses.union(*map(bound_in, around))
+
+    def shadowed(self, name: str) -> bool:
+        """Whether more than one of the functions around the place has an argument or a variable of this name."""
+        around = [node for node in (self.scope, *self.ground.outwards(self.scope)) if isinstance(node, Function)]
+        return sum(name in bound_in(scope) for scope in around) > 1
+
+    def ambiguous(self, name: str) -> bool:
+        """Whether more than one definition of a name may lead to the place."""
+        try:
+            if self.statement is not None:
+                self.definition(name, self.statement)
+        except NotSure:
+            return True
+        return name in self.inner
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def holds(self, dropped: set[str], new: set[str]) -> bool:
+        """Whether the names `new` hold at the place what the values of the names `dropped` were computed from.
+
+        Each dropped name must have one definition that leads here, of calls that are of torch, without a choice; and
+        each new name must be met on the way back, with the definition that it still has here.  A name that has one
+        value throughout the function need not be met.
+        """
+        if self.statement is None or isinstance(self.scope, ast.Lambda) or (dropped | new) & self.inner:
+            return False
+        trail = _Trail(self, frozenset(new))
+        try:
+            for name in sorted(dropped):
+                trail.follow(name, self.statement)
+            for name in new:
+                here = self.definition(name, self.statement)
+                before = trail.met.get(name)
+                if before is None and (name.startswith("self.") or not self.steady(name)):
+                    return False
+                if before is not None and any(definition is not here for definition in before):
+                    return False
+        except NotSure:
+            return False
+        return True
+
+    def sources(self, names: set[str]) -> list[ast.expr]:
+        """The expressions that some names may have their values from, and those that these names have theirs from."""
+        found: list[ast.expr] = []
+        waiting, seen = list(names), set(names)
+        while waiting:
+            name = waiting.pop()
+            for node in ast.walk(self.scope):
+                for target, value in _assigned(node):
+                    if value not in found and any(_names(part, name) for part in ast.walk(target)):
+                        found.append(value)
+                        waiting.extend(names_in([value]) - seen)
+                        seen |= names_in([value])
+        return found
+
+    def undisturbed(self, names: set[str]) -> bool:
+        """Whether nothing that shares its storage with one of these names is written in place in the function.
+
+        A write that comes after the place, and not in a loop around it, does not count; nor does one through the name
+        itself, which every reader of the function sees.
+        """
+        return not any(self.shared(names - {written}, written) for written in self.writes())
+
+    def shared(self, names: set[str], written: str) -> bool:
+        return bool(self.aliases.get(written, {written}) & names)
+
+    def steady(self, name: str) -> bool:
+        """Whether a name has one value throughout the function: an argument, an attribute or a global."""
+        if name.startswith("self."):
+            return not any(
+                isinstance(node, ast.Attribute) and node.attr == name.removeprefix("self.")
+                for method in ast.walk(self.ground.tree)
+                if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and method.name != "__init__"
+                for node in ast.walk(method)
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
+            )
+        around = [node for node in (self.scope, *self.ground.outwards(self.scope)) if isinstance(node, Function)]
+        if not around and isinstance(self.scope, ast.Module):
+            return False
+        return sum(_bindings(scope, name) for scope in around) <= 1 and not any(
+            isinstance(node, ast.Global | ast.Nonlocal) and name in node.names for node in ast.walk(self.ground.tree)
+        )
+
+    # --- definitions -------------------------------------------------------------------------------------------------
+
+    def definition(self, name: str, statement: ast.stmt) -> ast.stmt | None:
+        """The statement that gave a name its value before another one, None for what is there from the start.
+
+        Raises `NotSure` where there may be several.
+        """
+        here: ast.AST = statement
+        while here is not self.scope:
+            above = self.ground.parents[here]
+            for before in reversed(_before(above, here)):
+                if _assigns(before, name):
+                    return before
+                if binds(before, name):
+                    raise NotSure(name)
+            if isinstance(above, _LOOPS) and binds(above, name):
+                raise NotSure(name)  # an earlier turn may have left it
+            if isinstance(above, ast.With | ast.AsyncWith):
+                if any(binds(item, name) for item in above.items):
+                    raise NotSure(name)
+            elif isinstance(above, ast.Try | ast.TryStar | ast.Match | ast.ExceptHandler) and binds(above, name):
+                raise NotSure(name)
+            here = above
+        return None
+
+    # --- writes in place ---------------------------------------------------------------------------------------------
+
+    def writes(self) -> Iterator[str]:
+        """The names that are written in place before the place, or in a loop around it."""
+        assert self.statement is not None
+        loops = [node for node in self.ground.outwards(self.statement) if isinstance(node, _LOOPS)]
+        end = self.statement.lineno, self.statement.col_offset
+        for node in ast.walk(self.scope):
+            for name in written_by(node):
+                start = getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
+                if start < end or any(loop.lineno <= start[0] <= (loop.end_lineno or 0) for loop in loops):
+                    yield name
+
+    @cached_property
+    def aliases(self) -> dict[str, set[str]]:
+        """The names that may share their storage with each name: ``y = x.view(-1)``."""
+        groups: dict[str, set[str]] = {}
+        for node in ast.walk(self.scope):
+            for target, value in _assigned(node):
+                group = set(names_in([target]))
+                for name in names_in(list(shares(value))):
+                    group |= {name}
+                for name in list(group):
+                    group |= groups.get(name, set())
+                for name in group:
+                    groups[name] = group
+        return groups
+
+
+@dataclass(slots=True)
+class _Trail:
+    """The way back from names to the definitions that they come from."""
+
+    reach: Reach
+    new: frozenset[str]
+    met: dict[str, list[ast.stmt | None]] = field(default_factory=dict)
+    seen: set[tuple[str, ast.stmt | None]] = field(default_factory=set)
+
+    def follow(self, name: str, statement: ast.stmt) -> None:
+        """Follow a name that `statement` reads."""
+        definition = self.reach.definition(name, statement)
+        if name in self.new:
+            self.met.setdefault(name, []).append(definition)
+            return
+        if (name, definition) in self.seen or definition is None:
+            return
+        self.seen.add((name, definition))
+        if isinstance(definition, ast.Import | ast.ImportFrom):
+            return
+        value = getattr(definition, "value", None)
+        if not isinstance(value, ast.expr) or not plain(value):
+            raise NotSure(name)
+        for part in names_in([value]):
+            self.follow(part, definition)
+        if isinstance(definition, ast.AugAssign):
+            self.follow(name, definition)
+
+
+def plain(value: ast.expr) -> bool:
+    """Whether an expression says by itself what it computes: no choice, and no call but those of torch."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.IfExp | ast.BoolOp | ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
+            return False
+        if isinstance(node, ast.Call) and not of_torch(node):
+            return False
+    return True
+
+
+def of_torch(call: ast.Call) -> bool:
+    """Whether a call is, by its name, one of the ops table."""
+    return bool(operations(call))
+
+
+def operations(call: ast.Call) -> frozenset[str]:
+    """The operations of the table that a call may be, by its last name."""
+    func = call.func
+    if isinstance(func, ast.Call):  # nn.Sigmoid()(x)
+        func = func.func
+    name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+    return _by_last_name().get(name.rstrip("_"), frozenset())
+
+
+@cache
+def _by_last_name() -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for full, listed in ops.spellings().items():
+        found.setdefault(full.rpartition(".")[2], set()).update(spelling.op for spelling in listed)
+    return {name: frozenset(listed) for name, listed in found.items()}
+
+
+def _families(call: ast.Call) -> set[str]:
+    return {ops.rows()[op].family for op in operations(call)}
+
+
+def shares(value: ast.expr) -> Iterator[ast.expr]:
+    """The parts of an expression whose storage its result may share."""
+    match value:
+        case ast.BinOp() | ast.UnaryOp() | ast.Compare() | ast.Constant():
+            return
+        case ast.Call() if _families(value) and not _families(value) & {ops.MOVEMENT, ops.CAST}:
+            return
+        case ast.Subscript(value=inner) | ast.Attribute(value=ast.Subscript() | ast.Call() as inner):
+            yield from shares(inner)
+        case ast.Call(func=ast.Attribute(value=inner), args=args):
+            yield from shares(inner)
+            for arg in args:
+                yield from shares(arg)
+        case _:
+            yield value
+
+
+def written_by(node: ast.AST) -> Iterator[str]:
+    """The names whose storage a node writes into."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=owner, attr=name)) if name.endswith("_") and not name.startswith("__"):
+            if name not in _HARMLESS:
+                yield from _roots(owner)
+                if node.args and isinstance(node.args[0], ast.expr):
+                    yield from _roots(node.args[0])
+        case ast.AugAssign(target=target):
+            yield from _roots(target)
+        case ast.Subscript(value=owner, ctx=ast.Store() | ast.Del()):
+            yield from _roots(owner)
+    if isinstance(node, ast.Call):
+        for keyword in node.keywords:
+            if keyword.arg == "out":
+                yield from _roots(keyword.value)
+            if keyword.arg == "inplace" and node.args:
+                yield from _roots(node.args[0])
+
+
+def _roots(node: ast.expr) -> set[str]:
+    return names_in(list(shares(node)))
+
+
+def _assigned(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            yield from ((target, value) for target in targets)
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            yield target, value
+        case ast.NamedExpr(target=target, value=value):
+            yield target, value
+        case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+            yield target, value
+
+
+def _before(above: ast.AST, here: ast.AST) -> list[ast.stmt]:
+    """The statements of the same block that come before one."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        block = getattr(above, name, None)
+        if isinstance(block, list) and here in block and name not in ("handlers", "cases"):
+            return list(block[: block.index(here)])
+    return []
+
+
+def _assigns(statement: ast.stmt, name: str) -> bool:
+    """Whether a statement certainly gives the name, or a tuple with it, a value."""
+    match statement:
+        case ast.Assign(targets=targets):
+            stored = [part for target in targets for part in ast.walk(target)]
+        case ast.AnnAssign(target=target, value=ast.expr()) | ast.AugAssign(target=target):
+            stored = list(ast.walk(target))
+        case ast.Import() | ast.ImportFrom():
+            return binds(statement, name)
+        case _:
+            return False
+    return any(_names(part, name) and isinstance(part.ctx, ast.Store) for part in stored)  # type: ignore[attr-defined]
+
+
+def _names(node: ast.AST, name: str) -> bool:
+    if name.startswith("self."):
+        return isinstance(node, ast.Attribute) and node.attr == name.removeprefix("self.")
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def binds(node: ast.AST, name: str) -> bool:
+    """Whether a node binds a name anywhere in it."""
+    return _bindings(node, name) > 0
+
+
+def _bindings(node: ast.AST, name: str) -> int:
+    count = 0
+    for part in ast.walk(node):
+        match part:
+            case ast.Name(id=found, ctx=ast.Store() | ast.Del()) | ast.arg(arg=found):
+                count += found == name
+            case ast.Attribute(ctx=ast.Store() | ast.Del()):
+                count += _names(part, name)
+            case ast.FunctionDef(name=found) | ast.AsyncFunctionDef(name=found) | ast.ClassDef(name=found):
+                count += found == name
+            case ast.alias(name=full, asname=short):
+                count += (short or full.split(".")[0]) == name
+            case ast.ExceptHandler(name=str(found)) | ast.MatchAs(name=str(found)) | ast.MatchStar(name=str(found)):
+                count += found == name
+    return count

@@ -1,0 +1,88 @@
+"""Unused: assignments that nothing reads any more after a fix."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from nanguard import ops
+from nanguard.finding import Edit, Span
+from nanguard.repair.ground import Ground, comments, names_in
+from nanguard.repair.reaching import operations, plain
+
+_SEES_NAMES = frozenset({"locals", "vars", "eval", "exec", "dir", "breakpoint"})
+
+
+def unused(path: str, ground: Ground, names: Iterable[tuple[int, str]]) -> Iterator[Edit]:
+    """Edits that remove the assignments of names, each with a line of the function that it is in.
+
+    Only such as compute something and do nothing else, of a name that occurs nowhere else in its function, alone on
+    their lines, without a comment, and not the only statement of their block.
+    """
+    for line, name in dict.fromkeys(names):
+        scope = _function(ground, line)
+        statement = _only_assignment(scope, name) if scope is not None else None
+        if statement is not None and _removable(statement, ground):
+            yield Edit(Span(path, statement.lineno, 0, (statement.end_lineno or 0) + 1, 0), "")
+
+
+def read_by(ground: Ground, edit: Edit) -> list[tuple[int, str]]:
+    """The names that a removed assignment read, with the line before it."""
+    body = [node for node in ast.walk(ground.tree) if isinstance(node, ast.Assign) and node.lineno == edit.span.line]
+    return [(edit.span.line - 1, name) for node in body for name in sorted(names_in([node.value]))]
+
+
+def _function(ground: Ground, line: int) -> ast.AST | None:
+    """The innermost function that a line is in."""
+    around = [
+        node
+        for node in ast.walk(ground.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    return max(around, key=lambda node: node.lineno, default=None)
+
+
+def _only_assignment(scope: ast.AST, name: str) -> ast.Assign | None:
+    """The assignment of a name that is all that a function has of it."""
+    found: ast.Assign | None = None
+    for node in ast.walk(scope):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)]) if target == name:
+                if found is not None:
+                    return None
+                found = node
+            case ast.Name(id=read) if read in _SEES_NAMES or (read == name and isinstance(node.ctx, ast.Load)):
+                return None
+            case ast.Global(names=names) | ast.Nonlocal(names=names) if name in names:
+                return None
+            case ast.arg(arg=argument) if argument == name:
+                return None
+    stored = [node for node in ast.walk(scope) if isinstance(node, ast.Name) and node.id == name]
+    return found if len(stored) == 1 else None
+
+
+def _removable(statement: ast.Assign, ground: Ground) -> bool:
+    above = ground.parents[statement]
+    if isinstance(above, ast.ClassDef | ast.Module) or not _pure(statement.value):
+        return False
+    blocks = (getattr(above, name, None) for name in ("body", "orelse", "finalbody"))
+    block = next(list(block) for block in blocks if isinstance(block, list) and statement in block)
+    if len(block) == 1:
+        return False
+    rows = ground.lines[statement.lineno - 1 : statement.end_lineno]
+    text = b"\n".join(rows).decode("utf-8", "replace")
+    alone = text.strip() == ground.text(statement).strip()
+    return alone and not comments(ground.text(statement))
+
+
+def _pure(value: ast.expr) -> bool:
+    """Whether computing a value does nothing else: no call but of torch's operations that draw and write nothing."""
+    if not plain(value):
+        return False
+    calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
+    return all(
+        all(ops.rows()[name].pure for name in operations(call))
+        and not (isinstance(call.func, ast.Attribute) and call.func.attr.endswith("_"))
+        and not any(keyword.arg in ("out", "inplace") for keyword in call.keywords)
+        for call in calls
+    )

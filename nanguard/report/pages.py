@@ -1,0 +1,86 @@
+"""Pages: the documentation of the rules, one page each and an index, generated from their files.
+
+Nothing that a machine or a version of torch measures is on them, so that the same rules give the same pages.
+Run as ``python -m nanguard.report.pages FOLDER``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanguard.matching import rules
+from nanguard.matching.rule import Rule
+from nanguard.report import explain
+
+_FAMILIES = {
+    "1": "Composed logarithms and exponentials with an exact stable equivalent",
+    "2": "Edges of a domain, reached in the forward",
+    "3": "Gradients that blow up behind a finite forward",
+    "4": "Cancellation and accuracy",
+    "5": "Guards that do not guard",
+    "6": "Misuse of an API",
+}
+_NOTE = "<!-- Generated from {source} by `make docs`; edit that file instead. -->"
+
+
+def pages(known: Sequence[Rule]) -> dict[str, str]:
+    """The pages by the name of their file."""
+    found = {f"{rule.code}.md": _page(rule) for rule in known}
+    found["README.md"] = _index(known)
+    return found
+
+
+def _page(rule: Rule) -> str:
+    note = _NOTE.format(source=f"`rules/{Path(rule.path).name}`")
+    return "\n\n".join([note, *explain.sections(rule), f"[All rules](README.md). `nanguard explain {rule.code}` "
+                        "measures where it fails on the torch that you have."]) + "\n"  # fmt: skip
+
+
+def _index(known: Sequence[Rule]) -> str:
+    lines = [_NOTE.format(source="`rules/`"), "", "# The rules", ""]
+    for digit, title in _FAMILIES.items():
+        family = [rule for rule in known if rule.code[2:3] == digit]
+        lines += [
+            f"## NG{digit}xx: {title}",
+            "",
+            "| code | name | hazard | fix | what happens |",
+            "|---|---|---|---|---|",
+        ]
+        lines += map(_row, family)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(rule: Rule) -> str:
+    link = f"[{rule.code}]({rule.code}.md)"
+    return f"| {link} | {rule.name} | {rule.hazard} | {_fix(rule)} | {_cell(rule.summary)} |"
+
+
+def _fix(rule: Rule) -> str:
+    """The best fix that a rule has."""
+    if any(variant.stable and variant.safe for variant in rule.variants):
+        return "safe"
+    if any(variant.stable for variant in rule.variants):
+        return "unsafe"
+    return "clamp" if any(variant.clamp for variant in rule.variants) else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def write(folder: Path) -> None:
+    """Write the pages, and remove those of rules that are gone."""
+    made = pages(rules.load().rules)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.md"):
+        if path.name not in made:
+            path.unlink()
+    for name, text in made.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

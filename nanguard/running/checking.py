@@ -1,0 +1,336 @@
+"""Checking: from paths to a report.
+
+Every file is read first, which needs no torch and runs nothing; where there are many, by several processes.  A file
+in which reading finds a candidate goes to the worker for its proof, while the reading goes on.  What only a proof
+needs is imported late: most files need none.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nanguard.errors import NanguardError
+from nanguard.finding import FileResult, Finding, Note, Report
+from nanguard.reading.discover import (
+    SourceError,
+    SourceFile,
+    check_names,
+    find,
+    load_source,
+    parse,
+    targets,
+)
+from nanguard.running.progress import Progress
+from nanguard.settings import Settings, selected
+
+if TYPE_CHECKING:
+    from nanguard.analyse import Scan
+    from nanguard.running.wire import Answer, Failure
+    from nanguard.running.worker import Worker
+
+_MANY = 12  # files that are worth more than one process to read them
+_AHEAD = 64  # files that may wait for their proof while others are read
+_BUG = "this is a bug in nanguard; run with -v for the traceback"
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What reading a file gave: the places that need a proof are counted, and looked for again where it is made."""
+
+    result: FileResult
+    candidates: int = 0
+    names: tuple[str, ...] | None = None  # those of the names asked for that the file defines, None for all
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A file with something to prove, and the ticket of the worker that proves it (None without torch)."""
+
+    path: str
+    source: str
+    names: tuple[str, ...] | None
+    read: FileResult
+    ticket: int | None
+
+
+def check_paths(paths: Sequence[str], settings: Settings, worker: Worker | None = None) -> Report:
+    """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed.
+
+    A `worker` that is given goes on to live.
+    """
+    plain = settings.select == ("ALL",) and not settings.ignore and not settings.rules
+    codes = None if plain else _selected(settings)
+    files, notes = find(paths)
+    results: list[FileResult] = []
+
+    def idle() -> None:
+        progress.tell(len(results), len(files))
+
+    with (
+        Progress(not settings.quiet and not settings.verbose) as progress,
+        _Prover(settings, idle, worker) as prover,
+        closing(_readings(files, settings, idle)) as readings,
+    ):
+        asked = (_asked(file, read, settings, prover) for file, read in zip(files, readings, strict=True))
+        for result in _finished(asked, settings, prover):
+            results.append(result)
+            idle()
+    if prover.broken and not settings.static:
+        notes.append(_unprovable(prover.broken, prover.first))
+    return _report(results, notes, codes)
+
+
+def _selected(settings: Settings) -> frozenset[str]:
+    """The codes that are asked for; the rules are loaded only where that is not simply all."""
+    from nanguard.matching import rules
+
+    return selected(settings, rules.load(settings.rules).rules)
+
+
+def single(given: str) -> tuple[str, str]:
+    """The file and the name that ``FILE::NAME`` means; raises `NanguardError` if the file lacks it."""
+    files, notes = find([given])
+    if not notes:
+        path, names = files[0].path, files[0].names
+        tree = parse(path, load_source(path))
+        if not names:
+            some = ", ".join(target.name for target in targets(path, tree)[:5])
+            raise NanguardError(f"{path}: which loss? write FILE::NAME; this file has {some or 'no function'}")
+        notes = check_names(path, tree, names)
+        if not notes:
+            return path, names[0]
+    raise NanguardError(f"{notes[0].path}: {notes[0].message}")
+
+
+def _finished(
+    asked: Iterable[FileResult | _Candidate], settings: Settings, prover: _Prover
+) -> Iterator[FileResult]:  # fmt: skip
+    """The results in the order of the files; those behind a file that waits for its proof wait with it."""
+    waiting: deque[FileResult | _Candidate] = deque()
+    unproved = 0
+    for item in asked:
+        waiting.append(item)
+        unproved += isinstance(item, _Candidate)
+        while waiting and (isinstance(waiting[0], FileResult) or unproved > _AHEAD):
+            unproved -= isinstance(waiting[0], _Candidate)
+            yield _finish(waiting.popleft(), settings, prover)
+    for item in waiting:
+        yield _finish(item, settings, prover)
+
+
+# --- before the proof ------------------------------------------------------------------------------------
+
+
+def _readings(
+    files: Sequence[SourceFile], settings: Settings, idle: Callable[[], None]
+) -> Generator[_Read, None, None]:
+    """What reading each file gives, in order."""
+    jobs = _readers(len(files), settings)
+    if jobs < 2:
+        yield from (_reading(file, settings) for file in files)
+        return
+    from nanguard.running.readers import read_all
+
+    said = read_all(files, _Read, partial(_reading, settings=settings), jobs, idle)
+    with closing(said):
+        for file, read in zip(files, said, strict=True):
+            yield read if isinstance(read, _Read) else _Read(FileResult(file.path, (), (), (_fault(file.path, read),)))
+
+
+def _readers(files: int, settings: Settings) -> int:
+    """How many processes read; 1 is this one alone."""
+    if files < _MANY or not hasattr(os, "fork"):
+        return 1
+    from nanguard.running.processes import processors
+
+    return settings.jobs or processors()
+
+
+def _reading(file: SourceFile, settings: Settings) -> _Read:
+    """Read a file."""
+    try:
+        source = load_source(file.path)
+        tree = parse(file.path, source)
+    except SourceError as error:
+        return _Read(FileResult(file.path, (), (), (error.note,)))
+    names, missing = _known(file, tree)
+    if names == ():
+        return _Read(FileResult(file.path, (), (), missing))
+    try:
+        scan = _scan(file.path, source, tree, settings, names)
+    except Exception as error:
+        return _Read(FileResult(file.path, (), (), (*missing, _internal(file.path, error, settings))))
+    return _Read(replace(scan.result, notes=(*missing, *scan.result.notes)), scan.candidates, names)
+
+
+def _asked(file: SourceFile, read: _Read, settings: Settings, prover: _Prover) -> FileResult | _Candidate:
+    """Hand a file to the worker where there is something to prove."""
+    if not read.candidates:
+        return read.result
+    try:
+        source = load_source(file.path)
+    except SourceError as error:  # it has been changed since
+        return FileResult(file.path, (), (), (error.note,))
+    ticket = prover.ask(file.path, source, settings, read.names)
+    return _Candidate(file.path, source, read.names, read.result, ticket)
+
+
+def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: tuple[str, ...] | None) -> Scan:
+    from nanguard.analyse import scan
+
+    return scan(path, source, tree, settings, names)
+
+
+def _known(file: SourceFile, tree: ast.Module) -> tuple[tuple[str, ...] | None, tuple[Note, ...]]:
+    """The names to check, None for all, and a note for each name asked for that the file does not define."""
+    missing = check_names(file.path, tree, file.names)
+    unknown = {note.path for note in missing}
+    known = tuple(name for name in file.names if f"{file.path}::{name}" not in unknown)
+    return None if file.whole else known, tuple(missing)
+
+
+def _internal(path: str, error: Exception, settings: Settings) -> Note:
+    if isinstance(error, RecursionError):
+        message = "is nested too deeply to be read; split its expressions or leave it out"
+        return Note("NG001", path, 1, message, failed=True)
+    if settings.verbose:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    return Note("NG001", path, 0, f"internal error {type(error).__name__}: {error}; {_BUG}", failed=True)
+
+
+class _Prover:
+    """The worker, loaded and started with the first file that needs it; not asked where torch is missing."""
+
+    def __init__(self, settings: Settings, idle: Callable[[], None], given: Worker | None) -> None:
+        self._settings, self._idle, self._given = settings, idle, given
+        self._worker: Worker | None = None
+        self._no_torch = False
+        self.first = ""  # file that needs a proof
+
+    def __enter__(self) -> _Prover:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._worker is not None and self._given is None:
+            self._worker.close()
+
+    def ask(self, path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> int | None:
+        """Hand a file over for its proof; None says that there will be none."""
+        self.first = self.first or path
+        if self._worker is None:
+            self._no_torch = self._no_torch or not has_torch()
+            if self._no_torch:
+                return None
+            from nanguard.running.worker import Worker
+
+            self._worker = self._given or Worker(self._settings.jobs, self._settings.verbose, self._idle)
+        return self._worker.ask(path, source, settings, names)
+
+    def answer(self, ticket: int | None) -> Answer | None:
+        """What became of a file, None if it was not handed over."""
+        if ticket is None or self._worker is None:
+            return None
+        return self._worker.answer(ticket)
+
+    @property
+    def broken(self) -> str | None:
+        """Why nothing at all can be proved."""
+        if self._no_torch:
+            return "torch is not installed here"
+        return self._worker.broken if self._worker is not None else None
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; it is not loaded for that."""
+    from importlib.util import find_spec
+
+    spec = find_spec("torch")
+    return spec is not None and spec.origin is not None  # a mere folder called torch has no origin
+
+
+# --- after the proof -------------------------------------------------------------------------------------
+
+
+def _finish(item: FileResult | _Candidate, settings: Settings, prover: _Prover) -> FileResult:
+    """The result of a file: what was proved by running it, else by reading it, else what reading suspects."""
+    if isinstance(item, FileResult):
+        return item
+    answer = prover.answer(item.ticket)
+    if answer is None:
+        return replace(item.read, findings=_unproved(item, settings))
+    if answer.result is not None and answer.failure is None:
+        return replace(answer.result, notes=tuple(dict.fromkeys((*item.read.notes, *answer.result.notes))))
+    failure = answer.failure or _silence()
+    notes = (*item.read.notes, _failure(item.path, failure, settings))
+    seen = tuple(replace(target, reason=failure.reason) for target in item.read.targets)
+    findings = answer.result.findings if answer.result is not None else _unproved(item, settings)
+    return FileResult(item.path, seen, findings, notes)
+
+
+def _silence() -> Failure:
+    from nanguard.running.wire import Failure
+
+    return Failure("it was not answered")
+
+
+def _unproved(item: _Candidate, settings: Settings) -> tuple[Finding, ...]:
+    """What reading suspects; read once more, since keeping every reading would take the memory."""
+    return _scan(item.path, item.source, parse(item.path, item.source), settings, item.names).unproved
+
+
+def _failure(path: str, failure: Failure, settings: Settings) -> Note:
+    if settings.verbose and failure.detail:
+        print(failure.detail, end="", file=sys.stderr)
+    if failure.blame == "nanguard":
+        return _fault(path, failure)
+    message = f"not run: {failure.reason}; its findings are those of reading it"
+    return Note("NG001", path, 0, message, failed=False)
+
+
+def _fault(path: str, failure: Failure) -> Note:
+    return Note("NG001", path, 0, f"internal error {failure.reason}; {_BUG}", failed=True)
+
+
+def _unprovable(reason: str, path: str) -> Note:
+    """What stands in the way of every proof; `path` is the first file that needs one."""
+    way = "mend that, or use --static --pedantic to see what is possible"
+    message = f"{reason}, and findings (as in {path}) are proved with it; {way}"
+    return Note("NG001", "", 0, message, failed=True)
+
+
+def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str] | None) -> Report:
+    every = (finding for result in results for finding in result.findings)
+    findings = [finding for finding in every if codes is None or finding.code in codes]
+    return Report(
+        files=len(results),
+        targets=tuple(target for result in results for target in result.targets),
+        findings=tuple(sorted(_once(findings), key=_order)),
+        notes=(*notes, *(note for result in results for note in result.notes)),
+    )
+
+
+def _once(findings: Sequence[Finding]) -> Iterable[Finding]:
+    """Each place and code once: what is wrong in a helper is found from every file that calls it.
+
+    The first proof stands, and that of the file itself comes before those of its callers' files.
+    """
+    best: dict[tuple[object, str], Finding] = {}
+    for finding in findings:
+        key = (finding.span, finding.code)
+        if key not in best or (finding.confirmed and not best[key].confirmed):
+            best[key] = finding
+    return best.values()
+
+
+def _order(finding: Finding) -> tuple[str, int, int, str]:
+    return finding.span.path, finding.span.line, finding.span.column, finding.code

@@ -1,0 +1,1 @@
+"""Losses rewritten while a program runs."""

@@ -1,0 +1,565 @@
+"""Captured: a callable that runs what was captured and rewritten of another, once it is proved the same.
+
+A capture holds for what it depends on: the dtypes of the tensors, the values of all other arguments, the grad
+mode and autocast, the state of the module, names outside that the code reads, and shapes where they decided
+something.  For anything else there is another capture.  Where none can be proved the original runs, under a mode that
+replaces unstable expressions as they complete if that is asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from nanguard.errors import NanguardError
+from nanguard.finding import Span
+from nanguard.matching import rules
+from nanguard.matching.match import Matcher, matcher
+from nanguard.repair.source import Unprintable, Words, source_of
+from nanguard.runtime.rewriting import Form, Plan, copied, dtype_of, rewritten
+from nanguard.settings import Settings, selected
+from nanguard.site import Site
+from nanguard.term import Term
+from nanguard.tracing.arguments import Arguments, Binder, taken_apart, unknown
+from nanguard.tracing.contents import Contents
+from nanguard.tracing.inputs import Samples, ordinary, samples
+from nanguard.tracing.nodes import pure
+from nanguard.tracing.places import SPAN
+from nanguard.tracing.replay import Outcome, Run, difference, replay, saving_apart, tried
+from nanguard.tracing.trace import Trace, Watched, trace
+from nanguard.tracing.tracer import contexts, is_layer
+
+_SAMPLES = 48  # sets of inputs that are tried to find some on which a callable runs
+_PROOFS = 3  # sets of inputs of different shapes on which a capture is proved before its first use
+_DRAWS = 2  # sets of ordinary values beside the given ones
+# What torch raises for operands that do not fit; others, such as a checkpoint's to stop, go through.
+_USUAL = (RuntimeError, TypeError, ValueError, IndexError)
+_CAPTURES = 16  # captures of one callable: an argument with another value in each call would have one for each
+
+
+class NanguardWarning(UserWarning):
+    """A call that runs as it was written, because what nanguard made of it could not be proved the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """An expression that was replaced: where it stands (line and column from 1), and by what."""
+
+    code: str
+    name: str
+    path: str
+    line: int
+    column: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.name}: {self.before} -> {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which replacements are wanted: see `nanguard.rewrite`."""
+
+    prefer: str = "stable"
+    eps: float | None = None
+    select: tuple[str, ...] = ("ALL",)
+    ignore: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise `NanguardError` for a preference, an epsilon or a selector that there is not."""
+        Form(self.prefer, self.eps, "float64")
+        _codes(self.select, self.ignore)
+
+    def form(self, dtype: str) -> Form:
+        """The form of replacements in a dtype; raises `NanguardError` for an `eps` without effect there."""
+        return Form(self.prefer, self.eps, dtype, _codes(self.select, self.ignore))
+
+
+@cache
+def _codes(select: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str] | None:
+    """The codes of a selection, None for all there are."""
+    if select == ("ALL",) and not ignore:
+        return None
+    return selected(Settings(select=select, ignore=ignore), rules.load().rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One capture: the graph as it was recorded, as it was rewritten, and what it depends on."""
+
+    recorded: fx.GraphModule
+    rewritten: fx.GraphModule
+    replacements: tuple[Replacement, ...]
+    extra: Mapping[str, Any]
+    watched: tuple[Watched, ...]
+    outside: tuple[tuple[nn.Module, object], ...]  # modules beside its own, and their states
+    switches: bool  # it changes the grad mode on its way
+    repeatable: bool  # it writes nothing and draws nothing: after an error the original may still run
+    general: bool  # it depends on nothing of its inputs, and is as good for other dtypes and shapes
+
+    @property
+    def graph(self) -> fx.Graph:
+        """A copy of the rewritten graph that can be copied and pickled."""
+        return copied(self.rewritten.graph)[0]
+
+    def holds(self) -> bool:
+        """Whether everything outside that it depends on is as it was."""
+        for watched in self.watched:
+            if watched.table.get(watched.name) is not watched.value:
+                return False
+        return not self.outside or all(_state(module) == state for module, state in self.outside)
+
+    def run(self, module: nn.Module | None, tensors: Sequence[Any]) -> Any:
+        """The result of the rewritten graph; parameters are those that the module has now."""
+        forward = type(self.rewritten).forward
+        holder: Any = self.rewritten
+        if module is not None:
+            holder = _Holder(module, self.extra) if self.extra else module
+        if not self.switches:
+            return forward(holder, *tensors)
+        with torch.set_grad_enabled(torch.is_grad_enabled()):  # which an exception would leave changed
+            return forward(holder, *tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """A module together with what its graph refers to beside it."""
+
+    module: nn.Module
+    extra: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.extra[name] if name in self.extra else getattr(self.module, name)
+
+
+@dataclass(slots=True)
+class _Captures:
+    """The captures for one key, by what they read of the inputs; None for one that was not proved."""
+
+    reads: set[str] = field(default_factory=set)
+    known: dict[tuple[object, ...], Capture | None] = field(default_factory=dict)
+
+
+class Captured:
+    """Runs the rewritten form of a function, or of a method of an object."""
+
+    def __init__(
+        self, fn: Callable[..., Any], owner: object = None, options: Options | None = None,
+        otherwise: Callable[..., Any] | None = None, weak: bool = False,
+    ) -> None:  # fmt: skip
+        """`fn` is a function, of which `owner` is the first argument unless it is None.
+
+        `otherwise` is called with this object and the arguments where nothing can be proved; without it the
+        original runs, and a warning says so.  With `weak` the owner is not kept alive.
+        """
+        self.fn, self.options, self.otherwise = fn, options or Options(), otherwise
+        self._owner: Callable[[], Any] = weakref.ref(owner) if weak and owner is not None else lambda: owner
+        self._reset()
+
+    @property
+    def owner(self) -> Any:
+        """The object whose method is captured, or that of a bound method."""
+        return self._owner()
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The owner, if it is a module."""
+        owner = self._owner()
+        return owner if isinstance(owner, nn.Module) else None
+
+    def _reset(self) -> None:
+        try:
+            self.signature = inspect.signature(self.original)
+        except (TypeError, ValueError):
+            raise NanguardError(f"{self.fn!r} is not written in Python; give a function that is") from None
+        self.__signature__, self.__doc__ = self.signature, self.fn.__doc__
+        self.bind = Binder(self.signature)
+        self.captures: dict[tuple[object, ...], _Captures] = {}
+        self.matchers: dict[str, Matcher] = {}
+        self.quick: dict[object, Capture] = {}  # captures by what is quickly told
+        self.warned = self.busy = False
+        self.tape: Any = None  # of the mode, where it runs under one
+
+    @property
+    def original(self) -> Callable[..., Any]:
+        """What is captured."""
+        owner = self._owner()
+        return self.fn if owner is None else MethodType(self.fn, owner)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"fn": self.fn, "owner": self.owner, "options": self.options, "otherwise": self.otherwise}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        owner = state["owner"]
+        self.fn, self.options, self.otherwise = state["fn"], state["options"], state["otherwise"]
+        self._owner = lambda: owner
+        self._reset()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return self.original(*args, **kwargs)
+        return self.call(args, kwargs)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result for some arguments."""
+        if self.quick and not kwargs:
+            capture = self.quick.get(_plain_key(args))
+            if capture is not None and not self.busy and capture.holds():
+                return self.result(capture, args, args, kwargs)
+        if self.busy:  # it is being captured right now, and calls itself
+            return self.original(*args, **kwargs)
+        try:
+            given = self.bind(args, kwargs)
+        except TypeError:
+            return self.original(*args, **kwargs)  # which raises the same, in its own words
+        capture = self.find(given)
+        if capture is None:
+            if any(isinstance(leaf, fx.Proxy) for _, leaves, _ in given.parts for leaf in leaves):
+                return self.original(*args, **kwargs)  # it is being captured by another
+            return self.fall_back(args, kwargs)
+        if not capture.replacements:
+            return self.original(*args, **kwargs)
+        if not kwargs and self.is_quick(given, args):
+            self.quick[_plain_key(args)] = capture
+        return self.result(capture, given.tensors, args, kwargs)
+
+    def is_quick(self, given: Arguments, args: tuple[Any, ...]) -> bool:
+        """Whether the capture for some arguments follows from the dtypes of plain tensors."""
+        if self._owner() is not None or getattr(self.fn, "__self__", None) is not None:
+            return False
+        if _plain_key(args) is None or len(args) != len(given.tensors):
+            return False
+        known = self.captures.get(self.key(given))
+        return known is not None and not known.reads & {"shape", "dim", "device"}
+
+    def result(
+        self, capture: Capture, tensors: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # fmt: skip
+        """The result of a capture; what it raises is raised by the original, at the user's line."""
+        try:
+            return capture.run(self.module, tensors)
+        except Exception as error:
+            if not capture.repeatable or type(error) not in _USUAL:
+                raise
+        return self.original(*args, **kwargs)
+
+    def fall_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result without a capture."""
+        if self.otherwise is None:
+            return self.original(*args, **kwargs)
+        return self.otherwise(self, args, kwargs)
+
+    def report(self) -> tuple[Replacement, ...]:
+        """What has been replaced so far."""
+        found = [replacement for capture in self.proved() for replacement in capture.replacements]
+        if self.tape is not None:
+            found += [
+                replacement_at(span, plan, before, after) for span, (plan, before, after) in self.tape.replaced.items()
+            ]
+        return tuple(dict.fromkeys(found))
+
+    def proved(self) -> Iterator[Capture]:
+        """The captures there are."""
+        for captures in self.captures.values():
+            yield from filter(None, captures.known.values())
+
+    # --- captures --------------------------------------------------------------------------------------
+
+    def find(self, given: Arguments) -> Capture | None:
+        """The capture for some arguments, made now if there is none yet; None where none can be proved."""
+        key = self.key(given)
+        captures = self.captures.get(key)
+        if captures is not None:
+            meta = _properties(captures.reads, given.tensors)
+            if meta in captures.known:
+                capture = captures.known[meta]
+                if capture is None or capture.holds():
+                    return capture
+        if not _plain(given) or self.count >= _CAPTURES:
+            return None
+        reason: Exception
+        try:
+            return self.capture(given, key)
+        except NanguardError as error:
+            reason = error
+        except Exception as error:  # never the user's affair
+            reason = NanguardError(f"{self.home}: {type(error).__name__} while it was captured: {error}")
+        captures = self.captures.setdefault(key, _Captures())
+        captures.known[_properties(captures.reads, given.tensors)] = None
+        if not self.warned and self.otherwise is None:
+            self.warned = True
+            warnings.warn(f"{reason}; it runs as it was written", NanguardWarning, stacklevel=4)
+        return None
+
+    @property
+    def count(self) -> int:
+        """How many captures there are, also those that were not proved."""
+        return sum(len(captures.known) for captures in self.captures.values())
+
+    def key(self, given: Arguments) -> tuple[object, ...]:
+        """What a capture depends on that can be told beforehand."""
+        owner = self._owner()
+        state = _state(owner if owner is not None else getattr(self.fn, "__self__", None))
+        return given.key(), contexts(), state
+
+    def capture(self, given: Arguments, key: tuple[object, ...] | None = None) -> Capture:
+        """Capture for some arguments, prove it, rewrite it and keep it; raises `NanguardError`."""
+        key = key if key is not None else self.key(given)
+        module = self.module
+        with self.alone():
+            traced = trace(
+                self.original if module is None else module, arguments=given.values(),
+                method=getattr(self.fn, "__name__", "forward"),
+            )  # fmt: skip
+            if traced.effects:
+                raise NanguardError(f"{traced.home}: {traced.effects[0]}, which a captured graph would not do")
+            self.prove(traced, given)
+            made = self.made(traced)
+        captures = self.captures.setdefault(key, _Captures())
+        if not traced.reads <= captures.reads:
+            captures.reads |= traced.reads
+            captures.known.clear()
+        captures.known[_properties(captures.reads, given.tensors)] = made
+        self.quick.clear()
+        return made
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run the original for its own sake: what it changes is put back, and that it does so is an error."""
+        contents = Contents(self.fn, self.owner)
+        before, self.busy = self.busy, True
+        try:
+            with saving_apart():
+                yield
+        finally:
+            self.busy = before
+            changed = contents.restore()
+        if changed:
+            raise NanguardError(f"{self.home}: it changes `{changed[0]}`, which a captured graph would not do")
+
+    def prove(self, traced: Trace, given: Arguments) -> None:
+        """Raise `NanguardError` unless the graph gives what the callable does, here and on ordinary inputs."""
+        values = dict(zip(given.names, given.tensors, strict=True))
+        for number, draw in enumerate((values, *ordinary(values, _DRAWS))):
+            try:
+                inputs, expected = tried(self.running(given), draw, self.modules)
+            except Exception as error:
+                if number == 0:
+                    raise NanguardError(f"{traced.home}: raises {type(error).__name__} on these inputs") from None
+                continue
+            self.agree(traced.module, inputs, expected, traced.home)
+
+    def agree(self, module: fx.GraphModule, inputs: Sequence[Any], expected: Outcome, home: str) -> None:
+        """Raise `NanguardError` unless a graph gives the expected outcome."""
+        try:
+            found = difference(expected, replay(lambda tensors: module.forward(*tensors), inputs, self.modules))
+        except Exception as error:
+            found = f"the graph raises {type(error).__name__}: {str(error).splitlines()[:1]}"
+        if found:
+            raise NanguardError(f"{home}: cannot be captured: {found}")
+
+    def running(self, given: Arguments) -> Run:
+        """The original on other tensors."""
+
+        def run(tensors: Sequence[Any]) -> Any:
+            args, kwargs = given.rebuild(tensors)
+            return self.original(*args, **kwargs)
+
+        return run
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules whose state a replay must leave as it is."""
+        return [] if self.module is None else [self.module]
+
+    def made(self, traced: Trace) -> Capture:
+        """The capture of a proved trace."""
+        dtype = dtype_of(traced.arguments.tensors)
+        if dtype not in self.matchers:
+            self.matchers[dtype] = matcher(rules.load(), dtype)
+        module, done = rewritten(traced, self.matchers[dtype], self.options.form(dtype))
+        switches = any(node.target is torch._C._set_grad_enabled for node in traced.graph.nodes)
+        places = {(site.term, site.span): site for site in traced.sites}
+        replacements = tuple(_replacement(plan, places) for plan in done)
+        outside = tuple((part, _state(part)) for part in traced.outside)
+        calls = [node for node in traced.graph.nodes if node.op.startswith("call")]
+        repeatable = all(pure(node) for node in calls) and not switches
+        general = repeatable and not traced.reads and bool(replacements)
+        return Capture(
+            traced.module, module, replacements, traced.extra, traced.watched, outside, switches, repeatable, general
+        )
+
+    # --- before the first use --------------------------------------------------------------------------
+
+    def start(self, examples: Any = None) -> Capture:
+        """Prove captures on given inputs, or on made-up ones on which the callable runs; raises `NanguardError`.
+
+        `examples` are the arguments of one call: a tuple of positional ones, or a dict of keyword arguments.
+        """
+        first: Capture | None = None
+        proved, last = 0, "its parameters need more than tensors and numbers"
+        made_up = Samples(self.signature, self.owner, self.fn)
+        for given in self.samples(examples, made_up):
+            values = dict(zip(given.names, given.tensors, strict=True))
+            try:
+                with self.alone():
+                    inputs, expected = tried(self.running(given), values, self.modules)
+            except NanguardError:
+                raise
+            except Exception as error:
+                made_up.learn(error)
+                last = f"the last raised {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                continue
+            try:
+                capture = self.known(given) or self.capture(given)
+            except NanguardError:
+                if first is None:
+                    raise
+                continue  # with other options it may not be captured
+            with self.alone():
+                self.agree(capture.recorded, inputs, expected, self.home)
+            first = first or capture
+            proved += 1
+            if proved >= _PROOFS:
+                break
+        if first is None and examples is not None:
+            raise NanguardError(f"{self.home}: does not run on the example_inputs; {last}")
+        if first is None:
+            raise NanguardError(
+                f"{self.home}: no inputs were found on which it runs; {last}; give it some as example_inputs"
+            )
+        return first
+
+    def samples(self, examples: Any, made_up: Samples) -> Iterator[Arguments]:
+        """The arguments to prove captures on: those given, or some that run and others of other shapes."""
+        if examples is not None:
+            args, kwargs = _call(examples)
+            try:
+                yield self.bind(args, kwargs)
+            except TypeError as error:
+                raise NanguardError(f"{self.home}: the example_inputs do not fit its signature: {error}") from None
+            return
+        first = itertools.islice(made_up, _SAMPLES)
+        for sample in itertools.chain(first, samples(self.signature, self.module)):
+            yield taken_apart(self.signature, {**unknown(self.signature), **sample})
+
+    def known(self, given: Arguments) -> Capture | None:
+        """The capture there is for some arguments."""
+        captures = self.captures.get(self.key(given))
+        return captures.known.get(_properties(captures.reads, given.tensors)) if captures is not None else None
+
+    @property
+    def home(self) -> str:
+        """Where the original stands."""
+        code = getattr(inspect.unwrap(self.fn), "__code__", None)
+        name = getattr(self.fn, "__qualname__", repr(self.fn))
+        return f"{code.co_filename}:{code.co_firstlineno}: {name}" if code is not None else name
+
+
+def _call(examples: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call: positional ones, or a dict of keyword arguments."""
+    if isinstance(examples, Mapping):
+        return (), dict(examples)
+    return (tuple(examples) if isinstance(examples, tuple | list) else (examples,)), {}
+
+
+def _replacement(plan: Plan, places: Mapping[tuple[Term, Span], Site]) -> Replacement:
+    """A replacement in the words of the program, where it has some."""
+    span = plan.root.meta.get(SPAN)
+    site = places.get((plan.match.root, span)) if span is not None else None
+    if site is None:
+        return replacement_at(None, plan)
+    try:
+        after = source_of(plan.term, Words(site.names, {"torch": "torch", "torch.nn.functional": "F"}))
+    except Unprintable:
+        after = plan.form
+    return replacement_at(span, plan, site.text, after)
+
+
+def replacement_at(span: Span | None, plan: Plan, before: str = "", after: str = "") -> Replacement:
+    """A replacement at a place, in the words of the program or, without them, of the rule."""
+    before, after = before or plan.pattern, after or plan.form
+    rule = plan.match.rule
+    if span is None:
+        return Replacement(rule.code, rule.name, "", 0, 0, before, after)
+    return Replacement(rule.code, rule.name, span.path, span.line, span.column + 1, before, after)
+
+
+def _plain_key(args: Sequence[Any]) -> object:
+    """The dtypes of plain tensors in a plain context, None for other arguments and contexts."""
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or torch.is_inference_mode_enabled():
+        return None
+    key: list[object] = [torch.is_grad_enabled()]
+    for arg in args:
+        kind = type(arg)
+        if kind is not torch.Tensor and kind is not nn.Parameter:
+            return None
+        key.append(arg.dtype)
+    return tuple(key)
+
+
+def _plain(given: Arguments) -> bool:
+    """Whether a capture can be made here: of real tensors, outside of transforms and other traces."""
+    if torch._C._functorch.peek_interpreter_stack() is not None or torch._C._get_tracing_state() is not None:
+        return False
+    if torch._C._len_torch_dispatch_stack() > 0:  # something else records or changes what is called
+        return False
+    if any(type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta for tensor in given.tensors):
+        return False
+    return not any(isinstance(leaf, fx.Proxy) for _, leaves, _ in given.parts for leaf in leaves)
+
+
+def _properties(reads: set[str], tensors: Sequence[Any]) -> tuple[object, ...]:
+    """The properties of inputs that a capture has read."""
+    found: list[object] = []
+    for tensor in tensors:
+        if "shape" in reads:
+            found.append(tuple(tensor.shape))
+        elif "dim" in reads:
+            found.append(tensor.dim())
+        if "device" in reads:
+            found.append(tensor.device)
+    return tuple(found)
+
+
+_INTERNAL = frozenset(nn.Module().__dict__) - {"training"}
+_OURS = frozenset({"forward", "report", "graph", "code"})
+
+
+def _state(owner: object) -> tuple[object, ...]:
+    """What a capture depends on of an object: attributes, also of the modules inside, but for layers."""
+    parts = [owner]
+    if isinstance(owner, nn.Module):
+        parts = [part for part in owner.modules() if part is owner or not is_layer(part)]
+    return tuple(
+        (name, _frozen(value))
+        for part in parts
+        for name, value in getattr(part, "__dict__", {}).items()
+        if name not in _INTERNAL and name not in _OURS
+    )
+
+
+def _frozen(value: Any) -> object:
+    """A value in a key: numbers and texts by value, tensors by version, other objects by identity."""
+    match value:
+        case bool() | int() | float() | str() | None:
+            return (type(value), value)
+        case torch.Tensor():
+            return (id(value), None if value.is_inference() else value._version)
+        case tuple() | list():
+            return tuple(map(_frozen, value))
+        case dict():
+            return tuple((repr(key), _frozen(item)) for key, item in value.items())
+    return id(value)

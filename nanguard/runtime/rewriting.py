@@ -1,0 +1,422 @@
+"""Rewrite: put the stable forms of rules into a captured graph, and check that it still computes the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import fx
+
+from nanguard import ops
+from nanguard.errors import NanguardError
+from nanguard.floats import FORMATS
+from nanguard.matching.match import Match, Matcher
+from nanguard.matching.rule import Rule, Variant
+from nanguard.repair.diagnose import default_eps
+from nanguard.runtime.emit import Emitter, Movement, NotEmittable
+from nanguard.term import Attr, Term, const, show
+from nanguard.tracing.arguments import Arguments
+from nanguard.tracing.inputs import Samples, ordinary
+from nanguard.tracing.nodes import Reader, pure, writes
+from nanguard.tracing.places import GRAD, NAMES
+from nanguard.tracing.replay import Outcome, Run, difference, replay, tried
+
+RULE = "nanguard_rule"  # key of node.meta: the code of the rule that made the node
+
+CLOSE = 1e-4  # relative difference between a naive and a stable form on ordinary inputs in float32
+_TESTS = 3
+_LARGEST = 200  # nodes of one expression
+_SELECTING = frozenset({"masked_select", "pick", "index", "select", "diagonal", "unbind", "tril"})
+GUARDED = 1e-2  # the same where the naive form has an epsilon that the stable one has not
+
+
+_Movement = tuple[str, tuple[tuple[str, Attr], ...]]  # an operation with its attributes
+
+
+class Graphed(Protocol):
+    """A graph that can be rewritten, as `Trace` is one."""
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph."""
+
+    @property
+    def module(self) -> fx.GraphModule:
+        """What runs it."""
+
+    @property
+    def arguments(self) -> Arguments:
+        """Its inputs, in the order of its placeholders."""
+
+    @property
+    def examples(self) -> Mapping[fx.Node, Any]:
+        """Values of nodes, where some are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A replacement that can be made: at the node `root`, by `term`, over the values of `leaves`."""
+
+    match: Match
+    root: fx.Node
+    term: Term
+    leaves: Mapping[Term, tuple[fx.Node, ...]]
+    inside: tuple[fx.Node, ...]  # what of the matched expression lies between the root and the leaves
+    movements: Mapping[_Movement, fx.Node]  # the movements of entries among these
+    written: bool = False  # the root's value is written into later
+    clamped: bool = False  # it is the clamped form of the rule
+
+    @property
+    def pattern(self) -> str:
+        """What the rule replaces, in its words: a term of the program may be thousands of operations deep."""
+        return show(self.match.variant.match)
+
+    @property
+    def form(self) -> str:
+        """What the rule puts there, in its words."""
+        form = self.match.variant.clamp if self.clamped else self.match.variant.stable
+        return show(form) if form is not None else ""
+
+
+def rewrite_graph(
+    trace: Graphed, matcher: Matcher, *, prefer: str = "stable", eps: float | None = None
+) -> tuple[fx.GraphModule, tuple[Match, ...]]:
+    """A graph module with the replacements that rules offer, and the matches that were replaced, in order.
+
+    With `prefer` "clamp" the clamped forms are used, with an `eps` that works in the dtype unless one is given.
+    A replacement is made only if values and gradients stay the same on ordinary inputs.  `trace` is left as it
+    is.
+    """
+    module, done = rewritten(trace, matcher, Form(prefer, eps, dtype_of(trace.arguments.tensors)))
+    return module, tuple(plan.match for plan in done)
+
+
+def rewritten(trace: Graphed, matcher: Matcher, form: Form) -> tuple[fx.GraphModule, list[Plan]]:
+    """As `rewrite_graph`, with the places of the replacements."""
+    offered = plans(trace, matcher, form)
+    return apply(trace, _accepted(trace, offered)) if offered else (trace.module, [])
+
+
+# --- what can be replaced -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Which form of a rule is wanted, and of which rules: those whose codes are in `codes`, all without any."""
+
+    prefer: str
+    eps: float | None
+    dtype: str
+    codes: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefer not in ("stable", "clamp"):
+            raise NanguardError(f"prefer must be 'stable' or 'clamp', not {self.prefer!r}")
+        form = FORMATS[self.dtype]
+        if self.eps is not None and not (0 < self.eps < 0.5 and form.round(1 - self.eps) < 1):
+            raise NanguardError(
+                f"eps={self.eps!r} has no effect in {self.dtype}; the least that has is {form.eps / 2:.2g}"
+            )
+
+    def has(self, rule: Rule, variant: Variant) -> bool:
+        """Whether a rule is wanted and has a form of this kind."""
+        form = variant.stable if self.prefer == "stable" else variant.clamp
+        return form is not None and (self.codes is None or rule.code in self.codes)
+
+    def replacement(self, match: Match) -> Term | None:
+        """What a match is replaced by, None if the rule has no form of this kind or is not wanted."""
+        if not self.has(match.rule, match.variant):
+            return None
+        if self.prefer == "stable":
+            return match.replacement(match.variant.stable) if match.variant.stable is not None else None
+        if match.variant.clamp is None or match.guards:
+            return None
+        eps = default_eps(self.dtype) if self.eps is None else self.eps
+        return match.replacement(match.variant.clamp, {"eps": const(eps)})
+
+
+def dtype_of(tensors: Iterable[Any]) -> str:
+    """The dtype of some inputs, the one of the lowest precision if there are several."""
+    found = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors if isinstance(tensor, torch.Tensor)}
+    return next((name for name in FORMATS if name in found), "float32")
+
+
+def plans(trace: Graphed, matcher: Matcher, form: Form) -> list[Plan]:
+    """The replacements that can be made in a graph, in its order."""
+    planner = Planner(Reader(trace.examples), matcher, form)
+    found = [plan for node in trace.graph.nodes if (plan := planner.read(node)) is not None]
+    return [replace(plan, written=plan.root in planner.reader.written) for plan in found]
+
+
+@dataclass(slots=True)
+class Planner:
+    """Reads the nodes of a graph in their order, and says what can be replaced at each."""
+
+    reader: Reader
+    matcher: Matcher
+    form: Form
+    holders: dict[Term, list[fx.Node]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Match only what has a form of the wanted kind: most rules have none, and their conditions cost time."""
+        listed = self.matcher.index.items()
+        index = {op: [known for known in rules if self.form.has(known.rule, known.variant)] for op, rules in listed}
+        self.matcher = replace(self.matcher, index=index)
+
+    def read(self, node: fx.Node) -> Plan | None:
+        """The replacement that can be made at the next node."""
+        reader = self.reader
+        term = reader.read(node)
+        found = self.plan(node, term) if node.op.startswith("call") and pure(node) else None
+        changed = [node] if writes(node) is None else [n for n, now in reader.current.items() if now is term]
+        for holder in changed:
+            self.holders.setdefault(term, []).append(holder)
+        return found
+
+    def plan(self, node: fx.Node, term: Term) -> Plan | None:
+        for match in self.matcher.matches(term):
+            if not _passes_on(term, self.matcher):
+                plan = _plan(match, node, self.form, self.reader, self.holders)
+                if plan is not None:
+                    return plan
+        return None
+
+
+def _passes_on(term: Term, matcher: Matcher) -> bool:
+    """Whether a term means the same as one of its operands, which is to be replaced: ``0 + x``."""
+    meaning = matcher.normal(term)
+    return any(matcher.normal(arg) is meaning for arg in term.args)
+
+
+def _plan(
+    match: Match, root: fx.Node, form: Form, reader: Reader, holders: Mapping[Term, Sequence[fx.Node]]
+) -> Plan | None:
+    """The plan for a match, None where the graph does something between root and leaves that forbids it."""
+    replacement = form.replacement(match)
+    if replacement is None or replacement is match.root:
+        return None
+    wanted = _wanted(replacement, match.root, holders, reader)
+    inside, reached = _between(root, wanted, reader)
+    if len(inside) > _LARGEST or not all(_allows(node, root, reader) for node in (root, *inside)):
+        return None
+    leaves: dict[Term, tuple[fx.Node, ...]] = {}
+    for term, now in wanted.items():
+        if len({reader.numbers[node] for node in now}) > 1:  # different values that the table has one name for
+            now = [node for node in now if node in reached]
+            if len({reader.numbers[node] for node in now}) != 1:
+                return None
+        leaves[term] = tuple(now)
+    if any(moved.op in _SELECTING for moved in match.moved) and _is_singular(replacement, leaves):
+        return None  # it would be computed for entries that were left out before, whose gradient may be nan
+    movements = _movements((root, *inside), reader)
+    return Plan(match, root, replacement, leaves, tuple(inside), movements, clamped=form.prefer == "clamp")
+
+
+def _wanted(
+    replacement: Term, root: Term, holders: Mapping[Term, Sequence[fx.Node]], reader: Reader
+) -> dict[Term, list[fx.Node]]:
+    """The terms of a replacement down to those that nodes hold, with these nodes."""
+    found: dict[Term, list[fx.Node]] = {}
+    waiting = [replacement]
+    while waiting:
+        term = waiting.pop()
+        if term in found or term.op == "const":
+            continue
+        if term is not root:
+            found[term] = [node for node in holders.get(term, ()) if reader.current[node] is term]
+        if not found.get(term):
+            waiting.extend(term.args)
+    return found
+
+
+def _is_singular(term: Term, leaves: Mapping[Term, Sequence[fx.Node]]) -> bool:
+    """Whether what is new in a replacement can be non-finite at a finite argument, or its derivative can."""
+    if leaves.get(term) or term.op == "const":
+        return False
+    row = ops.row(term.op)
+    return (row is not None and row.singular) or any(_is_singular(arg, leaves) for arg in term.args)
+
+
+def _movements(nodes: Sequence[fx.Node], reader: Reader) -> dict[_Movement, fx.Node]:
+    """The movements of entries among some nodes, those left out that stand for several."""
+    found: dict[_Movement, list[fx.Node]] = {}
+    for node in nodes:
+        term = reader.terms[node]
+        if ops.family(term) == ops.MOVEMENT and node.args and isinstance(node.args[0], fx.Node):
+            found.setdefault((term.op, term.attrs), []).append(node)
+    return {
+        key: listed[0]
+        for key, listed in found.items()
+        if len({(repr(node.args[1:]), repr(node.kwargs)) for node in listed}) == 1
+    }
+
+
+def _between(root: fx.Node, wanted: Container[Term], reader: Reader) -> tuple[list[fx.Node], set[fx.Node]]:
+    """The nodes from the root down to those whose terms are wanted, and these."""
+    inside: list[fx.Node] = []
+    reached: set[fx.Node] = set()
+    waiting, seen = list(root.all_input_nodes), {root}
+    while waiting and len(inside) <= _LARGEST:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if reader.current[node] in wanted:
+            reached.add(node)
+        elif node.op.startswith("call"):
+            inside.append(node)
+            waiting.extend(node.all_input_nodes)
+    return inside, reached
+
+
+def _allows(node: fx.Node, root: fx.Node, reader: Reader) -> bool:
+    """Whether a matched node may be left out of the computation of the root."""
+    if not pure(node) or node.meta.get(GRAD) != root.meta.get(GRAD):
+        return False
+    if node is not root and node in reader.written:
+        return False
+    if node in reader.dropped:
+        return False
+    term = reader.terms[node]
+    if ops.family(term) != ops.CAST or term.op == "contiguous":
+        return True
+    before, after = (reader.examples.get(n) for n in (node.all_input_nodes[0], node))
+    return term.op == "to" and isinstance(after, torch.Tensor) and _alike(before, after)
+
+
+def _alike(before: Any, after: torch.Tensor) -> bool:
+    return isinstance(before, torch.Tensor) and (before.dtype, before.device) == (after.dtype, after.device)
+
+
+# --- replacing ----------------------------------------------------------------------------------------
+
+
+def apply(trace: Graphed, accepted: Sequence[Plan]) -> tuple[fx.GraphModule, list[Plan]]:
+    """The graph with some replacements made, from the outermost; one inside of another falls away with it."""
+    graph, new = copied(trace.graph)
+    done = [plan for plan in reversed(accepted) if _replace(graph, plan, new)]
+    graph.lint()
+    return fx.GraphModule(trace.module, graph, trace.module._get_name()), done[::-1]
+
+
+def copied(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    """A graph of its own with the same nodes, and these by those of the original."""
+    result = fx.Graph()
+    new: dict[fx.Node, fx.Node] = {}
+    result.output(result.graph_copy(graph, new))
+    result.set_codegen(copy.copy(graph._codegen))  # which takes arguments apart, where they were exported so
+    for node in new.values():
+        node.meta.pop(NAMES, None)  # which refers to the original
+    return result, new
+
+
+def _replace(graph: fx.Graph, plan: Plan, new: Mapping[fx.Node, fx.Node]) -> bool:
+    """Make one replacement; False if its root has gone or its term cannot be written as torch calls."""
+    root = new[plan.root]
+    if root._erased:
+        return False
+
+    def find(term: Term) -> fx.Node | None:
+        return next((new[node] for node in plan.leaves.get(term, ()) if not new[node]._erased), None)
+
+    def moves(term: Term) -> Movement | None:
+        model = plan.movements.get((term.op, term.attrs))
+        if model is None or new[model]._erased:
+            return None
+        return Movement(model.op, model.target, new[model].args[1:], new[model].kwargs)
+
+    with graph.inserting_before(root):
+        emitter = Emitter(find, moves, graph=graph)
+        try:
+            result = emitter.emit(plan.term)
+        except NotEmittable:
+            result = None
+        if not isinstance(result, fx.Node) or (plan.written and result not in emitter.made):
+            for node in reversed(emitter.made):
+                graph.erase_node(node)
+            return False
+    for node in emitter.made:
+        node.meta = {**root.meta, RULE: plan.match.rule.code}
+    root.replace_all_uses_with(result)
+    for node in (root, *sorted((new[node] for node in plan.inside), reverse=True)):
+        if not node._erased and not node.users and pure(node):
+            graph.erase_node(node)
+    return True
+
+
+# --- checking -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """Ordinary inputs, and what the graph as it was gives on them."""
+
+    inputs: tuple[Any, ...]
+    outcome: Outcome
+
+
+def _accepted(trace: Graphed, offered: Sequence[Plan]) -> list[Plan]:
+    """The plans under which the graph computes the same: all of them, or else those that do one by one."""
+    tests = list(islice(_tests(trace), _TESTS))
+    if not tests or _agrees(trace, offered, tests):
+        return list(offered) if tests else []
+    accepted: list[Plan] = []
+    for plan in reversed(offered):  # the outermost first
+        if _agrees(trace, [plan, *accepted], tests):
+            accepted.insert(0, plan)
+    return accepted
+
+
+def _tests(trace: Graphed) -> Iterator[_Test]:
+    """Inputs on which the graph as it is has finite values and gradients.
+
+    They are like those it was captured with, or made up.
+    """
+    given = dict(zip(trace.arguments.names, trace.arguments.tensors, strict=True))
+    made_up = Samples(trace.arguments.signature)
+    known = all(isinstance(value, torch.Tensor) for value in given.values())
+    for sample in ordinary(given) if known else made_up:
+        try:
+            values = {name: sample[name] for name in given}
+            inputs, outcome = tried(_running(trace, trace.module), values, [trace.module])
+        except Exception as error:
+            made_up.learn(error)
+            continue  # these inputs do not fit
+        if outcome.finite:
+            yield _Test(inputs, outcome)
+
+
+def _running(trace: Graphed, module: fx.GraphModule) -> Run:
+    """A module with the graph's inputs, run on other tensors; inputs that are no tensors stay as they were."""
+    names = set(trace.arguments.names)
+    inputs = [node for node in trace.graph.nodes if node.op == "placeholder"]
+
+    def run(tensors: Sequence[Any]) -> Any:
+        given = iter(tensors)
+        return module.forward(*(next(given) if node.target in names else trace.examples[node] for node in inputs))
+
+    return run
+
+
+def _agrees(trace: Graphed, chosen: Sequence[Plan], tests: Sequence[_Test]) -> bool:
+    """Whether the graph with some replacements gives on all tests what it gave without."""
+    try:
+        module, _ = apply(trace, chosen)
+        for test in tests:
+            outcome = replay(_running(trace, module), test.inputs, [module])
+            relative = max(GUARDED if any(plan.match.guards for plan in chosen) else CLOSE, _precision(test))
+            if difference(test.outcome, outcome, relative, relative / 10, missing_is_zero=True):
+                return False
+    except Exception:
+        return False  # a call that torch does not take is no replacement
+    return True
+
+
+def _precision(test: _Test) -> float:
+    """The error that is usual in the dtype of a test."""
+    results = (value for value in test.outcome.results if isinstance(value, torch.Tensor))
+    return max((16 * torch.finfo(value.dtype).eps for value in results if value.is_floating_point()), default=0.0)

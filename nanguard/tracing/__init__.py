@@ -1,0 +1,1 @@
+"""From a live callable to an fx graph, and from that to terms."""

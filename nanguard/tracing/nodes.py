@@ -1,0 +1,506 @@
+"""Nodes: what each node of an fx graph computes, as a term, kept right across writes in place."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import math
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import fx
+
+from nanguard import ops
+from nanguard.ops import BindError
+from nanguard.ops.row import bind, build
+from nanguard.reading.narrowing import compares, narrow, of_every_entry, without_facts
+from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
+from nanguard.tracing.places import GRAD
+
+_SIZES = frozenset({"size", "numel", "nelement", "dim", "ndimension", "stride", "element_size"})
+_PROPERTIES = {"T": "t", "mT": "t", "H": "t", "mH": "t", "data": "detach", "real": "contiguous"}
+_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"})
+# What fills a tensor with random numbers, and the bounds of these.
+_RANDOM = {
+    "rand": (0.0, 0.99999994), "rand_like": (0.0, 0.99999994),
+    "randn": (-6.0, 6.0), "randn_like": (-6.0, 6.0),
+}  # fmt: skip
+_IMPURE = frozenset({
+    *_RANDOM, "uniform_", "normal_", "normal", "randint", "randint_like", "randperm", "bernoulli",
+    "multinomial", "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu",
+    "gumbel_softmax", "poisson", "manual_seed", "_set_grad_enabled", "empty", "empty_like", "new_empty",
+})  # fmt: skip
+# Functions that give values together with their indices, when they are told a dimension.
+_PAIRS = frozenset({"max", "min", "median", "nanmedian", "mode", "sort", "topk", "kthvalue", "cummax", "cummin"})
+_COPIES = frozenset({
+    "clone", "gather", "index_select", "take", "take_along_dim", "repeat", "repeat_interleave", "tile",
+    "flip", "roll", "masked_select", "sort", "topk", "tril", "triu", "item", "tensor",
+})  # fmt: skip
+_MASKS = frozenset({"gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "isnan",
+                    "isfinite", "isinf"})  # fmt: skip
+_LOOKS = frozenset({"abs", "all", "any", "amax", "amin"})  # what depends on every entry of its operand
+_IN_PLACE = frozenset(
+    getattr(operator, name) for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__")
+) - {operator.index, operator.inv, operator.invert}
+# Keywords that do not change the values that are computed.
+_HARMLESS = frozenset({"device", "pin_memory", "memory_format", "non_blocking", "inplace", "_stacklevel"})
+
+
+@cache
+def functions() -> Mapping[Any, str]:
+    """The full dotted names of the ops table by the functions of torch, operator and math that they name."""
+    roots: dict[str, Any] = {"torch": torch, "operator": operator, "math": math, "builtins": builtins}
+    found: dict[Any, str] = {}
+    for name in ops.spellings():
+        root, *parts = name.split(".")
+        thing = roots.get(root)
+        for part in parts:
+            thing = getattr(thing, part, None)
+        if callable(thing) and not isinstance(thing, type):
+            found.setdefault(thing, name)
+    return found
+
+
+# What ATen calls the inside of a function of torch.
+_PRIVATE = {"_softmax": "softmax", "_log_softmax": "log_softmax", "log_sigmoid": "logsigmoid"}
+
+
+def called(node: fx.Node) -> str:
+    """The plain name of what a node calls: ``clamp_`` of ``Tensor.clamp_``."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return node.target._schema.name.partition("::")[2]
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def writes(node: fx.Node) -> fx.Node | None:
+    """The node whose value this one writes into, None for the many that write nowhere."""
+    out = node.kwargs.get("out")
+    if isinstance(out, fx.Node):
+        return out
+    first = node.args[0] if node.args else None
+    if not isinstance(first, fx.Node) or node.op not in ("call_method", "call_function"):
+        return None
+    name = called(node)
+    if node.target is operator.setitem or node.target in _IN_PLACE or name == "__setitem__":
+        return first
+    plain = not name.startswith("_") and name != "requires_grad_" and node.target not in vars(operator).values()
+    return first if (plain and name.endswith("_")) or node.kwargs.get("inplace") is True else None
+
+
+def pure(node: fx.Node) -> bool:
+    """Whether a node that nobody uses may go: it writes nothing, draws nothing, calls no module."""
+    return (
+        node.op in ("call_function", "call_method")
+        and writes(node) is None
+        and called(node) not in _IMPURE
+        and not called(node).endswith("_")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A test on the way of a run: once the nodes up to `after` were there, the truth of `node` was `outcome`.
+
+    The outcome is None where the entries of a tensor left torch in another way: as a number, a list, a text.
+    """
+
+    after: fx.Node
+    node: fx.Node
+    outcome: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """A call as a term, and the keywords that the term leaves out."""
+
+    term: Term
+    dropped: tuple[str, ...] = ()
+
+
+def spell(name: str, target: Any, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Spelled | None:
+    """The term of a call by its dotted name, None where no spelling of the table takes these arguments."""
+    best: Spelled | None = None
+    for spelling in ops.spellings().get(name, ()):
+        row = ops.rows()[spelling.op]
+        try:
+            term = build(spelling, row, bind(spelling, args, keywords))
+        except BindError:
+            continue
+        if not _sound(term):
+            continue
+        known = {"input", "self", "axis", "keepdims", "ddof", *(key for key, _ in spelling.receives)}
+        dropped = tuple(key for key, value in keywords.items() if key not in known and _matters(target, key, value))
+        if best is None or len(dropped) < len(best.dropped):
+            best = Spelled(term, dropped)
+    return best
+
+
+def _sound(term: Term) -> bool:
+    """Whether the term stands for one computation: no tensor is lost in an attribute or a constant."""
+    if any(arg.op == "const" and isinstance(arg.value, tuple) for arg in term.args):
+        return False
+    if not any(value is UNKNOWN for _, value in term.attrs):
+        return True
+    return ops.family(term) in (ops.MOVEMENT, ops.CAST) or term.op in ("zeros", "ones", "full")
+
+
+def _matters(target: Any, key: str, value: Attr) -> bool:
+    if key in _HARMLESS or value is None or value is False:
+        return False
+    return not any(type(value) is type(default) and value == default for default in _default(target, key))
+
+
+@cache
+def _default(target: Any, key: str) -> tuple[Any, ...]:
+    """The default of a parameter of a function, if it says so."""
+    try:
+        parameter = inspect.signature(target).parameters.get(key)
+    except (TypeError, ValueError):
+        return ()
+    return () if parameter is None or parameter.default is parameter.empty else (parameter.default,)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the nodes of a graph in their order.
+
+    `terms` has each node's term as it was computed; `current` what the value is now, after what was written
+    into it; `numbers` are equal for nodes whose values are the same for certain.
+    """
+
+    examples: Mapping[fx.Node, Any] = field(default_factory=dict)
+    terms: dict[fx.Node, Term] = field(default_factory=dict)
+    current: dict[fx.Node, Term] = field(default_factory=dict)
+    numbers: dict[fx.Node, int] = field(default_factory=dict)
+    dropped: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)
+    written: set[fx.Node] = field(default_factory=set)  # nodes whose storage was written into after they were made
+    _storage: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    _same: dict[fx.Node, fx.Node] = field(default_factory=dict)  # the node that first had this very tensor
+    _shapes: set[fx.Node] = field(default_factory=set)
+    _keys: dict[object, int] = field(default_factory=dict)
+    _first: dict[int, fx.Node] = field(default_factory=dict)
+    _grad: bool = True  # whether gradients are recorded at the node that is being read
+
+    def read(self, node: fx.Node) -> Term:
+        """The term of the next node."""
+        number = self.number(node)
+        self.numbers[node] = number
+        self._first.setdefault(number, node)
+        self._storage[node], self._same[node] = node, node
+        self._grad = node.meta.get(GRAD) is not False
+        term = self.term(node)
+        self.terms[node] = self.current[node] = term
+        target = writes(node)
+        if target is not None and (target not in self.examples or torch.is_tensor(self.examples[target])):
+            self.write(node, target, term)
+        elif node.op in ("call_function", "call_method") and self.is_view(node, term):
+            self._storage[node] = self._storage[node.all_input_nodes[0]]
+        return term
+
+    # --- identity --------------------------------------------------------------------------------------
+
+    def number(self, node: fx.Node) -> int:
+        """The number of the value: that of an earlier node which computed the same from the same."""
+        fresh = len(self._keys)
+        if not pure(node):
+            self._keys[node] = fresh
+            return fresh
+        try:
+            return self._keys.setdefault((node.target, self.key(node.args), self.key(node.kwargs)), fresh)
+        except TypeError:  # an argument that cannot be hashed
+            self._keys[node] = fresh
+            return fresh
+
+    def key(self, value: Any) -> object:
+        match value:
+            case fx.Node():
+                return ("node", self.numbers[value])
+            case tuple() | list():
+                return tuple(map(self.key, value))
+            case dict():
+                return tuple((name, self.key(item)) for name, item in value.items())
+            case slice():
+                return ("slice", self.key(value.start), self.key(value.stop), self.key(value.step))
+        return (type(value), value)
+
+    def is_view(self, node: fx.Node, term: Term) -> bool:
+        """Whether the result may share its storage with the first operand."""
+        if not node.all_input_nodes or called(node) in _COPIES or called(node) in _JOINS:
+            return False
+        return ops.family(term) in (ops.MOVEMENT, ops.CAST) or node.target in (getattr, operator.getitem)
+
+    def write(self, node: fx.Node, target: fx.Node, term: Term) -> None:
+        """A write into `target`: all names of this tensor have the new value, views of it an unknown."""
+        self._same[node], self._storage[node] = self._same[target], self._storage[target]
+        for other in self._storage:
+            if self._storage[other] is not self._storage[node] or other is node:
+                continue
+            self.written.add(other)
+            if self._same[other] is self._same[node]:
+                self.current[other], self.numbers[other] = term, self.numbers[node]
+            else:
+                self.numbers[other] = len(self._keys)
+                self._keys[node, other] = self.numbers[other]
+                self.current[other] = make("opaque", (), (("name", f"{other.name} after {node.name}"),))
+
+    # --- tests -----------------------------------------------------------------------------------------
+
+    def passed(self, node: fx.Node, outcome: bool | None) -> frozenset[Term]:
+        """Take note of how a test of a value went; gives the terms that are in doubt then.
+
+        A value that was compared with a number is narrowed accordingly.  Of what else the test has looked at, more is
+        known than a term can say.
+        """
+        test = self.current[node]
+        seen = frozenset(_looked_at(test))
+        if outcome is None:
+            return seen
+        found, went = of_every_entry(without_facts(test), outcome)
+        if found is None:
+            return seen
+        understood: set[Term] = set()
+        for other, term in self.current.items():
+            narrowed = narrow(term, found, went)
+            if narrowed is not term:
+                understood.add(term)
+                self.current[other] = narrowed
+        return seen - understood
+
+    # --- terms -----------------------------------------------------------------------------------------
+
+    def operand(self, node: fx.Node) -> Term:
+        """What another node is to the one that is being read: it has no gradient if it was made without."""
+        term = self.current[node]
+        dead = self._grad and node.meta.get(GRAD) is False and node.op.startswith("call")
+        return make("detach", (term,)) if dead and term.op != "const" else term
+
+    def term(self, node: fx.Node) -> Term:
+        match node.op:
+            case "placeholder":
+                return symbol(str(node.target), self.kind(node))
+            case "get_attr":
+                return symbol(f"self.{node.target}", self.kind(node))
+            case "output":
+                return const(None)
+            case "call_module":
+                return self.opaque(node)
+        if node.target is torch._C._set_grad_enabled:
+            return const(None)
+        special = self.special(node)
+        if special is not None:
+            return special
+        args = [self.attr(arg) for arg in node.args]
+        if isinstance(node.target, torch._ops.OpOverload) and called(node) in _PRIVATE:
+            args = args[:2]  # the last says whether float16 becomes float32 on its way
+        for name in names(node):
+            swapped = args[::-1] if called(node).startswith("__r") and name.startswith("operator.") else args
+            found = spell(name, node.target, swapped, {key: self.attr(value) for key, value in node.kwargs.items()})
+            if found is not None:
+                if found.dropped:
+                    self.dropped[node] = found.dropped
+                return found.term
+        return self.opaque(node)
+
+    def kind(self, node: fx.Node) -> str:
+        """The kind of symbol that an input is, by its example."""
+        example = self.examples.get(node)
+        if not isinstance(example, torch.Tensor):
+            return "tensor"
+        if example.dtype == torch.bool:
+            return "mask"
+        return "tensor" if example.is_floating_point() or example.is_complex() else "index"
+
+    def opaque(self, node: fx.Node) -> Term:
+        """What nothing is known of; equal for nodes that compute the same from the same."""
+        operands = map(self.operand, node.all_input_nodes)
+        first = self._first[self.numbers[node]]
+        kept = tuple(term for term in operands if term.op != "const")
+        return make("opaque", kept, (("name", first.name),))
+
+    def attr(self, value: Any) -> Attr:
+        """An argument of a node as the table takes it."""
+        match value:
+            case fx.Node():
+                return self.operand(value)
+            case tuple() | list():
+                return tuple(map(self.attr, value))
+            case slice():
+                return ("slice", self.attr(value.start), self.attr(value.stop), self.attr(value.step))
+            case torch.dtype():
+                return str(value).removeprefix("torch.")
+            case bool() | int() | str() | None:
+                return value
+            case float():
+                return float(value)  # of numpy, maybe
+        return "..." if value is ... else str(value)
+
+    def special(self, node: fx.Node) -> Term | None:
+        """Calls that are no plain function of terms: properties, indexing, sizes, joins, random numbers."""
+        name = called(node)
+        if node.target is getattr:
+            return self.property(node)
+        if node.target is operator.getitem or name == "__getitem__":
+            return self.item(node)
+        if node.target is operator.setitem or name == "__setitem__":
+            return self.assigned(node)
+        if node.op == "call_method" and name in _SIZES:
+            return self.size(node)
+        if name in _JOINS:
+            parts = node.args[0] if node.args else None
+            if isinstance(parts, tuple | list) and all(isinstance(part, fx.Node) for part in parts):
+                return make("stack", tuple(self.operand(part) for part in parts if isinstance(part, fx.Node)))
+            return self.opaque(node)
+        if name in _RANDOM:
+            low, high = _RANDOM[name]
+            return symbol(node.name, low=low, high=high)
+        return self.filled(node, name)
+
+    def filled(self, node: fx.Node, name: str) -> Term | None:
+        """Writes that leave nothing of what was there."""
+        if name == "zero_":
+            return const(0.0)
+        if name in ("fill_", "copy_") and len(node.args) == 2:
+            value = self.attr(node.args[1])
+            return value if isinstance(value, Term) else const(value)
+        return self.opaque(node) if name in ("uniform_", "normal_") else None
+
+    def property(self, node: fx.Node) -> Term:
+        """``x.T``, ``x.shape``, ``x.max(1).values``"""
+        operand, name = node.args[0], str(node.args[1])
+        assert isinstance(operand, fx.Node)
+        if name in _PROPERTIES:
+            return make(_PROPERTIES[name], (self.operand(operand),))
+        if name == "shape":
+            self._shapes.add(node)
+        if name in ("shape", "ndim"):
+            return symbol(f"{operand.name}.{name}", "size")
+        if name in ("values", "indices") and self.is_pair(operand):
+            return self.of_pair(operand, name == "indices")
+        return self.opaque(node)
+
+    def size(self, node: fx.Node) -> Term:
+        """``x.size(1)`` and ``x.shape[1]`` are one symbol."""
+        operand, *rest = node.args
+        assert isinstance(operand, fx.Node)
+        if called(node) == "size":
+            dim = rest[0] if rest else node.kwargs.get("dim")
+            if dim is None:
+                self._shapes.add(node)
+                return symbol(f"{operand.name}.shape", "size")
+            return symbol(f"{operand.name}.shape[{dim}]", "size")
+        return symbol(f"{operand.name}.{called(node)}({', '.join(map(str, rest))})", "size")
+
+    def item(self, node: fx.Node) -> Term:
+        """``x[key]`` of a shape, a tuple or a tensor."""
+        operand, key = node.args[0], node.args[1]
+        assert isinstance(operand, fx.Node)
+        x = self.operand(operand)
+        if operand in self._shapes:
+            return symbol(f"{x.name}[{key}]", "size")
+        if self.is_pair(operand):
+            return self.of_pair(operand, key in (1, -1))
+        if called(operand) == "broadcast_tensors" and isinstance(key, int):
+            part = self.attr(operand.args[key])
+            return part if isinstance(part, Term) else const(part)
+        inside = _nodes_in(key)
+        if not inside:
+            attr = self.attr(key)
+            return (
+                self.opaque(node) if isinstance(attr, str) and attr != "..." else make("index", (x,), (("key", attr),))
+            )
+        masks = [inner for inner in inside if self.is_mask(inner)]
+        if len(masks) == 1 and len(inside) == 1:
+            return make("masked_select", (x, self.operand(masks[0])))
+        return make("pick", (x,), (("dim", None), ("index", UNKNOWN)))
+
+    def assigned(self, node: fx.Node) -> Term:
+        """What ``x[mask] = value`` leaves in x."""
+        operand, key, value = node.args
+        if isinstance(operand, fx.Node) and isinstance(key, fx.Node) and self.is_mask(key):
+            held = self.attr(value)
+            new = held if isinstance(held, Term) else const(held)
+            return make("overwrite", (self.operand(operand), self.operand(key), new))
+        return self.opaque(node)
+
+    def is_mask(self, node: fx.Node) -> bool:
+        example = self.examples.get(node)
+        if isinstance(example, torch.Tensor):
+            return example.dtype == torch.bool
+        term = self.current[node]
+        return term.op in _MASKS or term.attr("kind") == "mask"
+
+    def is_pair(self, node: fx.Node) -> bool:
+        """Whether a node gives values together with indices."""
+        if node.op not in ("call_function", "call_method") or called(node) not in _PAIRS:
+            return False
+        term = self.terms[node]
+        return term.op == "sort" or term.attr("dim") is not None
+
+    def of_pair(self, node: fx.Node, indices: bool) -> Term:
+        term = self.terms[node]
+        if not indices:
+            return term
+        return make("argmax", term.args[:1], (("dim", term.attr("dim")),))
+
+
+def _looked_at(test: Term, depth: int = 4) -> Iterator[Term]:
+    """The values that a test looks at: what is compared, and what that is a mean, a sum, an entry of."""
+    if test.op == "const":
+        return
+    if not compares(test):
+        yield test
+    each = compares(test) or test.op in _LOOKS or ops.family(test) in (ops.MOVEMENT, ops.CAST)
+    if (each or ops.family(test) == ops.REDUCE) and depth:
+        for arg in test.args:
+            if each or arg.args:  # a sum or a mean says next to nothing about the entries of an input
+                yield from _looked_at(arg, depth - 1)
+
+
+def is_known(function: Any, is_method: bool) -> bool:
+    """Whether the table, or the reader, knows a function of torch or a method of tensors."""
+    name = getattr(function, "__name__", "")
+    if name in _JOINS or name in _IMPURE or name in ("broadcast_tensors", "einsum"):
+        return True
+    if not is_method:
+        return function in functions()
+    return any(spelled in ops.spellings() for spelled in _names_of_method(name))
+
+
+def names(node: fx.Node) -> Iterable[str]:
+    """The dotted names under which the table may have what a node calls."""
+    name = called(node)
+    if isinstance(node.target, torch._ops.OpOverload):
+        yield from _names_of_overload(name.removesuffix("_"))
+        return
+    if node.op == "call_function":
+        yield from filter(None, [functions().get(node.target)])
+        if name.endswith("_") and not name.endswith("__"):
+            yield f"torch.{name[:-1]}"
+        return
+    yield from _names_of_method(name)
+
+
+def _names_of_overload(name: str) -> Iterable[str]:
+    """The names of an operation of ATen: ``log`` of ``torch.ops.aten.log.default``."""
+    bare = _PRIVATE.get(name, name)
+    yield from (f"torch.{bare}", f"Tensor.{bare}", f"torch.nn.functional.{bare}")
+    yield f"torch.special.{bare.removeprefix('special_')}"
+
+
+def _names_of_method(name: str) -> Iterable[str]:
+    yield f"Tensor.{name}"
+    if name.startswith("__"):
+        bare = name.strip("_")
+        yield from (f"operator.{bare}", f"operator.{bare}_", f"operator.{bare[1:]}")
+    elif name.endswith("_"):
+        yield f"Tensor.{name[:-1]}"
+
+
+def _nodes_in(value: Any) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    fx.map_arg(value, lambda node: found.append(node) or node)  # type: ignore[func-returns-value]
+    return found

@@ -1,0 +1,155 @@
+"""Traced: the findings of a file's targets from their traces, beside those from reading."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import ModuleType
+
+import torch
+
+from nanguard.errors import NanguardError
+from nanguard.finding import Finding, Note, Span, Target
+from nanguard.proof.reach import reach
+from nanguard.settings import Settings, inputs_of
+from nanguard.site import Site
+from nanguard.tracing.deadline import OutOfTime, within
+from nanguard.tracing.live import Proving, findings, names_in
+from nanguard.tracing.load import load_module, named_like, place
+from nanguard.tracing.places import Sources
+from nanguard.tracing.trace import Captures, TraceError, captures_of
+
+# Parts of the time limit of a file, after which no more is traced, proved, run; the rest is for what is under way then.
+_TRACING, _PROVING, _REACHING = 0.35, 0.55, 0.65
+_REACH = 1.5  # seconds for one target
+_LONGEST = 4.0  # seconds for tracing one target, whatever it does
+
+
+def traced(
+    path: str, source: str, targets: Sequence[Target], settings: Settings,
+    known: Container[Span] = (), read: Sequence[Finding] = (),
+) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:  # fmt: skip
+    """Run the definitions of a file and trace its targets.
+
+    Gives the findings, those of reading and what the traces add to them at places that are not `known`, with witnesses
+    for whole functions where some are reached; the targets with how far each was seen; and a note where the file
+    cannot be loaded.
+    """
+    if not targets:
+        return list(read), (), ()
+    scripting = torch.jit._state._enabled
+    try:
+        scripting.enabled = False  # a compiled function hides from a trace what it does
+        module = _loaded(path) or load_module(path, source)
+    except NanguardError as error:
+        unseen = tuple(replace(target, reason=str(error)) for target in targets)
+        return list(read), unseen, (_not_loaded(path, error),)
+    finally:
+        scripting.enabled = True
+    start = time.monotonic()
+    seen: list[Target] = []
+    captured: dict[str, Captures] = {}
+    for target in targets:
+        ranges = inputs_of(settings, path, target.name)
+        captures, result = _captured(module, target, start + settings.timeout * _TRACING, ranges)
+        seen.append(result)
+        if captures is not None:
+            captured[target.name] = captures
+    added: list[Finding] = []
+    proving = Proving(start + settings.timeout * _PROVING)
+    names = names_in(vars(module))
+    for captures in captured.values():
+        for recording in captures.recordings:
+            near = (_as_given(site, path) for site in recording.sites if _near(site.span.path, path))
+            own = replace(recording, sites=tuple(near))
+            for dtype in settings.dtypes:
+                with suppress(Exception):  # a class of the program may raise anything when it is asked anything
+                    added.extend(findings(own, names, settings, dtype, known, {path: source}, proving))
+    found = [*read, *beside(read, added)]
+    until = start + settings.timeout * _REACHING
+    for name, captures in captured.items():
+        _reach(found, name, captures, Sources({path: source}), until)
+    return found, tuple(seen), ()
+
+
+def _captured(
+    module: ModuleType, target: Target, until: float, ranges: Mapping[str, str]
+) -> tuple[Captures | None, Target]:
+    """The captures of a target, and the target with how far it was seen."""
+    if time.monotonic() > until:
+        return None, replace(target, reason="not traced: the time limit of the file was near")
+    try:
+        with within(_LONGEST):
+            return captures_of(module, target, ranges=ranges), replace(target, capture="trace", reason=None)
+    except TraceError as error:
+        return None, replace(target, reason=str(error))
+    except OutOfTime:
+        return None, replace(target, reason=f"{target.path}:{target.span.line}: takes too long on small inputs")
+    except Exception as error:  # the program runs here: it may raise anything
+        words = f"{type(error).__name__}: {error}"
+        return None, replace(target, reason=f"{target.path}:{target.span.line}: {words}")
+
+
+def _in_float32(finding: Finding) -> bool:
+    return finding.witness is not None and finding.witness.dtype == "float32"
+
+
+def _reach(found: list[Finding], name: str, captures: Captures, sources: Sources, until: float) -> None:
+    """Give the findings of a target witnesses for the whole function, where some are reached."""
+    places = [index for index, finding in enumerate(found) if finding.target == name and _in_float32(finding)]
+    if not places or time.monotonic() > until:
+        return
+    limit = min(until, time.monotonic() + _REACH)
+    with suppress(Exception, OutOfTime), within(2 * _REACH):
+        given = captures.inputs(limit)
+        reached = reach(captures.subject, given, [found[index] for index in places], sources, limit)
+        for index, arguments in reached.items():
+            finding = found[places[index]]
+            assert finding.witness is not None
+            witness = replace(finding.witness, level="function", arguments=arguments)
+            found[places[index]] = replace(finding, witness=witness)
+
+
+def _as_given(site: Site, path: str) -> Site:
+    """A place under the kind of name that the checked file was given; what torch has loaded goes by absolute ones."""
+    return replace(site, span=replace(site.span, path=named_like(site.span.path, path)))
+
+
+def _near(path: str, checked: str) -> bool:
+    """Whether a file is of the same package as the one that is checked, or in its folder."""
+    folder, name = place(checked)
+    top = os.path.join(folder, name.split(".")[0]) if "." in name else folder
+    return os.path.abspath(path).startswith(top)
+
+
+def _loaded(path: str) -> ModuleType | None:
+    """The module of a file that is loaded already: a part of torch, which does not bear to be run twice."""
+    module = sys.modules.get(place(path)[1])
+    file = getattr(module, "__file__", None)
+    return module if file is not None and os.path.samefile(file, path) else None
+
+
+def _not_loaded(path: str, error: NanguardError) -> Note:
+    """A note about a file that cannot be loaded: the user's to mend where the file itself raises.
+
+    What another file raises, or an import that is missing, costs the traces alone: the file was read all the same.
+    """
+    place, _, rest = str(error).partition(": ")
+    file, _, line = place.rpartition(":")
+    own = file == path and line.isdigit() and not rest.startswith(("ImportError", "ModuleNotFoundError"))
+    if not own:
+        return Note("NG001", path, 1, f"not traced, only read: {error}", failed=False)
+    advice = "it was read only; mend the line, or check with --static"
+    return Note("NG001", path, int(line), f"cannot be imported, {rest}; {advice}", failed=True)
+
+
+def beside(read: Sequence[Finding], traces: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings from traces that reading has not got: not those at, around or inside of a place it has."""
+    for finding in traces:
+        spans = [other.span for other in read if other.confirmed or not finding.confirmed]
+        if not any(span.covers(finding.span) or finding.span.covers(span) for span in spans):
+            yield finding
