@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -50,15 +51,15 @@ class Scan:
     def unproved(self) -> tuple[Finding, ...]:
         """The suspects as findings that are merely possible, for a run without torch."""
         found = [_finding(suspect, self.reading, "float32", None) for suspect in self.suspects]
-        return tuple(_one_for_each(found))
+        return tuple(one_for_each(found))
 
 
 def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None) -> Scan:
     """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
     targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
-    reading = read(path, source, tree, targets)
-    result = FileResult(path, _read_targets(targets, reading), (), ())
     plain = settings.dtypes == ("float32",) and not settings.rules
+    reading = read(path, source, tree, targets, every=not plain)
+    result = FileResult(path, _read_targets(targets, reading), (), ())
     if plain and not any(map(ops.risky, walk(*(place.term for place in reading.places)))):
         return Scan(result, 0, (), reading, None)
     matcher = _matcher(settings.dtypes[0], settings)
@@ -135,12 +136,21 @@ def examine(path: str, source: str, settings: Settings, names: tuple[str, ...] |
 
     Raises nothing for what the file holds: a target that cannot be traced has its reason.
     """
-    *_, result = stages(path, source, settings, names)
-    return result
+    *_, last = stages(path, source, settings, names)
+    return last.result
 
 
-def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> Iterator[FileResult]:
-    """What `examine` knows of a file, before it runs anything of the file and, unless it is static, afterwards."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is known of a file so far: what a stage adds to those before it, or, at last, all of it."""
+
+    result: FileResult
+    last: bool
+
+
+def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> Iterator[Stage]:
+    """What `examine` knows of a file before it runs anything of it and, unless it is static, with each target."""
+    began = time.monotonic()
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
@@ -150,13 +160,14 @@ def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | 
         matcher = _matcher(dtype, settings)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))
         found.extend(prove(scanned.reading, listed, matcher, settings))
-    yield replace(scanned.result, findings=tuple(_one_for_each(found)))
+    yield Stage(replace(scanned.result, findings=tuple(one_for_each(found))), settings.static)
     if not settings.static:
         from nanguard.tracing.traced import traced
 
         seen = understood(scanned.reading)
-        found, targets, notes = traced(path, source, scanned.result.targets, settings, seen, found)
-        yield FileResult(path, targets, tuple(_one_for_each(found)), notes)
+        for stage in traced(path, source, scanned.result.targets, settings, seen, found, began):
+            single = replace(stage.result, findings=tuple(one_for_each(stage.result.findings)))
+            yield replace(stage, result=single)
 
 
 def understood(reading: Reading) -> set[Span]:
@@ -203,7 +214,7 @@ def prove(
         context = Context(
             around, dtype, settings.eps, settings.prefer, text, paths.agree(suspect.match, suspect.place),
             matcher.ranges, paths.moves(suspect.match, suspect.place), paths.operands(suspect.match, suspect.place),
-            paths.settings(suspect.match, suspect.place),
+            paths.settings(suspect.match, suspect.place), paths.tensors(suspect.place),
         )  # fmt: skip
         made = finding(suspect.match, site, proof, context)
         if not accepted(suspect.match, made.hazard, settings.prefer):
@@ -239,7 +250,7 @@ class Settled:
         return suspect.place.node in self.nodes
 
 
-def _one_for_each(found: Iterable[Finding]) -> Iterator[Finding]:
+def one_for_each(found: Iterable[Finding]) -> Iterator[Finding]:
     """One finding for each place: the proved one before the possible one, the repairable before the other."""
     best: dict[tuple[object, ...], Finding] = {}
     for item in found:

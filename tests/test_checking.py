@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from nanguard.cli import main
+from nanguard.running.checking import check_paths
 from nanguard.running.readers import read_all
 from nanguard.running.wire import Failure
+from nanguard.running.worker import Worker
+from nanguard.settings import Settings
 
 LOSS = "import torch\n\ndef loss(x):\n    return -torch.log(torch.sigmoid(x))\n"
 CLEAN = "def add(x, y):\n    return x + y\n"
@@ -80,34 +83,30 @@ def alive(pid: int) -> bool:
     return True
 
 
-def check(folder: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nanguard", "check", *arguments]
-    return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, text=True, **options)  # type: ignore[call-overload, no-any-return]
-
-
-def test_many_files_are_reported_alike_whatever_jobs_is(tmp_path: Path) -> None:
+def test_many_files_are_reported_alike_whatever_jobs_is(tmp_path: Path, worker: Worker) -> None:
     for number in range(30):
         (tmp_path / f"m{number:02}.py").write_text(LOSS if number % 10 == 0 else CLEAN)
     (tmp_path / "m13.py").write_text("def f(:\n")
     (tmp_path / "m14.py").write_text("x = 1\n\0")
     (tmp_path / "m15.py").write_text(LOSS + "\n\ndef more(x):\n    return x / torch.sqrt((x * x).sum())\n")
-    runs = [check(tmp_path, ".", "-v", "--format", "json", "--jobs", jobs, capture_output=True) for jobs in "14"]
-    assert runs[0].returncode == runs[1].returncode == 2
-    assert runs[0].stdout == runs[1].stdout
-    assert runs[0].stderr == runs[1].stderr
-    assert "m13.py:1: does not parse" in runs[0].stderr
-    report = json.loads(runs[0].stdout)
-    assert report["summary"]["files"] == 30
-    paths = [target["path"] for target in report["targets"]]
+    alone, side_by_side = (check_paths([str(tmp_path)], Settings(jobs=jobs), worker) for jobs in (1, 4))
+    assert alone == side_by_side
+    failed = [(Path(note.path).name, note.line) for note in alone.notes if note.failed]
+    assert failed == [("m13.py", 1), ("m14.py", 2)]
+    assert alone.files == 30
+    paths = [target.path for target in alone.targets]
     assert paths == sorted(paths)
-    assert {finding["path"] for finding in report["findings"]} >= {f"m{number:02}.py" for number in range(0, 30, 10)}
+    names = {Path(finding.span.path).name for finding in alone.findings}
+    assert names >= {f"m{number:02}.py" for number in range(0, 30, 10)}
 
 
-def on_a_terminal(folder: Path, *arguments: str) -> str:
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     """What a run writes to standard error where that is a terminal."""
     ours, theirs = pty.openpty()
-    check(folder, *arguments, stdout=subprocess.DEVNULL, stderr=theirs)
-    os.close(theirs)
+    with monkeypatch.context() as patch, open(theirs, "w") as terminal:
+        patch.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit):
+            main(["check", *arguments])
     said = b""
     try:
         while data := os.read(ours, 1 << 16):
@@ -118,12 +117,16 @@ def on_a_terminal(folder: Path, *arguments: str) -> str:
     return said.decode()
 
 
-def test_a_long_run_shows_how_far_it_is(tmp_path: Path) -> None:
+def test_a_long_run_shows_how_far_it_is(tmp_path: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanguard.running.checking.check_paths", partial(check_paths, worker=worker))
+    folder = str(tmp_path)
     (tmp_path / "clean.py").write_text(CLEAN)
-    assert "/1 files" not in on_a_terminal(tmp_path, ".")
+    assert "/1 files" not in on_a_terminal(monkeypatch, folder)
+    monkeypatch.setattr("nanguard.running.progress._DELAY", 0.2)
     (tmp_path / "loss.py").write_text(f"class Hangs:\n    while True:\n        pass\n\n{LOSS}")
-    said = on_a_terminal(tmp_path, ".", "--timeout", "4")
+    said = on_a_terminal(monkeypatch, folder, "--timeout", "1")
     assert "] 1/2 files" in said
     bar, end, after = said.rpartition("] 1/2 files")
-    assert after.startswith(f"\r{' ' * len(bar.rpartition(chr(13))[2] + end)}\rFound 1 problem")
-    assert "/2 files" not in on_a_terminal(tmp_path, ".", "--timeout", "4", "--quiet")
+    assert after.startswith(f"\r{' ' * len(bar.rpartition(chr(13))[2] + end)}\r")
+    assert "Found 1 problem" in after
+    assert "/2 files" not in on_a_terminal(monkeypatch, folder, "--timeout", "1", "--quiet")

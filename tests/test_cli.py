@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import nanguard
 from nanguard.cli import main
+from nanguard.finding import Report
+from nanguard.running.checking import check_paths
+from nanguard.running.worker import Worker
+from nanguard.settings import Settings
 
 LOSS = "import torch\n\n\ndef loss(x):\n    return -torch.log(torch.sigmoid(x))\n"
 CLEAN = "import torch\n\n\ndef add(x, y):\n    return x + y\n"
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[dict[int, Worker]]:
+    """The workers of all runs here by their number of jobs: starting one takes seconds."""
+    workers: dict[int, Worker] = {}
+    yield workers
+    for worker in workers.values():
+        worker.close()
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, the same for all tests, since the workers are in it."""
+    for entry in place.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    monkeypatch.chdir(place)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     Path("loss.py").write_text(LOSS)
     Path("clean.py").write_text(CLEAN)
-    return tmp_path
+    return place
 
 
 class Outcome:
@@ -35,7 +58,12 @@ class Outcome:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, workers: dict[int, Worker]):
+    def check(paths: Sequence[str], settings: Settings, worker: Worker | None = None) -> Report:
+        return check_paths(paths, settings, workers.setdefault(settings.jobs, Worker(settings.jobs)))
+
+    monkeypatch.setattr("nanguard.running.checking.check_paths", check)
+
     def run(*arguments: str) -> Outcome:
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -316,7 +344,7 @@ def test_every_rule_is_explained(run) -> None:
 
 def test_rewrite_prints_python(run) -> None:
     outcome = run("rewrite", "loss.py::loss")
-    assert outcome.status == 0
+    assert outcome.status == 0, outcome.err
     assert "logsigmoid(x)" in outcome.out
     compile(outcome.out, "rewritten", "exec")
     clamped = run("rewrite", "loss.py::loss", "--prefer", "clamp", "--eps", "1e-4")

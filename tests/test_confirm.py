@@ -7,7 +7,7 @@ import math
 import pytest
 
 from nanguard.finding import Finding
-from nanguard.proof import prove
+from nanguard.proof import confirm, prove
 from nanguard.settings import Settings
 
 # The first failing input of each dtype on torch 2.13, CPU: the catalogue of hazards has them from another program.
@@ -34,6 +34,11 @@ def found(expression: str, code: str, settings: Settings | None = None) -> Findi
 def test_thresholds(expression: str, code: str, expected: tuple[float, ...]) -> None:
     finding = found(expression, code)
     assert list(finding.thresholds.values()) == pytest.approx(list(expected), rel=1e-3)
+
+
+def test_a_search_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "_SECONDS", -1.0)
+    assert not any(finding.confirmed for finding in prove.findings("torch.log(torch.sigmoid(x))"))
 
 
 def test_a_witness_is_finite_and_has_the_exact_value() -> None:

@@ -7,17 +7,26 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from inprocess import in_process
 
 from nanguard.cli import main
 from nanguard.finding import Report
 from nanguard.repair.fixing import Fixed, Outcome, fix_paths, save
+from nanguard.running.checking import check_paths
 from nanguard.settings import Settings
 
 HEAD = "import torch\nimport torch.nn.functional as F\n\n\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def here() -> Iterator[None]:
+    with in_process():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -44,19 +53,13 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes
 
 def sources() -> dict[str, bytes]:
     """The sources of the tables, by a name that is a file's."""
-    found = {"cases": (HEAD + "".join(map(marked, CASES))).encode()}
+    found = {f"case{index}": f"{HEAD}{body}\n".encode() for index, (body, _, _) in enumerate(CASES.values())}
     found |= {f"unused{index}": f"{HEAD}def f(x):\n{body}\n".encode() for index, (body, _) in enumerate(UNUSED)}
     found |= {f"text{index}": source for index, source in enumerate(TEXTS)}
     found |= {
         f"top{index}": f"{top}def f(x):\n    return x.sigmoid().log()\n".encode() for index, (top, _) in enumerate(TOPS)
     }
     return found
-
-
-def marked(name: str) -> str:
-    """A case under a comment with its name, so that one file can hold all of them."""
-    body = CASES[name][0].replace("def f(", f"def f{list(CASES).index(name)}(")
-    return f"# case {name}\n{body}\n"
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def run(capfd: pytest.CaptureFixture[str]):
     return run
 
 
-# --- one file with many losses: one run for all ---------------------------------------------------------------------
+# --- many losses: one run for all -----------------------------------------------------------------------------------
 
 # body of a function, what safe fixes write, what unsafe ones write
 CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
@@ -190,6 +193,34 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         [],
     ),
     "numbers of Python": ("def f(x, n):\n    import math\n    return x / math.sqrt(n * n)", [], []),
+    "a default that stands for something else": (
+        "def f(x, scale=-1.0):\n    if scale == -1.0:\n        scale = float(x.abs().max()) / 1000\n"
+        "    return 1.0 / scale * x",
+        [],
+        [],
+    ),
+    "a number that has a name": (
+        "def f(theta, mu, eps=1e-8):\n    theta = torch.abs(theta)\n    mu = torch.abs(mu)\n"
+        "    a = torch.log(theta + eps)\n    b = torch.log(theta + mu + eps)\n    return theta * (a - b)",
+        [],
+        ["return -theta * torch.log1p(mu / (theta + eps))"],
+    ),
+    "a branch before both": (
+        "def f(x, flat: bool = True):\n    if flat:\n        x = x.reshape(-1)\n    p = torch.sigmoid(x)\n"
+        "    q = p * 2\n    return torch.log(p) + q",
+        ["return F.logsigmoid(x) + q"],
+        None,
+    ),
+    "a divisor by its own name": (
+        "def f(x, n=23, padding=2):\n    size = (x.max() - x.min()) / (n - 2 * padding)\n    return x / size",
+        [],
+        ["return x / torch.clamp(size, 0.0001)"],
+    ),
+    "numbers of another function": (
+        "def f(x):\n    import math\n    return torch.log(torch.exp(x) + torch.exp(-x)) - math.log(2)",
+        ["return torch.logaddexp(x, -x) - 0.6931471805599453"],
+        None,
+    ),
     "division in place": (
         "def f(x, y):\n    y /= x.norm()\n    return y",
         [],
@@ -208,12 +239,12 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
 @pytest.mark.parametrize("run", ["safe", "all"])
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_written(batch: dict[str, dict[str, bytes]], name: str, run: str) -> None:
-    _, safe, every = CASES[name]
-    text = batch[run]["cases"].decode()
-    now = text.partition(f"# case {name}\n")[2].partition("# case ")[0]
-    written = [line.strip() for line in now.splitlines() if line not in marked(name).splitlines()]
+    body, safe, every = CASES[name]
+    before = f"{HEAD}{body}\n"
+    now = batch[run].get(f"case{list(CASES).index(name)}", before.encode()).decode()
+    written = [line.strip() for line in now.splitlines() if line not in before.splitlines()]
     assert written == (every if run == "all" and every is not None else safe)
-    ast.parse(text)
+    ast.parse(now)
 
 
 def test_a_second_run_changes_nothing(batch: dict[str, dict[str, bytes]]) -> None:
@@ -366,6 +397,14 @@ def test_only_what_was_asked_for_is_fixed() -> None:
     Path("two.py").write_text(LOSS + "\n\ndef g(x):\n    return torch.log(torch.sigmoid(x))\n")
     save(fix_paths(["two.py::g"], Settings(static=True, quiet=True), unsafe=True))
     assert Path("two.py").read_text().count("logsigmoid") == 1
+
+
+def test_a_file_by_two_paths_has_each_finding_once(folder: Path) -> None:
+    Path("helper.py").write_text(LOSS)
+    Path("m.py").write_text("from helper import f\n\n\ndef g(x):\n    return f(x)\n")
+    for paths in (["m.py", str(folder / "helper.py")], [str(folder / "m.py"), "helper.py"]):
+        (found,) = check_paths(paths, Settings(static=True, quiet=True)).findings
+        assert found.span.path == paths[1]
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

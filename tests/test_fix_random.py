@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inprocess import in_process
 
 from nanguard.repair.fixing import fix_paths, save
 from nanguard.settings import Settings
@@ -76,7 +77,7 @@ def measured(loss: Callable[..., Any]) -> list[torch.Tensor]:
 @given(st.lists(losses(), min_size=12, max_size=12), st.sampled_from(HEADS))
 def test_fixed_losses_keep_their_values(bodies: list[str], head: str) -> None:
     source = head + "".join(f"\n\ndef loss{index}{body}" for index, body in enumerate(bodies))
-    with tempfile.TemporaryDirectory() as folder:
+    with in_process(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.py"
         path.write_text(source)
         outcome = fix_paths([str(path)], Settings(static=True, quiet=True), unsafe=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import time
+import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,6 +15,7 @@ from nanguard.reading import discover
 from nanguard.settings import Settings
 from nanguard.term import show
 from nanguard.tracing.arguments import taken_apart, unknown
+from nanguard.tracing.deadline import worked
 from nanguard.tracing.live import findings
 from nanguard.tracing.load import load_module
 from nanguard.tracing.places import Sources
@@ -42,7 +43,7 @@ def recorded(path: Path, body: str, seconds: float = 10.0, **arguments: Any) -> 
     subject = subject_of(load_module(str(path), text).loss)
     values = {"x": torch.tensor([[0.5, -1.0], [2.0, 0.3]]), "y": torch.tensor([[0.2, 0.9], [0.4, 0.7]]), **arguments}
     given = taken_apart(subject.signature, {**unknown(subject.signature), **values})
-    return taped(subject, given, Sources(), time.monotonic() + seconds)
+    return taped(subject, given, Sources(), worked() + seconds)
 
 
 def last(found: Recording) -> str:
@@ -193,3 +194,12 @@ def test_a_tape_where_symbols_do_not_do(tmp_path: Path) -> None:
         return torch.log(x.sigmoid())
     """
     assert paths(tmp_path / "m.py", text) == ["log(sigmoid(x))"]
+
+
+def test_an_import_in_a_run_is_not_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import time, torch\nend = time.thread_time() + 0.5\nwhile time.thread_time() < end: torch.ones(1)\n"
+    (tmp_path / "computes_long.py").write_text(f"{text}whole = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TraceError, match="takes too long"):
+        recorded(tmp_path / "m.py", "import computes_long\n    while True: x = x + 1", seconds=0.2)
+    assert sys.modules.pop("computes_long").whole

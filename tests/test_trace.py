@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import sys
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -11,6 +14,7 @@ import pytest
 from nanguard.lazy import load_torch
 from nanguard.reading import discover
 from nanguard.term import UNKNOWN, show, walk
+from nanguard.tracing.deadline import OutOfTime, within, worked
 from nanguard.tracing.load import load_module
 from nanguard.tracing.trace import Trace, TraceError, trace, trace_target
 
@@ -403,3 +407,24 @@ def test_no_unknown_stands_for_two_tensors(tmp_path: Path) -> None:
     found = traced(tmp_path / "m.py", "def loss(x, i):\n    return x.gather(1, i)\n")
     (site,) = found.sites
     assert dict(site.term.attrs) == {"dim": 1, "index": UNKNOWN}
+
+
+def test_an_import_is_not_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import time\nend = time.thread_time() + 0.5\nwhile time.thread_time() < end: pass\nwhole = True\n"
+    (tmp_path / "takes_long.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def run() -> None:
+        with within(0.1):
+            importlib.import_module("takes_long")
+            time.sleep(30)
+
+    with pytest.raises(OutOfTime):
+        run()
+    assert sys.modules.pop("takes_long").whole
+
+
+def test_waiting_for_a_processor_is_no_work() -> None:
+    began, clock = worked(), time.monotonic()
+    time.sleep(0.2)
+    assert 0.04 < worked() - began < 0.5 * (time.monotonic() - clock)

@@ -13,6 +13,7 @@ from nanguard import ops
 from nanguard.term import Term, const, is_number, make, number
 
 NARY = ("add", "mul")
+WRITTEN = frozenset({"add", "sub", "neg", "mul", "div", "reciprocal", "pow"})  # what may become another operation
 WIDEST = 12  # operands of a sum or product that are still matched in any order
 MINUS_ONE = const(-1)
 

@@ -80,6 +80,8 @@ class Matcher:
         row = ops.row(term.op)
         if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or term.op in ("neg", "either"):
             return []
+        if not (self.index.get(term.op) or term.op in algebra.WRITTEN or term.op in self.normal.spellings):
+            return []  # the root of its normal form is this very operation, about which there is no rule
         found = list(self.fitting(term, self.normal, ()))
         if self.unguarded.head(term) is not self.normal.head(term):
             guards = self.guarding(term)
@@ -212,8 +214,9 @@ def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
     normal = Normalizer(compiled.normal.spellings, compiled.normal.rewrites, traits=traits)
     table = RangeTable(dtype, compiled.ranges.relations, normal)
     normal.ranges = table
-    traits = pattern.Traits(compiled.unguarded.traits.bits)
-    unguarded = Normalizer(compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits)
+    unguarded = Normalizer(
+        compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits, plain=normal
+    )
     return Matcher(normal, unguarded, table, compiled.index, compiled.guards)
 
 
@@ -222,10 +225,11 @@ _compiled: dict[tuple[int, str], tuple[RuleSet, Matcher]] = {}
 
 def _compile(rules: RuleSet, dtype: str) -> Matcher:
     """Bring the patterns of all rules to normal form, and index them by the operation at their root."""
-    normal = normalizer(rules.spellings, rules.identities, None)
+    traits = pattern.Traits()
+    normal = normalizer(rules.spellings, rules.identities, None, traits)
     table = range_table(dtype, rules.relations, normal)
     normal.ranges = table
-    unguarded = normalizer(rules.spellings, (*rules.identities, *rules.guards), table)
+    unguarded = normalizer(rules.spellings, (*rules.identities, *rules.guards), table, traits)
     index: dict[str, list[_Compiled]] = {}
     for rule in rules.rules:
         for variant in rule.variants:
@@ -253,10 +257,19 @@ def forms(term: Term, head: Term) -> Iterator[tuple[Term, tuple[Term, ...], tupl
 
 def restore(term: Term, written: Mapping[Term, Term]) -> Term:
     """A normal form as a term of the program: as written where it stands there, else in binary operations."""
-    found = written.get(term)
-    if found is not None:
-        return found
-    args = tuple(restore(arg, written) for arg in term.args)
+    done: dict[Term, Term] = {}  # what a term shares with itself is restored once
+
+    def visit(node: Term) -> Term:
+        if node not in done:
+            found = written.get(node)
+            done[node] = found if found is not None else _binary(node, tuple(visit(arg) for arg in node.args))
+        return done[node]
+
+    return visit(term)
+
+
+def _binary(term: Term, args: tuple[Term, ...]) -> Term:
+    """An operation of a normal form over operands that are restored."""
     match term.op:
         case "add":
             return _sum(args)

@@ -32,7 +32,10 @@ class Rewrite:
 
 @dataclass(slots=True)
 class Normalizer:
-    """Builds and remembers normal forms; `ranges` answers the conditions of identities that have any."""
+    """Builds and remembers normal forms; `ranges` answers the conditions of identities that have any.
+
+    `plain` is a normalizer with fewer identities, whose forms are the same where none of the others fits.
+    """
 
     spellings: dict[str, list[Rewrite]]
     rewrites: dict[str, list[Rewrite]]
@@ -41,22 +44,38 @@ class Normalizer:
     made: dict[Term, Term] = field(default_factory=dict)
     heads: dict[Term, Term] = field(default_factory=dict)
     traits: pattern.Traits = field(default_factory=pattern.Traits)
+    plain: Normalizer | None = None
 
     def __call__(self, term: Term) -> Term:
         """The normal form of `term`."""
         found = self.memo.get(term)
         if found is None:
-            for node in walk(term, known=self.memo):
-                self.memo[node] = self.settle(shape(node, tuple([self.memo[arg] for arg in node.args])))
-            found = self.memo[term]
+            memo = self.memo
+            nodes = walk(term, known=memo) if any(arg not in memo for arg in term.args) else (term,)
+            for node in nodes:
+                memo[node] = self.formed(node, tuple([memo[arg] for arg in node.args]))
+            found = memo[term]
         return found
+
+    def formed(self, node: Term, args: tuple[Term, ...]) -> Term:
+        """The normal form of a node over operands that are in normal form."""
+        plain = self.plain
+        if plain is not None and all(plain(arg) is form for arg, form in zip(node.args, args, strict=True)):
+            return self.settle(plain(node))
+        return self.settle(shape(node, args))
 
     def head(self, term: Term) -> Term:
         """The normal form of `term` before identities are applied at its root: what patterns are compared with."""
         found = self.heads.get(term)
         if found is None:
-            found = self.heads[term] = self.spelled(shape(term, tuple([self(arg) for arg in term.args])))
+            found = self.heads[term] = self.topped(term, tuple([self(arg) for arg in term.args]))
         return found
+
+    def topped(self, term: Term, args: tuple[Term, ...]) -> Term:
+        plain = self.plain
+        if plain is not None and all(plain(arg) is form for arg, form in zip(term.args, args, strict=True)):
+            return plain.head(term)
+        return self.spelled(shape(term, args))
 
     def spelled(self, head: Term) -> Term:
         """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``, moved or not."""
@@ -125,9 +144,11 @@ class Normalizer:
         )
 
 
-def normalizer(spellings: Sequence[Identity], identities: Sequence[Identity], ranges: Ranges | None) -> Normalizer:
+def normalizer(
+    spellings: Sequence[Identity], identities: Sequence[Identity], ranges: Ranges | None, traits: pattern.Traits
+) -> Normalizer:
     """A normalizer for some identities; the earlier ones are in force when the later ones are compiled."""
-    result = Normalizer({}, {}, ranges)
+    result = Normalizer({}, {}, ranges, traits=traits)
     for table, listed in ((result.spellings, spellings), (result.rewrites, identities)):
         for identity in listed:
             source = shape(identity.source, tuple(map(result, identity.source.args)))

@@ -68,7 +68,9 @@ class Traits:
 
     def gather(self, term: Term) -> int:
         """Note the traits of a term and of all that is below it."""
-        for node in walk(term, known=self.below):
+        below = self.below
+        nodes = walk(term, known=below) if any(arg not in below for arg in term.args) else (term,)
+        for node in nodes:
             own = 0
             for trait in _had(node):
                 own |= self.bits.get(trait, 0)

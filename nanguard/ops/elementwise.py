@@ -65,6 +65,12 @@ def _bounded(low: float, high: float) -> Range:
     return result
 
 
+def _sinc(x: Interval) -> Interval:
+    """At least -0.2172336; nan where the product of pi and x is beyond the dtype, too: sin(inf) / inf."""
+    overflows = max(-x.low, x.high) > x.format.max / math.pi
+    return Interval(-0.2173, 1.0, may_nan=x.may_nan or x.may_inf or overflows, dtype=x.dtype)
+
+
 def _arc(low: float, high: float) -> Range:
     """The range of acos or asin: nan outside [-1, 1]."""
 
@@ -304,7 +310,7 @@ TRIGONOMETRIC = (
          range=lambda x: Interval(0.0, INF, may_nan=x.low < 1, dtype=x.dtype), singular=True),
     _row("atanh", "torch.{} Tensor.{} torch.arctanh Tensor.arctanh math.{}", range=_atanh,
          exact=lambda x: ((1 + x) / (1 - x)).log() / 2, singular=True),
-    _row("sinc", "torch.{} Tensor.{} torch.special.{}", range=_bounded(-0.2173, 1.0),
+    _row("sinc", "torch.{} Tensor.{} torch.special.{}", range=_sinc,
          exact=lambda x: x.compare("eq", 0).choose(1, (x * x.pi()).sin() / (x * x.pi()))),
 )  # fmt: skip
 

@@ -7,9 +7,11 @@ is then part of what is wrong), else of the code as written.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import thread_time
 
 import torch
 from torch import Tensor
@@ -20,16 +22,18 @@ from nanguard.matching.match import Match, Matcher
 from nanguard.proof import exact, leaves
 from nanguard.proof.exact import Exact, NotEvaluable
 from nanguard.proof.leaves import Cut
+from nanguard.proof.points import Point, at, given, magnitude, many, measured, points_of
 from nanguard.proof.run import gradient, run
-from nanguard.term import Term, fill, show
+from nanguard.term import Term, fill, show, walk
 
 _NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
 _MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
-_SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
 _LONGEST = 60  # characters of what a leaf is called
-_MOST = 260  # runs of a term on vectors in the search for a witness
+_MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
+_SECONDS = 0.5  # of the processor, for one search: what is found at all is found in a tenth of it
+_DIGITS = 2.0**-7  # relative: what the first input with a loss of digits is worth knowing to
+_AT_ONCE = 128  # parts into which the way to a witness is cut
 _MOST_EXACT = 60  # of these, points at which the exact value is worked out
-_MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +46,6 @@ class Proof:
     cut: Cut
     point: Point
     kind: str  # of the failure at the point, before a guard is taken into account
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Values of the free leaves, and what the term gives there."""
-
-    values: tuple[tuple[float, ...], ...]
-    shape: tuple[int, ...]
-    output: Tensor
-    gradients: tuple[Tensor | None, ...]
 
 
 def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof | None:
@@ -104,13 +98,23 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     points: list[Point] = []
     first: dict[str, Point] = {}
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
+    deadline = thread_time() + _SECONDS
     for point in points_of(cut, matcher):
+        if thread_time() > deadline:
+            break
+        if all(part is None for part in point.gradients):
+            continue  # made of masks and counts: nothing is learnt from it
         points.append(point)
         kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
         if kind is not None and kind not in first and demanding and not loses(kind, cut, point, matcher.ranges.dtype):
             demanding -= 1  # the exact value is not finite either: a better witness may come
             continue
         if kind is not None and causes(cut, match, point, kind, matcher.ranges.dtype):
+            point = alone(cut, point, matcher.ranges.dtype)
+            if not fails(kind, point, None, matcher.ranges.dtype):
+                continue
+            if match.variant.untaken and exposed(cut, match, point, matcher):
+                return None
             first.setdefault(kind, point)
             if kind == direct[0]:
                 return kind, point
@@ -118,10 +122,15 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
         if kind in first:
             return kind, first[kind]
         if kind in _MEASURED_EXACTLY:
-            found = _exactly(kind, cut, [p for p in points if _all_finite(p)], matcher.ranges.dtype)
+            found = _exactly(kind, cut, [p for p in points if p.finite and p.smooth], matcher.ranges.dtype, deadline)
             if found is not None:
                 return kind, found
     return None
+
+
+def alone(cut: Cut, point: Point, dtype: str) -> Point:
+    """The point of a tensor by a run of its own: beside others torch may round in another way."""
+    return point if not point.shape else at(cut, point.values, point.shape, dtype) or point
 
 
 def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
@@ -141,7 +150,7 @@ def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
     inner = {term: value.clone().requires_grad_(value.is_floating_point()) for term, value in inner.items()}
     output = run(cut.root, {**plain, **inner})
     slopes = tuple(gradient(output, [value for value in inner.values() if value.requires_grad]))
-    return fails(kind, Point((), (), output.detach(), slopes), None, dtype)
+    return fails(kind, measured((), (), output.detach(), slopes), None, dtype)
 
 
 def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
@@ -155,6 +164,43 @@ def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
         return False
     others = [run(cut.root, {**tensors, spoiled: torch.full(point.shape or (1,), value)}) for value in (7.0, 9.0)]
     return bool((others[0] == others[1]).all())
+
+
+def exposed(cut: Cut, match: Match, point: Point, matcher: Matcher) -> bool:
+    """Whether a branch of a selection is as singular where it is taken: the test does not keep it from its edge.
+
+    Looked at where only the test has other values than at the failing point, and at plain points.
+    """
+    dtype, term = matcher.ranges.dtype, match.bindings[match.variant.untaken]
+    below = set(walk(term))
+    flipped = [
+        tuple(
+            held if leaf in below else (value,) * len(held)
+            for leaf, held in zip(cut.free, point.values, strict=True)
+        )
+        for value in (0.0, 1.0, -1.0, 2.0)
+    ]  # fmt: skip
+    others = itertools.islice(points_of(cut, matcher), _MOST_TAKEN)
+    plain = (
+        (other.values, other.shape)
+        for other in others
+        if not any(0 < abs(value) < 1e-6 for vector in other.values for value in vector)  # beside the edge
+    )
+    return any(
+        _singular_where_taken(cut, term, values, shape, dtype)
+        for values, shape in itertools.chain(((values, point.shape) for values in flipped), plain)
+    )
+
+
+def _singular_where_taken(
+    cut: Cut, term: Term, values: tuple[tuple[float, ...], ...], shape: tuple[int, ...], dtype: str
+) -> bool:
+    tensors = given(cut, values, shape, dtype)
+    results = [run(cut.root, {**tensors, term: torch.full(shape or (1,), value)}) for value in (7.0, 9.0)]
+    if not bool(((results[0] != results[1]) & torch.isfinite(results[0])).all()):
+        return False
+    slopes = gradient(run(term, tensors), [leaf for leaf in tensors.values() if leaf.requires_grad])
+    return any(slope is not None and not bool(torch.isfinite(slope).all()) for slope in slopes)
 
 
 def loses(kind: str, cut: Cut, point: Point, dtype: str) -> bool:
@@ -181,68 +227,71 @@ def _bound_finite(cut: Cut, point: Point, dtype: str) -> bool:
     return all(bool(torch.isfinite(run(term, plain)).all()) for term in cut.bound)
 
 
-def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
+def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str, deadline: float) -> Point | None:
     """The plainest point that fails against the exact value."""
     if kind == "dead-gradient":
-        return _dying(cut, points, dtype)
+        return _dying(cut, points, dtype, deadline)
     if kind == "misuse":
-        points = sorted(points, key=lambda point: abs(_size(point.values) - 10.0))
+        points = sorted(points, key=lambda point: abs(magnitude(point.values) - 10.0))
     elif dtype != "float64":
         suspects = _suspects(cut, points, dtype)
         points = [*(point for point in points if id(point) in suspects), *points]
-    return next(_failing(kind, cut, points, dtype), None)
+    return next(_failing(kind, cut, points, dtype, deadline), None)
 
 
 def _suspects(cut: Cut, points: Sequence[Point], dtype: str) -> set[int]:
     """The points at which float64 gives something else: where the exact value is worth its cost."""
     limit = 2.0 ** -(FORMATS[dtype].bits / 2)
-    found: set[int] = set()
-    for point, better in zip(points, _in_float64(cut, points), strict=True):
-        if better is None or better.shape != point.output.shape:
-            continue
-        error = (point.output.double() - better).abs() / better.abs().clamp(min=FORMATS[dtype].tiny)
-        if bool(((error > limit) & torch.isfinite(error)).any()):
-            found.add(id(point))
-    return found
+    pairs = [
+        (point, better)
+        for point, better in zip(points, _in_float64(cut, points), strict=True)
+        if better is not None and better.shape == point.output.shape
+    ]
+    if not pairs:
+        return set()
+    exacter = torch.stack([better for _, better in pairs])
+    error = torch.stack([point.output for point, _ in pairs]).double() - exacter
+    error = error.abs() / exacter.abs().clamp(min=FORMATS[dtype].tiny)
+    wrong = ((error > limit) & torch.isfinite(error)).reshape(len(pairs), -1).any(1).tolist()
+    return {id(point) for (point, _), differs in zip(pairs, wrong, strict=True) if differs}
 
 
 def _in_float64(cut: Cut, points: Sequence[Point]) -> Sequence[Tensor | None]:
-    """What the term as written gives in float64 at some points, in one run where it acts entry by entry."""
-    if points and cut.elementwise and not points[0].shape:
-        columns = tuple(tuple(point.values[index][0] for point in points) for index in range(len(cut.free)))
-        whole = at(cut, columns, (len(points),), "float64")
-        if whole is not None and whole.output.shape == (len(points),):
-            return list(whole.output.unbind())
+    """What the term as written gives in float64 at some points, by one run where that can be done."""
+    shape = points[0].shape if points else ()
+    found = many(cut, [point.values for point in points], shape, "float64")
+    if found is not None:
+        return [point.output for point in found]
+    if not shape:
         return [None] * len(points)
-    found = [at(cut, point.values, point.shape, "float64") for point in points]
-    return [None if point is None else point.output for point in found]
+    alone = [at(cut, point.values, point.shape, "float64") for point in points]
+    return [None if point is None else point.output for point in alone]
 
 
-def _dying(cut: Cut, points: Sequence[Point], dtype: str) -> Point | None:
+def _dying(cut: Cut, points: Sequence[Point], dtype: str, deadline: float) -> Point | None:
     """A point with a dead gradient: gone altogether if there is one, else all but gone.
 
     A gradient dies far out, so the largest inputs are looked at first, and the smallest of those that fail is taken.
     """
     for listed in ([p for p in points if _some_zero(p)], [p for p in points if not _some_zero(p)]):
-        found = list(_failing("dead-gradient", cut, listed[::-1], dtype))
+        found = list(_failing("dead-gradient", cut, listed[::-1], dtype, deadline))
         if found:
             return found[-1]
     return None
 
 
-def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str) -> Iterator[Point]:
+def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str, deadline: float) -> Iterator[Point]:
     """Those of the first points that fail against the exact value."""
     for point in points[:_MOST_EXACT]:
+        if thread_time() > deadline:
+            return
         if not _bound_finite(cut, point, dtype):
             continue
         truth = truth_at(cut, point, dtype)
         if truth is not None and truth.decided and fails(kind, point, truth, dtype, cut.scale):
-            yield point
-
-
-def _all_finite(point: Point) -> bool:
-    parts = [point.output, *(part for part in point.gradients if part is not None)]
-    return all(bool(torch.isfinite(part).all()) for part in parts)
+            again = alone(cut, point, dtype)
+            if fails(kind, again, truth, dtype, cut.scale):
+                yield again
 
 
 def _some_zero(point: Point) -> bool:
@@ -251,14 +300,15 @@ def _some_zero(point: Point) -> bool:
 
 def fails(kind: str, point: Point, truth: Exact | None, dtype: str, scale: float = 0.0) -> bool:
     """Whether a point shows a kind of failure."""
-    finite = bool(torch.isfinite(point.output).all())
     match kind:
         case "forward-nonfinite":
-            return not finite
+            return not point.finite
         case "gradient-nonfinite":
-            return finite and any(p is not None and not bool(torch.isfinite(p).all()) for p in point.gradients)
+            return point.finite and not point.smooth
     assert truth is not None
-    return finite and (_dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind, scale))
+    return point.finite and (
+        _dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind, scale)
+    )
 
 
 def _dead(point: Point, truth: Exact) -> bool:
@@ -280,97 +330,6 @@ def _wrong(point: Point, truth: Exact, dtype: str, kind: str, scale: float) -> b
         if large and abs(computed - value) > limit * max(abs(value), scale):
             return True
     return False
-
-
-# --- points ----------------------------------------------------------------------------------------------------------
-
-
-def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
-    """The points that are tried, the smallest inputs first."""
-    intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
-    small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
-    listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
-    if cut.elementwise:
-        choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
-        if len(cut.free) > 2:
-            choices = [[(v,) for v in leaves.candidates(interval, leaves.COARSE)] for interval in intervals]
-        yield from batch(cut, leaves.combined(choices, _MOST_BATCH), matcher.ranges.dtype)
-        return
-    shape = fitting(cut, matcher)
-    count = math.prod(shape)
-    listed = listed if len(cut.free) == 1 else leaves.COARSE
-    vectors = [leaves.vectors(interval, count, listed) for interval in intervals]
-    for values in sorted(leaves.combined(vectors, _MOST), key=_plainness):
-        point = at(cut, values, shape, matcher.ranges.dtype)
-        if point is not None:
-            yield point
-
-
-def _size(values: tuple[tuple[float, ...], ...]) -> float:
-    return max(abs(value) for vector in values for value in vector)
-
-
-def _plainness(values: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
-    """What makes one input plainer than another: small, few entries, positive."""
-    entries = [value for vector in values for value in vector]
-    return _size(values), sum(map(abs, entries)), -sum(entries)
-
-
-def batch(cut: Cut, values: Sequence[tuple[tuple[float, ...], ...]], dtype: str) -> list[Point]:
-    """Points of a term that acts entry by entry: one run for all of them."""
-    if not values:
-        return []
-    ordered = sorted(values, key=_size)
-    columns = [[row[index][0] for row in ordered] for index in range(len(cut.free))]
-    whole = at(cut, tuple(tuple(column) for column in columns), (len(ordered),), dtype)
-    if whole is None or whole.output.shape != (len(ordered),):
-        raise NotEvaluable("the term does not act entry by entry")
-    return [
-        Point(
-            row, (), whole.output[index],
-            tuple(part if part is None else part[index] for part in whole.gradients),
-        )
-        for index, row in enumerate(ordered)
-    ]  # fmt: skip
-
-
-def fitting(cut: Cut, matcher: Matcher) -> tuple[int, ...]:
-    """The first shape of the leaves with which the term runs."""
-    ordinary = [matcher.ranges.interval(leaf).clip(0.5) for leaf in cut.free]
-    for shape in _SHAPES:
-        count = math.prod(shape)
-        values = tuple((value,) * count for value in ordinary)
-        if at(cut, values, shape, matcher.ranges.dtype) is not None:
-            return shape
-    raise NotEvaluable("no shape of the inputs fits the term")
-
-
-def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
-    """The leaves as tensors: the free ones with a gradient, settings as numbers, classes as the last one."""
-    kind = getattr(torch, dtype)
-    result = {
-        leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
-        for leaf, vector in zip(cut.free, values, strict=True)
-    }
-    result.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
-    classes = shape[1] - 1 if len(shape) > 1 else 0
-    result.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
-    return result
-
-
-def at(cut: Cut, values: tuple[tuple[float, ...], ...], shape: tuple[int, ...], dtype: str) -> Point | None:
-    """What the term as written gives at some values, None where torch does not take them."""
-    tensors = given(cut, values, shape, dtype)
-    free = [tensors[leaf] for leaf in cut.free]
-    try:
-        output = run(cut.root, tensors)
-        if not output.is_floating_point():
-            return None
-        slopes = iter(gradient(output, [leaf for leaf in free if leaf.requires_grad]))
-        gradients = tuple(next(slopes) if leaf.requires_grad else None for leaf in free)
-    except (NotEvaluable, RuntimeError, ValueError, IndexError, TypeError):
-        return None
-    return Point(values, shape, output.detach(), gradients)
 
 
 def truth_at(cut: Cut, point: Point, dtype: str) -> Exact | None:
@@ -464,7 +423,7 @@ def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None
     Found by bisection over the floats between a scale that does not fail and one that does.
     """
     form = FORMATS[dtype]
-    size = _size(point.values)
+    size = magnitude(point.values)
     ray = _Ray(cut, point, kind, dtype, size)
     if size == 0 or (kind == "accuracy-loss" and size < 0.5):  # the failure lies towards 0
         good, bad = next((scale for scale in (1.0, 0.5, 2.0, 4.0) if not ray.fails(scale)), None), _near_zero(ray, form)
@@ -477,6 +436,10 @@ def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None
     if good is None:  # it fails all along the ray
         return form.round(bad * ray.sign)
     return form.round(ray.between(good, bad, form) * ray.sign)
+
+
+def _near(a: float, b: float, relative: float) -> bool:
+    return abs(a - b) <= relative * min(abs(a), abs(b))
 
 
 def _near_zero(ray: _Ray, form: Format) -> float | None:
@@ -513,40 +476,38 @@ class _Ray:
         if point is None:
             return False
         if self.kind == "dead-gradient":
-            return _all_finite(point) and _some_zero(point)
+            return point.finite and point.smooth and _some_zero(point)
         if self.kind not in _MEASURED_EXACTLY:
             return fails(self.kind, point, None, self.dtype)
         truth = truth_at(self.cut, point, self.dtype)
-        return truth is not None and _all_finite(point) and fails(self.kind, point, truth, self.dtype, self.cut.scale)
+        return truth is not None and point.smooth and fails(self.kind, point, truth, self.dtype, self.cut.scale)
 
     def fail_at_once(self, scales: Sequence[float]) -> list[bool] | None:
-        """Which of some scales fail, by one run where the term acts entry by entry; None where it does not."""
-        if not self.cut.elementwise or self.kind in ("accuracy-loss", "misuse"):
+        """Which of some scales fail, by one run; None where that cannot be done."""
+        if self.kind in ("accuracy-loss", "misuse"):
             return None
-        rows = [self.values(scale) for scale in scales]
-        columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(self.cut.free)))
-        whole = at(self.cut, columns, (len(rows),), self.dtype)
-        if whole is None or whole.output.shape != (len(rows),):
+        shape = () if self.cut.elementwise else self.point.shape
+        points = many(self.cut, [self.values(scale) for scale in scales], shape, self.dtype)
+        if points is None:
             return None
-        finite = torch.isfinite(whole.output)
-        slopes = [part for part in whole.gradients if part is not None]
-        sloped = torch.stack([torch.isfinite(part) for part in slopes]).all(0) if slopes else finite
-        match self.kind:
-            case "forward-nonfinite":
-                failing = ~finite
-            case "gradient-nonfinite":
-                failing = finite & ~sloped
-            case _:
-                failing = finite & sloped & torch.stack([part == 0 for part in slopes]).any(0)
-        return [bool(value) for value in failing.tolist()]
+        if self.kind == "dead-gradient":
+            return [point.finite and point.smooth and _some_zero(point) for point in points]
+        return [fails(self.kind, point, None, self.dtype) for point in points]
 
     def between(self, good: float, bad: float, form: Format) -> float:
         """The failing scale nearest to `good`, over the floats between: many at once where that can be done."""
+        found = self.narrowed(good, bad, form, _AT_ONCE)
+        return found if self.fails(found) else self.narrowed(good, bad, form, 2)
+
+    def narrowed(self, good: float, bad: float, form: Format, most: int) -> float:
+        """The failing scale nearest to `good`, by cutting what lies between into at most so many parts."""
         low, high = form.ordinal(form.round(good)), form.ordinal(form.round(bad))
-        while abs(high - low) > 1:
-            parts = min(abs(high - low), 64)
+        digits = 0.0 if self.kind not in _MEASURED_EXACTLY else _DIGITS
+        while abs(high - low) > 1 and not _near(form.from_ordinal(low), form.from_ordinal(high), digits):
+            parts = min(abs(high - low), most)
             inner = [low + (high - low) * index // parts for index in range(1, parts)]
-            failing = self.fail_at_once([form.from_ordinal(ordinal) for ordinal in inner])
+            scales = [form.from_ordinal(ordinal) for ordinal in inner]
+            failing = self.fail_at_once(scales) if parts > 2 else None
             if failing is None:
                 middle = (low + high) // 2
                 low, high = (low, middle) if self.fails(form.from_ordinal(middle)) else (middle, high)

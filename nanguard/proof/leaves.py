@@ -6,8 +6,10 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from nanguard import ops
+from nanguard.floats import Format
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import Match, Matcher
 from nanguard.term import Attr, Term, make, number, rebuild, walk
@@ -191,7 +193,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
         row = ops.row(node.op)
         if node in at or row is None or is_leaf(node):
             leaves[node] = None
-            if node.attr("kind") == "mask":
+            if _is_flat(node):
                 targets.add(node)
             continue
         elementwise = elementwise and _by_entry(node)
@@ -232,6 +234,20 @@ def _by_entry(node: Term) -> bool:
     return family in (ops.ELEMENTWISE, ops.CAST, ops.LEAF)
 
 
+def _is_flat(root: Term) -> bool:
+    """Whether no gradient goes through a term: it is made of masks, of what is detached, and of numbers."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        row = ops.row(node.op)
+        if node.op in ("const", "detach") or node.attr("kind") == "mask" or (row is not None and row.mask):
+            continue
+        if not node.args:
+            return False
+        stack.extend(node.args)
+    return True
+
+
 def is_setting(leaf: Term) -> bool:
     """Whether a leaf is a number of the program rather than a tensor."""
     return leaf.op == "symbol" and leaf.attr("kind") in ("number", "size", "option")
@@ -254,9 +270,14 @@ def below_guards(root: Term) -> tuple[float, ...]:
     return tuple(sorted(value / 8 for value in constants if value is not None and 0 < value < min(SMALL, key=abs)))
 
 
+@lru_cache(maxsize=64)  # a few lists in a few dtypes are asked for again and again
+def _rounded(form: Format, listed: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(map(form.round, listed))
+
+
 def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:
     """The values of a list that lie in an interval, with its ends and their neighbours, smallest first."""
-    values = {interval.format.round(value) for value in listed if interval.holds(interval.format.round(value))}
+    values = {value for value in _rounded(interval.format, tuple(listed)) if interval.holds(value)}
     for end in (interval.low, interval.high):
         if math.isfinite(end) and abs(end) <= _LARGEST:
             values.add(interval.clip(end))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nanguard.proof import leaves
-from nanguard.proof.confirm import Proof, given
+from nanguard.proof.confirm import Proof
+from nanguard.proof.points import given
 from nanguard.proof.run import NotEvaluable, gradient, run
 from nanguard.term import Term, walk
 

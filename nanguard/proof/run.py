@@ -7,10 +7,11 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from nanguard import ops
-from nanguard.lazy import load_torch
+from nanguard.lazy import load_torch as import_torch
 from nanguard.ops.row import REQUIRED
 from nanguard.proof.evaluate import Attrs, Evaluator, NotEvaluable, along, known, met, row_of
 from nanguard.term import Attr, Term
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotEvaluable", "apply", "gradient", "run"]
 
+load_torch = cache(import_torch)  # it is asked for at each operation
 Value = Any  # a tensor, or a Python number where the program has one
 
 
@@ -114,6 +116,7 @@ def _on_numbers(evaluator: _Torch, op: str, operands: Sequence[Value], attrs: At
 # --- calling torch
 
 
+@cache
 def _function(name: str) -> Callable[..., Value]:
     """The function of a dotted name of the ops table."""
     torch = load_torch()

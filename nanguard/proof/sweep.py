@@ -19,9 +19,10 @@ from nanguard.floats import FORMATS, Format
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.rule import Rule
 from nanguard.proof import leaves
-from nanguard.proof.confirm import Point, at, fitting, truth_at
+from nanguard.proof.confirm import truth_at
 from nanguard.proof.exact import Entries, Exact, NotEvaluable
 from nanguard.proof.leaves import Cut
+from nanguard.proof.points import Point, at, fitting
 from nanguard.term import Term, number, show, walk
 
 # Grids that the inputs of two dtypes lie on, so that one exact value serves both.
@@ -115,7 +116,7 @@ class Batch:
         """The exact value, worked out once for the dtypes that share it."""
         key = cut, self.values
         if key not in self.case.known:
-            point = Point(self.values, self.case.shape or (len(self.values[0]),), torch.empty(0), ())
+            point = Point(self.values, self.case.shape or (len(self.values[0]),), torch.empty(0), (), True, True)
             self.case.known[key] = truth_at(cut, point, self.dtype)
         return self.case.known[key]
 

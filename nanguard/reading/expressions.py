@@ -80,6 +80,7 @@ class Expressions(Decisions):
 
     def __init__(self) -> None:
         self.places: dict[tuple[ast.expr, Term], Place] = {}
+        self.kin: dict[Term, Term] = {}  # values with alternatives, and what these are worked out from
         self.steps = 0
         self.defined: dict[ast.AST, Function] = {}  # functions and lambdas, as they were first met
         self.placed: set[str] = set()  # the functions that have a place
@@ -122,7 +123,7 @@ class Expressions(Decisions):
         """A call of the ops table, recorded at `node`; None if the table has not got it or takes other arguments."""
         if name not in ops.spellings():
             return None
-        choices = _choices(args)
+        choices, base = self.choices(args)
         results: list[Value] = []
         for chosen in choices:
             given = [_argument(state.look(value)) for value in chosen]
@@ -136,11 +137,36 @@ class Expressions(Decisions):
             row = ops.row(term.op)
             if row is not None and not row.pure:  # every draw is another one
                 term = opaque(name, (), f"{node.lineno}:{node.col_offset}") if row.range is None else _drawn(term, node)
-            if name.startswith("math.") and term.op != "const":  # of a Python number: it raises, and has no gradient
-                results.append(make("detach", (term,)))
+            if name.startswith("math."):  # of a Python number: it raises, and has no gradient
+                constant = all(arg.op == "const" for arg in term.args)
+                results.append(term if constant else make("detach", (term,)))
                 continue
             results.append(self.record(term, node, state, frame))
-        return either(results)
+        result = either(results)
+        if base is not None and len(alternatives(to_term(result))) == len(alternatives(base)):
+            self.kin[to_term(result)] = base
+        return result
+
+    def choices(self, args: Sequence[Value]) -> tuple[list[tuple[Value, ...]], Term | None]:
+        """The argument lists that operands of several values stand for: the first few, defaults before other choices.
+
+        Operands that are worked out from the same values are chosen together: ``x - x.amax()`` takes one ``x``.  Gives
+        also what the operands are all worked out from, if that is one.
+        """
+        lists: list[tuple[tuple[Value, ...], dict[Term, int]]] = [((), {})]
+        for value in args:
+            options: tuple[Value, ...] = alternatives(value) if isinstance(value, Term) else (value,)
+            if len(options) == 1 or not isinstance(value, Term):
+                lists = [((*chosen, options[0]), taken) for chosen, taken in lists]
+                continue
+            base = self.kin.get(value, value)
+            following: list[tuple[tuple[Value, ...], dict[Term, int]]] = []
+            for chosen, taken in lists:
+                places = (taken[base],) if base in taken else range(len(options))
+                following.extend(((*chosen, options[place]), {**taken, base: place}) for place in places)
+            lists = following[:_MAX_UNROLL]
+        bases = {base for _, taken in lists for base in taken}
+        return [chosen for chosen, _ in lists], bases.pop() if len(bases) == 1 else None
 
     def record(self, term: Term, node: ast.expr, state: State, frame: Frame) -> Term:
         """Note that `node` computes `term`."""
@@ -670,15 +696,6 @@ def _replaced(held: Items | Many, key: Term | None, value: Value) -> Items | Man
         items[index] = value
         return Items(tuple(items))
     return _joined_lists(held, Many(value))
-
-
-def _choices(args: Sequence[Value]) -> list[tuple[Value, ...]]:
-    """The argument lists that operands of several values stand for: the first few, defaults before other choices."""
-    lists: list[tuple[Value, ...]] = [()]
-    for value in args:
-        options: tuple[Value, ...] = alternatives(value) if isinstance(value, Term) else (value,)
-        lists = [(*chosen, option) for chosen in lists for option in options][:_MAX_UNROLL]
-    return lists
 
 
 def _argument(value: Value) -> Attr:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanguard.reading.expressions import Expressions, Place
+from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
 from nanguard.reading.state import Frame, State, join, limit
 from nanguard.reading.values import (
@@ -37,13 +39,23 @@ _SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|h
 _MASKS = ("mask",)
 
 
+@dataclass(slots=True)
+class Followed:
+    """Another file of the project: the statements of it that were needed have been read."""
+
+    state: State
+    outline: Outline | None
+    asked: set[str] = field(default_factory=set)
+    read: set[ast.stmt] = field(default_factory=set)
+
+
 class Interpreter(Expressions):
     """Follows the statements of a file's functions."""
 
     def __init__(self, project: Project) -> None:
         super().__init__()
         self.project = project
-        self.modules: dict[Path, dict[str, Value]] = {}
+        self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
         self.results: dict[object, Value] = {}  # of calls, by all that they depend on
@@ -153,7 +165,7 @@ class Interpreter(Expressions):
         for _ in range(4):  # a package that hands on what another of its files defines
             if found is None or not found[1]:
                 return None
-            held: Value | None = self.module(found[0]).get(found[1][0])
+            held: Value | None = self.module(found[0], found[1][0]).get(found[1][0])
             for part in found[1][1:]:
                 held = held.find(part) if isinstance(held, Class) else None
             if not isinstance(held, External):
@@ -161,23 +173,26 @@ class Interpreter(Expressions):
             found = self.project.find(held.name)
         return None
 
-    def module(self, path: Path) -> dict[str, Value]:
-        """The names of another file of the project."""
+    def module(self, path: Path, name: str) -> dict[str, Value]:
+        """The names of another file of the project, with the wanted one and those that it uses among them."""
         if path not in self.modules:
-            state = State({})
-            self.modules[path] = state.env
-            tree = self.project.tree(path)
-            if tree is not None:
-                held, self.active = self.active, []
-                shown = self.project.shown(path)
-                try:
-                    for node in tree.body:
-                        if isinstance(node, _STATIC):
-                            self.statement(node, state, Frame("<module>", 0, shown))
-                finally:
-                    self.active = held
-            self.ended.append(state.env)
-        return self.modules[path]
+            self.modules[path] = Followed(State({}), outlined(path) if self.project.tree(path) is not None else None)
+            self.ended.append(self.modules[path].state.env)
+        followed = self.modules[path]
+        if followed.outline is None or name in followed.asked:
+            return followed.state.env
+        followed.asked.add(name)
+        needed = followed.outline.needed(name) - followed.read
+        followed.read |= needed
+        held, self.active = self.active, []
+        shown = self.project.shown(path)
+        try:
+            for node in followed.outline.tree.body if needed else ():
+                if node in needed and isinstance(node, _STATIC):
+                    self.statement(node, followed.state, Frame("<module>", 0, shown))
+        finally:
+            self.active = held
+        return followed.state.env
 
     def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
         place = ast.copy_location(_loaded(node.target), node.target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from nanguard import ops
 from nanguard.term import Term, const, make, number, walk
@@ -89,7 +90,8 @@ def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, floa
         subject = inner[0]
 
 
-def subjects(test: Term) -> set[Term]:
+@lru_cache(maxsize=256)  # a test is met again on each path that leads to it
+def subjects(test: Term) -> frozenset[Term]:
     """The terms that a test may say something about."""
     found: set[Term] = set()
     for part in walk(test):
@@ -97,7 +99,7 @@ def subjects(test: Term) -> set[Term]:
             for arg in part.args:
                 for op in ("gt", "lt"):  # a bound from below is one of the least entry, from above of the largest
                     found.update(subject for subject, _, _ in said(arg, op, 0.0))
-    return found
+    return frozenset(found)
 
 
 def without_facts(term: Term) -> Term:

@@ -83,12 +83,13 @@ class Project:
     def tree(self, path: Path) -> ast.Module | None:
         """The parsed file, None if it cannot be read or is one too many."""
         if path not in self.trees:
-            self.trees[path] = _parse(path) if len(self.trees) < _MAX_FILES else None
+            self.trees[path] = parsed(path) if len(self.trees) < _MAX_FILES else None
         return self.trees[path]
 
 
 @lru_cache(maxsize=512)  # files of one project share most of the files they use
-def _parse(path: Path) -> ast.Module | None:
+def parsed(path: Path) -> ast.Module | None:
+    """A parsed file, None for one that cannot be read or is very long."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             return None

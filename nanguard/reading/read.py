@@ -13,6 +13,7 @@ from pathlib import Path
 from nanguard.finding import Span, Target
 from nanguard.reading.expressions import BudgetSpent, Place
 from nanguard.reading.interpret import Interpreter
+from nanguard.reading.outline import Reach
 from nanguard.reading.project import Project
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import Class, External, Function, Instance, Value, alternatives, is_option, to_term
@@ -54,12 +55,18 @@ class Reading:
             return file.read()
 
 
-def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target]) -> Reading:
-    """Read the module and each target of a file.
+def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target], every: bool = True) -> Reading:
+    """Read the module and each target of a file, or, unless `every`, those that may reach something risky.
 
     A target that takes too long or nests too deeply is given up, with what was found in it until then.
     """
-    interpreter = Interpreter(Project(Path(path)))
+    project = Project(Path(path))
+    if not every:
+        lines = Reach(project, path, tree).lines()
+        if not lines:
+            return Reading(path, source, (), {}, frozenset())
+        targets = [target for target in targets if any(first <= target.span.line <= last for first, last in lines)]
+    interpreter = Interpreter(project)
     module = State({})
     failed: dict[str, str] = {}
     whole = partial(interpreter.block, tree.body, [module], Frame("<module>", 0, path))

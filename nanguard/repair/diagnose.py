@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from nanguard import ops
 from nanguard.finding import SEVERITY, Finding, Fix, Number
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match
 from nanguard.matching.ranges import RangeTable
-from nanguard.repair.edits import placed, visible
+from nanguard.repair.edits import Placed, literals, placed, visible
 from nanguard.repair.ground import Ground, names_of
 from nanguard.repair.source import Move, Unprintable, Words, inwards, source_of
 from nanguard.site import Site
-from nanguard.term import Attr, Term, const, show, walk
+from nanguard.term import Attr, Term, const, fill, make, number, show, walk
 
 if TYPE_CHECKING:
     from nanguard.proof.confirm import Proof
@@ -43,6 +44,7 @@ class Context:
     moves: Mapping[Move, tuple[str, str]] = field(default_factory=dict)
     operands: Mapping[Term, str] = field(default_factory=dict)  # what earlier statements call them
     settings: Mapping[tuple[str, Attr], str] = field(default_factory=dict)
+    tensors: frozenset[str] | None = None  # the names that hold tensors, where that is known
 
 
 def finding(match: Match, site: Site, proof: Proof | None, context: Context) -> Finding:
@@ -89,24 +91,15 @@ def fix(
         return None
     extra = {"eps": const(context.eps if context.eps is not None else default_eps(context.dtype))}
     term = match.replacement(template, extra)
-    ground = context.ground
-    modules = context.modules if ground is None else visible(context.modules, site.span, ground)
-    written = spelled(term, Words(site.names, modules, settings=context.settings))
-    names = frozenset(name for text in context.settings.values() for name in names_of(text) if text not in site.text)
-    known = context.sure and written is not None and not names
-    if written is None:
-        earlier = {**_attributes(term), **context.operands}
-        written = spelled(term, Words({**earlier, **site.names}, modules, context.moves, context.settings))
-        texts = [*earlier.values(), *(f"_{behind}" for _, behind in context.moves.values())]
-        names |= frozenset(name for text in texts for name in names_of(text))
-    if written is None:
+    worded = _worded(match, site, template, extra, context)
+    if worded is None and kind == "clamp":
+        whole = _of_operands(match)
+        worded = _worded(whole, site, template, extra, context) if whole is not None else None
+    if worded is None:
         return None
-    text, moved = written
-    if ground is None:
-        return Fix(kind, text, False)
-    put = placed(site.span, ground, text, modules.values(), known, names, given(template, extra))
+    text, moved, put = worded
     if put is None:
-        return None
+        return Fix(kind, text, False)
     # a replacement that is computed before a mask selects from it meets entries that the original never saw
     selected = moved and any(node.op == "masked_select" for node in match.moved)
     safe = kind == "stable" and match.variant.safe and not match.guards and not selected and put.safe
@@ -121,14 +114,84 @@ def fix(
     return Fix(kind, one_line(text), safe, put.edits)
 
 
-def given(template: Term, extra: Mapping[str, Term]) -> set[object]:
-    """The numbers and texts that a rule itself puts into a replacement, with either sign."""
-    nodes = [*walk(template), *extra.values()]
-    values = [node.value for node in nodes if node.op == "const"]
-    values += [value for node in nodes for _, value in node.attrs]
-    flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-    numbers = {part for part in flat if isinstance(part, int | float) and not isinstance(part, bool)}
-    return {*numbers, *(-number for number in numbers), *(str(part) for part in flat if isinstance(part, bool | str))}
+def _worded(
+    match: Match, site: Site, template: Term, extra: Mapping[str, Term], context: Context
+) -> tuple[str, bool, Placed | None] | None:
+    """A replacement in words that hold at the place, whether entries are moved after it, and its edits.
+
+    In the words of the expression itself, else in those of the statements before it.  None where neither do; without
+    a file there are no edits.
+    """
+    term = match.replacement(template, extra)
+    ground = context.ground
+    modules = context.modules if ground is None else visible(context.modules, site.span, ground)
+    own = {*walk(template), *extra.values()}
+    before = {part: name for part, name in context.operands.items() if part.op != "const" or part not in own}
+    before = {**_attributes(term), **before}
+    settings = frozenset(name for text in context.settings.values() for name in names_of(text) if text not in site.text)
+    texts = [*before.values(), *(f"_{behind}" for _, behind in context.moves.values())]
+    taken = settings | {name for text in texts for name in names_of(text)}
+    for words, names in (
+        (Words(_under_casts(site.names), modules, settings=context.settings), settings),
+        (Words(_under_casts({**before, **site.names}), modules, context.moves, context.settings), taken),
+    ):
+        written = spelled(term, words)
+        if written is None:
+            continue
+        if ground is None:
+            return *written, None
+        known = context.sure and not names
+        numbers = given(match, template, extra)
+        put = placed(site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors)
+        if put is not None:
+            return *written, put
+    return None
+
+
+def _under_casts(names: Mapping[Term, str]) -> dict[Term, str]:
+    """The names, and those of casts for what they cast, where that has none: matching looks through casts."""
+    casts = ((term, name) for term, name in names.items() if ops.family(term) == ops.CAST)
+    return {**{term.args[0]: name for term, name in casts}, **names}
+
+
+def _of_operands(match: Match) -> Match | None:
+    """A match whose variables are the whole operands of its root, guards and all; None where they are that already.
+
+    For a clamp, which may as well bound the divisor that the program computes as the part of it that vanishes.  Not
+    where the sign of the two may differ, or where a number of Python may have been taken out of a tensor.
+    """
+    source, root = match.variant.match, match.root
+    if source.op != root.op or len(source.args) != len(root.args):
+        return None
+    if any(part.op != "variable" for part in source.args) or any(map(_may_be_negative, walk(*match.rest))):
+        return None
+    if any(ops.family(node) == ops.CAST for node in walk(*root.args)):
+        return None
+    whole = {part.name: arg for part, arg in zip(source.args, root.args, strict=True)}
+    if all(match.bindings.get(name) is arg for name, arg in whole.items()):
+        return None
+    return replace(match, bindings={**match.bindings, **whole}, rest=(), moved=())
+
+
+def _may_be_negative(factor: Term) -> bool:
+    value = number(factor)
+    return factor.op in ("neg", "sub") or (value is not None and value < 0)
+
+
+def given(match: Match, template: Term, extra: Mapping[str, Term]) -> frozenset[object]:
+    """The numbers and texts that a rule itself, the form of an operation or its printing puts into a replacement.
+
+    Not those of the attributes, which are the program's; a factor that the program has not got is one of an operation
+    (a log10 is a multiple of a log).
+    """
+    operands = {name: make("symbol", (), (("name", name),)) for name in match.bindings}
+    form = fill(template, {**operands, **extra}, match.attrs)
+    written = spelled(form, Words({node: node.name for node in operands.values()}, {}))
+    own = literals(written[0]) if written is not None else frozenset()
+    root = set(walk(match.root))
+    factors = {node.value for node in match.rest if node.op == "const" and node not in root}
+    flat = (part for value in match.attrs.values() for part in (value if isinstance(value, tuple) else (value,)))
+    return (own - {part for part in flat if not isinstance(part, bool)}) | factors
 
 
 def _attributes(term: Term) -> dict[Term, str]:

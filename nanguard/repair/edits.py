@@ -26,14 +26,14 @@ class Placed:
 
 def placed(
     span: Span, ground: Ground, text: str, modules: Iterable[str], sure: bool, earlier: Iterable[str] = (),
-    given: Iterable[object] = (),
+    given: Iterable[object] = (), tensors: frozenset[str] | None = None,
 ) -> Placed | None:  # fmt: skip
     """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly.
 
     `modules` are the names by which the place reaches torch.  `sure` says that on every path that leads to the place
     the expression is known to compute what was replaced; otherwise the syntax has to show it.  The names in `earlier`
     are taken from statements before: they must hold here what they held there.  `given` are the numbers and texts
-    that the rule puts in.
+    that the rule puts in, `tensors` the names that are known to hold tensors and no settings.
     """
     node = ground.expression(span)
     if node is None or isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
@@ -46,7 +46,7 @@ def placed(
         return None
     roots = {name.split(".")[0] for name in modules}
     change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier))
-    if not change.sound(sure) or not change.spoken(frozenset(given)):
+    if not change.sound(sure) or not change.spoken(frozenset(given), tensors):
         return None
     edits: list[Edit] = []
     if "torch" in names_in([value]) and "torch" not in roots:
@@ -115,6 +115,9 @@ class _Change:
             return False
         if not reach.undisturbed(dropped | new):
             return False
+        behind = {name for value in reach.sources(dropped) for name in names_in([value])}
+        if reach.unsettled & (seen | behind):
+            return False
         if sure:
             return True
         if any(isinstance(part, ast.IfExp | ast.BoolOp) for part in self.left):
@@ -126,22 +129,27 @@ class _Change:
         rarer = {name for name in seen if _count(self.node, name) > _count(self.value, name)}
         return reach.holds(dropped, set()) and not any(map(reach.ambiguous, rarer - dropped))
 
-    def spoken(self, given: frozenset[object]) -> bool:
-        """Whether every number and text of the new expression is the program's own, or one of those `given`.
+    def spoken(self, given: frozenset[object], tensors: frozenset[str] | None) -> bool:
+        """Whether no number or text of the new expression stands for a setting that goes.
 
-        What stands for a default of an argument, or for an attribute, would be another one with other settings.
+        What stands for a default of an argument, or for an attribute, would be another one with other settings.  Where
+        something that may be a setting goes, the numbers must be the program's own, or those `given`.
         """
+        reach = Reach(self.ground, self.node)
         seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)])
         now = names_in([self.value])
-        sources = Reach(self.ground, self.node).sources(seen - now)
+        sources = reach.sources(seen - now)
+        defined = {name for value in sources for name in names_in([value])} | seen
+        gone = defined - now
+        if tensors is not None:
+            gone |= {name for name in seen if _count(self.node, name) > _count(self.value, name)}
+            gone -= tensors
         listed = [self.node, *sources]
+        if all(reach.sources({name}) for name in gone - self.modules - _callers(listed)):
+            return True
         own = _literals(listed) + Counter((True, value) for _, value in _literals(listed))
         extra = {literal: count for literal, count in _literals([self.value]).items() if literal[1] not in given}
-        defined = {name for value in sources for name in names_in([value])} | seen
-        settings = {name for name in defined - now - self.modules if not Reach(self.ground, self.node).sources({name})}
-        if settings:
-            return all(count <= own[literal] for literal, count in extra.items())
-        return all(literal in own for literal in extra)
+        return all(count <= own[literal] for literal, count in extra.items())
 
     def _once(self) -> bool:
         """Whether what has an effect is done as often as before, and a call of somebody's function no more often."""
@@ -154,6 +162,13 @@ class _Change:
 
 
 Literal = tuple[bool, object]  # whether it is an argument or an index; numbers have their sign only there
+
+
+def literals(text: str) -> frozenset[object]:
+    """The numbers, with either sign, and the texts in an expression."""
+    value = _parsed(text)
+    found = {literal for _, literal in _literals([value])} if value is not None else set()
+    return frozenset(found | {-number for number in found if isinstance(number, int | float)})
 
 
 def _literals(nodes: Iterable[ast.AST]) -> Counter[Literal]:
@@ -184,8 +199,19 @@ def _literals(nodes: Iterable[ast.AST]) -> Counter[Literal]:
     return found
 
 
+def _callers(nodes: Iterable[ast.AST]) -> set[str]:
+    """The modules, functions and objects whose calls some code makes: ``math`` in ``math.sqrt(2)``."""
+    calls = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Call))
+    return {(dotted(call.func) or "").split(".")[0] for call in calls}
+
+
 def _elsewhere(call: ast.Call, tree: ast.Module) -> bool:
-    """Whether a call is of a module that is not torch's: ``math.sqrt`` takes and gives plain numbers."""
+    """Whether a call is of a module that is not torch's: ``math.sqrt`` takes and gives plain numbers.
+
+    One of numbers as they stand is a number itself.
+    """
+    if not names_in([*call.args, *call.keywords]):
+        return False
     root = (dotted(call.func) or "").split(".")[0]
     imported = {
         (alias.asname or alias.name.split(".")[0]): getattr(node, "module", None) or alias.name

@@ -51,19 +51,27 @@ class Paths:
             return None
 
     def operands(self, match: Match, place: Place) -> dict[Term, str]:
-        """What earlier statements on the way to a match call the terms that it is about: names and attributes."""
+        """What earlier statements on the way to a match call the terms that it is about: names and attributes.
+
+        A number only where it has one name.
+        """
         inside = set(walk(match.root))
         found: dict[Term, str] = {}
+        doubtful: set[Term] = set()
         for other in self.targets[place.path, place.target]:
             if other.term not in inside:
                 continue
             for node in ast.walk(other.node):
                 value = other.values.get(node) if isinstance(node, ast.expr) else None
+                if isinstance(node, ast.Constant) and isinstance(value, Term):
+                    doubtful.add(value)
                 if value is None or isinstance(value, External) or not _is_name(node):
                     continue
                 if to_term(value) in inside and _held(node, place) is to_term(value):
-                    found.setdefault(to_term(value), ast.unparse(node))
-        return found
+                    text = ast.unparse(node)
+                    if found.setdefault(to_term(value), text) != text:
+                        doubtful.add(to_term(value))
+        return {term: text for term, text in found.items() if term.op != "const" or term not in doubtful}
 
     def settings(self, match: Match, place: Place) -> dict[tuple[str, Attr], str]:
         """The attributes of operations on the way to a match for which the function has a name: ``dim=self.dim``.
@@ -83,6 +91,17 @@ class Paths:
                     if type(held) is type(value.value) and held == value.value:
                         found.setdefault((key, held), set()).add(ast.unparse(node))
         return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1 and _is_text_of_name(*texts)}
+
+    def tensors(self, place: Place) -> frozenset[str]:
+        """The names and attributes that hold tensors wherever the function of a place computes with them."""
+        found: set[str] = set()
+        others: set[str] = set()
+        for other in self.targets[place.path, place.target]:
+            for node in ast.walk(other.node):
+                if isinstance(node, ast.expr) and _is_name(node) and node in other.values:
+                    value = other.values[node]
+                    (found if isinstance(value, Term) and value.op != "const" else others).add(ast.unparse(node))
+        return frozenset(found - others)
 
     def moves(self, match: Match, place: Place) -> dict[Move, tuple[str, str]]:
         """The movements on the way to a match that are not known in full (an index): how the function writes them.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 from nanguard import ops
-from nanguard.repair.ground import Function, Ground, bound_in, names_in
+from nanguard.repair.ground import Function, Ground, bound_in, dotted, names_in
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -56,6 +56,23 @@ class Reach:
         around = [node for node in (self.scope, *self.ground.outwards(self.scope)) if isinstance(node, Function)]
         return sum(name in bound_in(scope) for scope in around) > 1
 
+    @cached_property
+    def unsettled(self) -> set[str]:
+        """The arguments with a number for a default that the function binds anew: callers may give another one.
+
+        Reading follows the default: ``if scale == -1: scale = x.max()``.
+        """
+        if not isinstance(self.scope, Function):
+            return set()
+        given = self.scope.args
+        plain = [*given.posonlyargs, *given.args]
+        pairs = [
+            *zip(reversed(plain), reversed(given.defaults), strict=False),
+            *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+        ]
+        numbers = {arg.arg for arg, default in pairs if default is not None and _is_number(default)}
+        return {name for name in numbers if not self.steady(name)}
+
     def ambiguous(self, name: str) -> bool:
         """Whether more than one definition of a name may lead to the place."""
         try:
@@ -81,7 +98,7 @@ class Reach:
             for name in sorted(dropped):
                 trail.follow(name, self.statement)
             for name in new:
-                here = self.definition(name, self.statement)
+                here = self.last(name, self.statement)
                 before = trail.met.get(name)
                 if before is None and (name.startswith("self.") or not self.steady(name)):
                     return False
@@ -109,9 +126,11 @@ class Reach:
         """Whether nothing that shares its storage with one of these names is written in place in the function.
 
         A write that comes after the place, and not in a loop around it, does not count; nor does one through the name
-        itself, which every reader of the function sees.
+        itself where reading follows it (``x.mul_(2)``, ``x[0] = 1``): there the name has another value.
         """
-        return not any(self.shared(names - {written}, written) for written in self.writes())
+        return not any(
+            self.shared(names - {written} if followed else names, written) for written, followed in self.writes()
+        )
 
     def shared(self, names: set[str], written: str) -> bool:
         return bool(self.aliases.get(written, {written}) & names)
@@ -140,14 +159,23 @@ class Reach:
 
         Raises `NotSure` where there may be several.
         """
+        found = self.last(name, statement)
+        if found is not None and not _assigns(found, name):
+            raise NotSure(name)
+        return found
+
+    def last(self, name: str, statement: ast.stmt) -> ast.stmt | None:
+        """The last statement before another one that may have given a name its value, a whole branch or loop too.
+
+        What has the same one at two places, is the same there.  Raises `NotSure` where an earlier turn of a loop, or
+        a part of a statement around the other one, may have left it.
+        """
         here: ast.AST = statement
         while here is not self.scope:
             above = self.ground.parents[here]
             for before in reversed(_before(above, here)):
-                if _assigns(before, name):
-                    return before
                 if binds(before, name):
-                    raise NotSure(name)
+                    return before
             if isinstance(above, _LOOPS) and binds(above, name):
                 raise NotSure(name)  # an earlier turn may have left it
             if isinstance(above, ast.With | ast.AsyncWith):
@@ -160,25 +188,38 @@ class Reach:
 
     # --- writes in place ---------------------------------------------------------------------------------------------
 
-    def writes(self) -> Iterator[str]:
-        """The names that are written in place before the place, or in a loop around it."""
+    def writes(self) -> Iterator[tuple[str, bool]]:
+        """The names that are written in place before the place, or in a loop around it, and whether reading sees it."""
         assert self.statement is not None
         loops = [node for node in self.ground.outwards(self.statement) if isinstance(node, _LOOPS)]
         end = self.statement.lineno, self.statement.col_offset
+        within = {
+            part
+            for inner in ast.walk(self.scope)
+            if isinstance(inner, Function) and inner is not self.scope
+            for part in ast.walk(inner)
+        }
         for node in ast.walk(self.scope):
             for name in written_by(node):
+                followed = node not in within and _through(node) == name
                 start = getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
                 if start < end or any(loop.lineno <= start[0] <= (loop.end_lineno or 0) for loop in loops):
-                    yield name
+                    yield name, followed
 
     @cached_property
     def aliases(self) -> dict[str, set[str]]:
         """The names that may share their storage with each name: ``y = x.view(-1)``."""
         groups: dict[str, set[str]] = {}
+        modules = {
+            alias.asname or alias.name.split(".")[0]
+            for node in ast.walk(self.ground.tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
         for node in ast.walk(self.scope):
             for target, value in _assigned(node):
                 group = set(names_in([target]))
-                for name in names_in(list(shares(value))):
+                for name in names_in(list(shares(value))) - modules:
                     group |= {name}
                 for name in list(group):
                     group |= groups.get(name, set())
@@ -198,10 +239,10 @@ class _Trail:
 
     def follow(self, name: str, statement: ast.stmt) -> None:
         """Follow a name that `statement` reads."""
-        definition = self.reach.definition(name, statement)
         if name in self.new:
-            self.met.setdefault(name, []).append(definition)
+            self.met.setdefault(name, []).append(self.reach.last(name, statement))
             return
+        definition = self.reach.definition(name, statement)
         if (name, definition) in self.seen or definition is None:
             return
         self.seen.add((name, definition))
@@ -261,6 +302,11 @@ def shares(value: ast.expr) -> Iterator[ast.expr]:
             return
         case ast.Subscript(value=inner) | ast.Attribute(value=ast.Subscript() | ast.Call() as inner):
             yield from shares(inner)
+        case ast.ListComp(elt=inner) | ast.GeneratorExp(elt=inner):
+            yield from shares(inner)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            for part in parts:
+                yield from shares(part)
         case ast.Call(func=ast.Attribute(value=inner), args=args):
             yield from shares(inner)
             for arg in args:
@@ -289,8 +335,27 @@ def written_by(node: ast.AST) -> Iterator[str]:
                 yield from _roots(node.args[0])
 
 
+def _through(node: ast.AST) -> str | None:
+    """The name, or attribute of ``self``, through which a method, an index or an assignment writes."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=owner)):
+            if any(keyword.arg in ("out", "inplace") for keyword in node.keywords):
+                return None
+        case (
+            ast.AugAssign(target=ast.Subscript(value=owner)) | ast.AugAssign(target=owner) | ast.Subscript(value=owner)
+        ):
+            pass
+        case _:
+            return None
+    return dotted(owner)
+
+
 def _roots(node: ast.expr) -> set[str]:
     return names_in(list(shares(node)))
+
+
+def _is_number(node: ast.expr) -> bool:
+    return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)
 
 
 def _assigned(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nanguard.errors import NanguardError
-from nanguard.finding import FileResult, Finding, Note, Report
+from nanguard.finding import FileResult, Finding, Note, Report, Target
 from nanguard.reading.discover import (
     SourceError,
     SourceFile,
@@ -233,14 +233,14 @@ class _Prover:
                 return None
             from nanguard.running.worker import Worker
 
-            self._worker = self._given or Worker(self._settings.jobs, self._settings.verbose, self._idle)
+            self._worker = self._given or Worker(self._settings.jobs, self._settings.verbose)
         return self._worker.ask(path, source, settings, names)
 
     def answer(self, ticket: int | None) -> Answer | None:
         """What became of a file, None if it was not handed over."""
         if ticket is None or self._worker is None:
             return None
-        return self._worker.answer(ticket)
+        return self._worker.answer(ticket, self._idle)
 
     @property
     def broken(self) -> str | None:
@@ -272,9 +272,23 @@ def _finish(item: FileResult | _Candidate, settings: Settings, prover: _Prover) 
         return replace(answer.result, notes=tuple(dict.fromkeys((*item.read.notes, *answer.result.notes))))
     failure = answer.failure or _silence()
     notes = (*item.read.notes, _failure(item.path, failure, settings))
-    seen = tuple(replace(target, reason=failure.reason) for target in item.read.targets)
-    findings = answer.result.findings if answer.result is not None else _unproved(item, settings)
-    return FileResult(item.path, seen, findings, notes)
+    if answer.result is None:
+        return FileResult(item.path, _unseen(item.read.targets, failure), _unproved(item, settings), notes)
+    return FileResult(item.path, _unseen(answer.result.targets, failure), _single(answer.result.findings), notes)
+
+
+def _unseen(targets: Iterable[Target], failure: Failure) -> tuple[Target, ...]:
+    """Targets with the reason why some were not traced: their own, or that of the whole file."""
+    return tuple(
+        replace(target, reason=failure.reason) if target.capture == "read" and target.reason is None else target
+        for target in targets
+    )
+
+
+def _single(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    from nanguard.analyse import one_for_each
+
+    return tuple(one_for_each(findings))
 
 
 def _silence() -> Failure:
@@ -314,22 +328,29 @@ def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozens
     return Report(
         files=len(results),
         targets=tuple(target for result in results for target in result.targets),
-        findings=tuple(sorted(_once(findings), key=_order)),
+        findings=tuple(sorted(_once(findings, {result.path for result in results}), key=_order)),
         notes=(*notes, *(note for result in results for note in result.notes)),
     )
 
 
-def _once(findings: Sequence[Finding]) -> Iterable[Finding]:
+def _once(findings: Sequence[Finding], asked: set[str]) -> Iterable[Finding]:
     """Each place and code once: what is wrong in a helper is found from every file that calls it.
 
-    The first proof stands, and that of the file itself comes before those of its callers' files.
+    The first proof stands, and that of the file itself, under the path that was asked for, comes before those of its
+    callers' files.
     """
+    real = {path: os.path.realpath(path) for path in {finding.span.path for finding in findings}}
     best: dict[tuple[object, str], Finding] = {}
     for finding in findings:
-        key = (finding.span, finding.code)
-        if key not in best or (finding.confirmed and not best[key].confirmed):
+        key = (replace(finding.span, path=real[finding.span.path]), finding.code)
+        known = best.get(key)
+        if known is None or _rank(finding, asked) > _rank(known, asked):
             best[key] = finding
     return best.values()
+
+
+def _rank(finding: Finding, asked: set[str]) -> tuple[bool, bool]:
+    return finding.confirmed, finding.span.path in asked
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str]:

@@ -56,12 +56,13 @@ def isolate(server: int, inherited: Iterable[int]) -> None:
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
     sys.dont_write_bytecode = True
-    _limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_CORE, 0)
     with suppress(OSError), open("/proc/self/statm") as file:
-        _limit(resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + _MEMORY)
+        limit(resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + _MEMORY)
 
 
-def _limit(which: int, value: int) -> None:
+def limit(which: int, value: int) -> None:
+    """Set a limit of this process (one of `resource`), no higher than it may be."""
     hard = resource.getrlimit(which)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     with suppress(ValueError, OSError):
@@ -69,15 +70,14 @@ def _limit(which: int, value: int) -> None:
 
 
 def _examine(request: Request) -> Iterator[Answer]:
-    """The answers about a file: what is known before it is run, and what is known in the end."""
+    """The answers about a file: what is known before it is run, what each target adds, and what is known in the end."""
     from nanguard.analyse import stages
 
     running = False  # what the file holds
     try:
-        for result in stages(request.path, request.source, request.settings, request.names):
-            last = running or request.settings.static
-            yield Answer(0, result, partial=not last)
-            running = not last
+        for stage in stages(request.path, request.source, request.settings, request.names):
+            yield Answer(0, stage.result, partial=not stage.last)
+            running = True
     except MemoryError:
         yield Answer(0, failure=Failure(f"needed more than {_MEMORY >> 30} GiB of memory"))
     except (SystemExit, KeyboardInterrupt, RecursionError) as error:

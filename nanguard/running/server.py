@@ -15,11 +15,13 @@ import signal
 import time
 import traceback
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
 from nanguard.running import wire
 from nanguard.running.child import leave, run, send, words
+from nanguard.running.keeper import keep
 from nanguard.running.processes import adopt, children, die_with, ended, kill
 from nanguard.running.warm import Warm, package
 from nanguard.running.wire import Answer, Failure, Request
@@ -56,7 +58,11 @@ class _Child:
 
 def main(jobs: int, parent: int) -> NoReturn:
     """Serve until the input ends, or the process `parent` that asks."""
-    die_with(parent, signal.SIGTERM)
+    keep(parent, partial(_serve, jobs))
+
+
+def _serve(jobs: int, keeper: int) -> NoReturn:
+    die_with(keeper, signal.SIGTERM)
     requests, answers = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)

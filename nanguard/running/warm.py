@@ -173,8 +173,9 @@ def _handed_over(given: int, answers: int, server: int, inherited: Iterable[int]
     try:
         data = os.pread(given, os.fstat(given).st_size, 0)
         request = wire.loads(Request, data)
-        while _getppid() != server:
+        end = time.monotonic() + _PATIENCE
+        while _getppid() != server and time.monotonic() < end:
             time.sleep(0.001)
-        run(request, answers, server, inherited)
+        run(request, answers, server, inherited)  # ends at once where the server has ended
     finally:
         leave(0)

@@ -47,8 +47,8 @@ class Failure:
 class Answer:
     """What became of a request: `result` or `failure` (neither in the greeting of a server that is ready).
 
-    A `partial` answer is what is known before anything of the file is run; another one follows it.  Put together
-    they have both where that other one is a failure.
+    `partial` answers come before it: what is known before anything of the file is run, and what each target adds then.
+    A failure that follows has all of these as its result.
     """
 
     ticket: int

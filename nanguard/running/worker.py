@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from nanguard.finding import FileResult
 from nanguard.running import wire
 from nanguard.running.processes import ended, processors
 from nanguard.running.wire import Answer, Failure, Request
@@ -25,7 +26,7 @@ _BOOT = (
 )
 _CHUNK = 1 << 16
 _IDLE = 0.25  # seconds between calls of `idle`
-_PATIENCE = 2.0  # seconds between asking the server to stop and stopping it
+_PATIENCE = 5.0  # seconds between asking the process to stop and stopping it
 
 # One thread a file, no graphics card, no windows, sets in the same order each time.
 _ENVIRONMENT = {
@@ -42,17 +43,16 @@ _ENVIRONMENT = {
 class Worker:
     """Examines files in another process; use it as a context manager, so that no process is left behind."""
 
-    def __init__(self, jobs: int = 0, verbose: bool = False, idle: Callable[[], None] = lambda: None) -> None:
-        """`jobs` files at a time (0: one for each processor); `idle` is called now and then while it waits."""
+    def __init__(self, jobs: int = 0, verbose: bool = False) -> None:
+        """`jobs` files at a time (0: one for each processor)."""
         self._jobs = self._at_a_time = jobs or processors()
         self._verbose = verbose
-        self._idle = idle
         self._process: subprocess.Popen[bytes] | None = None
         self._selector = selectors.DefaultSelector()
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self._pending: dict[int, Request] = {}
-        self._partial: dict[int, Answer] = {}
+        self._partial: dict[int, FileResult] = {}
         self._answers: dict[int, Answer] = {}
         self._tickets = 0
         self._ready = False
@@ -79,22 +79,25 @@ class Worker:
         self._pump(0)
         return request.ticket
 
-    def answer(self, ticket: int) -> Answer:
-        """Wait for what became of a file: a result, a failure, or both where the file was read and not run."""
+    def answer(self, ticket: int, idle: Callable[[], None] = lambda: None) -> Answer:
+        """Wait for what became of a file: a result, a failure, or both where not all of it was run.
+
+        `idle` is called now and then meanwhile.
+        """
         while ticket not in self._answers:
             if self._broken is not None:
                 self._conclude(Answer(ticket, failure=self._broken))
             else:
                 self._pump(_IDLE)
-                self._idle()
+                idle()
         return self._answers.pop(ticket)
 
     def _conclude(self, answer: Answer) -> None:
-        """Take the last answer about a file, beside what was known before the file was run."""
+        """Take the last answer about a file, beside what was known before it."""
         known = self._partial.pop(answer.ticket, None)
         self._pending.pop(answer.ticket, None)
         if answer.result is None and known is not None:
-            answer = replace(answer, result=known.result)
+            answer = replace(answer, result=known)
         self._answers[answer.ticket] = answer
 
     @property
@@ -177,8 +180,9 @@ class Worker:
         self._incoming = bytearray(rest)
         for line in lines:
             answer = wire.loads(Answer, bytes(line))
-            if answer.partial:
-                self._partial[answer.ticket] = answer
+            if answer.partial and answer.result is not None:
+                known = self._partial.get(answer.ticket)
+                self._partial[answer.ticket] = answer.result if known is None else _joined(known, answer.result)
             elif answer.ticket:
                 self._conclude(answer)
             elif answer.failure is not None:
@@ -209,6 +213,13 @@ class Worker:
             self._start()
             for request in self._pending.values():
                 self._outgoing += wire.dumps(request)
+
+
+def _joined(known: FileResult, more: FileResult) -> FileResult:
+    """What is known of a file, with what one of its targets adds."""
+    targets = {(target.name, target.span): target for target in (*known.targets, *more.targets)}
+    notes = (*known.notes, *more.notes)
+    return FileResult(known.path, tuple(targets.values()), (*known.findings, *more.findings), notes)
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

@@ -98,7 +98,7 @@ def rewrite_graph(
 def rewritten(trace: Graphed, matcher: Matcher, form: Form) -> tuple[fx.GraphModule, list[Plan]]:
     """As `rewrite_graph`, with the places of the replacements."""
     offered = plans(trace, matcher, form)
-    return apply(trace, _accepted(trace, offered)) if offered else (trace.module, [])
+    return _accepted(trace, offered) if offered else (trace.module, [])
 
 
 # --- what can be replaced -----------------------------------------------------------------------------
@@ -359,16 +359,20 @@ class _Test:
     outcome: Outcome
 
 
-def _accepted(trace: Graphed, offered: Sequence[Plan]) -> list[Plan]:
-    """The plans under which the graph computes the same: all of them, or else those that do one by one."""
+def _accepted(trace: Graphed, offered: Sequence[Plan]) -> tuple[fx.GraphModule, list[Plan]]:
+    """The graph with the plans under which it computes the same: all of them, or else those that do one by one."""
     tests = list(islice(_tests(trace), _TESTS))
-    if not tests or _agrees(trace, offered, tests):
-        return list(offered) if tests else []
+    result = _agreeing(trace, offered, tests) if tests else None
+    if result is not None or not tests:
+        return result or apply(trace, [])
     accepted: list[Plan] = []
+    result = apply(trace, [])
     for plan in reversed(offered):  # the outermost first
-        if _agrees(trace, [plan, *accepted], tests):
+        found = _agreeing(trace, [plan, *accepted], tests)
+        if found is not None:
             accepted.insert(0, plan)
-    return accepted
+            result = found
+    return result
 
 
 def _tests(trace: Graphed) -> Iterator[_Test]:
@@ -402,18 +406,20 @@ def _running(trace: Graphed, module: fx.GraphModule) -> Run:
     return run
 
 
-def _agrees(trace: Graphed, chosen: Sequence[Plan], tests: Sequence[_Test]) -> bool:
-    """Whether the graph with some replacements gives on all tests what it gave without."""
+def _agreeing(
+    trace: Graphed, chosen: Sequence[Plan], tests: Sequence[_Test]
+) -> tuple[fx.GraphModule, list[Plan]] | None:  # fmt: skip
+    """The graph with some replacements, None where it does not give on all tests what it gave without."""
     try:
-        module, _ = apply(trace, chosen)
+        module, done = apply(trace, chosen)
         for test in tests:
             outcome = replay(_running(trace, module), test.inputs, [module])
             relative = max(GUARDED if any(plan.match.guards for plan in chosen) else CLOSE, _precision(test))
             if difference(test.outcome, outcome, relative, relative / 10, missing_is_zero=True):
-                return False
+                return None
     except Exception:
-        return False  # a call that torch does not take is no replacement
-    return True
+        return None  # a call that torch does not take is no replacement
+    return module, done
 
 
 def _precision(test: _Test) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import linecache
 import math
-import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -25,6 +24,7 @@ from nanguard.repair.ground import Ground, ground
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term
+from nanguard.tracing.deadline import worked
 from nanguard.tracing.trace import Recording, trace
 
 _DEPTH = 3  # operations that a value a program has looked at may be away from one that a match is about
@@ -32,7 +32,7 @@ _DEPTH = 3  # operations that a value a program has looked at may be away from o
 
 @dataclass(slots=True)
 class Proving:
-    """What the proofs for several traces of a file share: matchers, what was looked at, and the time there is."""
+    """What the proofs for several traces of a file share: matchers, what was looked at, and how far `worked` may go."""
 
     until: float = math.inf
     seen: set[tuple[Span, Term, str]] = field(default_factory=set)
@@ -75,7 +75,7 @@ def findings(
             proving.seen.add(key)
             sites.append(site)
     for site, match in sorted(_matches(sites, matcher), key=lambda pair: -pair[1].root.size):
-        if time.monotonic() > proving.until:
+        if worked() > proving.until:
             return
         if match.rule.code not in codes or match.root in inside or _harmless(match, traced.uses.of(match.root)):
             continue

@@ -87,8 +87,9 @@ def writes(node: fx.Node) -> fx.Node | None:
     name = called(node)
     if node.target is operator.setitem or node.target in _IN_PLACE or name == "__setitem__":
         return first
-    plain = not name.startswith("_") and name != "requires_grad_" and node.target not in vars(operator).values()
-    return first if (plain and name.endswith("_")) or node.kwargs.get("inplace") is True else None
+    trailing = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
+    plain = trailing and node.target not in vars(operator).values()
+    return first if plain or node.kwargs.get("inplace") is True else None
 
 
 def pure(node: fx.Node) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import operator
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import CodeType
@@ -24,7 +23,7 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
 from nanguard.tracing.arguments import Arguments, Unknown
-from nanguard.tracing.deadline import OutOfTime
+from nanguard.tracing.deadline import OutOfTime, importing, worked
 from nanguard.tracing.nodes import Passed, is_known
 from nanguard.tracing.places import DIRECT, GRAD, NAMES, SPAN, Sources, caller
 from nanguard.tracing.recording import Recording, read_nodes
@@ -51,7 +50,7 @@ _NUMBERS = frozenset({"item", "__float__"})
 def taped(subject: Subject, given: Arguments, sources: Sources, until: float) -> Recording:
     """Record the run of a callable on some arguments; raises what the run raises, and `TraceError`.
 
-    The run is broken off at `until`, a time of `time.monotonic()`.
+    The run is broken off at `until`, a time of `deadline.worked`.
     """
     if any(isinstance(leaf, Unknown) for _, leaves, _ in given.parts for leaf in leaves):
         raise TraceError(f"{subject.home}: needs a value for every parameter")
@@ -195,7 +194,7 @@ class Tape(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         keywords = dict(kwargs or {})
-        if time.monotonic() > self.until:
+        if worked() > self.until and not importing(sys._getframe(), call.__code__):
             raise OutOfTime
         method = is_tensor_method_or_property(func)
         code = getattr(func, "__code__", None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
@@ -21,6 +20,7 @@ from torch import fx, nn
 from nanguard.finding import Target
 from nanguard.tracing.arguments import Arguments, Unknown, taken_apart, unknown
 from nanguard.tracing.construct import resolve
+from nanguard.tracing.deadline import worked
 from nanguard.tracing.inputs import Samples
 from nanguard.tracing.places import Sources
 from nanguard.tracing.recording import Recording, read_nodes
@@ -38,7 +38,7 @@ _ENOUGH = 3  # sets of inputs on which a target is traced
 _PATHS = 6  # ways through the tests of a target that are followed
 _RUNS = 16  # runs that this may take
 _HELPERS = 3  # functions that a trace may leave out
-_SECONDS = 2.0  # for one target
+_SECONDS = 2.0  # of work for one target
 _SHAPES = ((4, 3), (4,), (2, 3, 4, 4), (2, 1, 8, 8))  # of floats that stand for inputs of which nothing is known
 
 
@@ -120,7 +120,7 @@ def captures_of(
     is_module = isinstance(found, nn.Module)
     owner, function = (found, getattr(found, method)) if is_module else (getattr(found, "__self__", None), found)
     samples = functools.partial(Samples, subject.signature, owner, function, ranges)
-    return Captures(subject, samples, _recordings(subject, samples, time.monotonic() + seconds))
+    return Captures(subject, samples, _recordings(subject, samples, worked() + seconds))
 
 
 def _recordings(subject: Subject, samples: Callable[[], Samples], until: float) -> tuple[Recording, ...]:
@@ -146,7 +146,7 @@ def _taped(
 ) -> Iterator[Recording]:
     """Tapes of runs on small inputs; why others were none is added to `failed`."""
     for arguments in itertools.islice(samples, _TRIES):
-        if time.monotonic() > until:
+        if worked() > until:
             return
         try:
             given = _given(subject, arguments)
@@ -166,7 +166,7 @@ def _paths(subject: Subject, given: Arguments | None, sources: Sources, until: f
     waiting: list[tuple[bool, ...]] = [()]
     found = 0
     for _ in range(_RUNS):
-        if not waiting or found == _PATHS or time.monotonic() > until:
+        if not waiting or found == _PATHS or worked() > until:
             return
         script = waiting.pop()
         answers: list[bool] = []

@@ -7,80 +7,119 @@ import sys
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
 
+from nanguard.analyse import Stage
 from nanguard.errors import NanguardError
-from nanguard.finding import Finding, Note, Span, Target
+from nanguard.finding import FileResult, Finding, Note, Span, Target
 from nanguard.proof.reach import reach
 from nanguard.settings import Settings, inputs_of
 from nanguard.site import Site
-from nanguard.tracing.deadline import OutOfTime, within
+from nanguard.tracing.deadline import OutOfTime, within, worked
 from nanguard.tracing.live import Proving, findings, names_in
 from nanguard.tracing.load import load_module, named_like, place
 from nanguard.tracing.places import Sources
 from nanguard.tracing.trace import Captures, TraceError, captures_of
 
-# Parts of the time limit of a file, after which no more is traced, proved, run; the rest is for what is under way then.
-_TRACING, _PROVING, _REACHING = 0.35, 0.55, 0.65
+# Parts of the time limit of a file in work, after which no more is traced and proved, and run; the rest is for what is
+# under way then, and for what other processes take.
+_PROVING, _REACHING = 0.5, 0.6
+_LAST = 0.8  # part of the time limit by the clock on the wall, after which nothing is begun
 _REACH = 1.5  # seconds for one target
 _LONGEST = 4.0  # seconds for tracing one target, whatever it does
 
 
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """The time for a file: `began` is one of `worked`, `last` one of `time.monotonic`."""
+
+    timeout: float
+    began: float
+    last: float
+
+    def end(self, part: float) -> float:
+        """The time of `worked` at which a part of the time limit is used up."""
+        return self.began + part * self.timeout
+
+    def over(self, part: float) -> bool:
+        """Whether a part of the time limit is used up, or so much that nothing more should be begun."""
+        return worked() > self.end(part) or time.monotonic() > self.last
+
+
 def traced(
     path: str, source: str, targets: Sequence[Target], settings: Settings,
-    known: Container[Span] = (), read: Sequence[Finding] = (),
-) -> tuple[list[Finding], tuple[Target, ...], tuple[Note, ...]]:  # fmt: skip
+    known: Container[Span] = (), read: Sequence[Finding] = (), began: float | None = None,
+) -> Iterator[Stage]:  # fmt: skip
     """Run the definitions of a file and trace its targets.
 
-    Gives the findings, those of reading and what the traces add to them at places that are not `known`, with witnesses
-    for whole functions where some are reached; the targets with how far each was seen; and a note where the file
-    cannot be loaded.
+    Gives what each target adds, as soon as it is known: the target with how far it was seen, and the findings of its
+    traces beside those of reading, at places that are not `known`.  The last result is that of the whole file: all
+    findings, with witnesses for whole functions where some are reached, all targets, and a note where the file cannot
+    be loaded.  `began` is when the time limit began, a time of `time.monotonic()`: now, if it is not given.
     """
     if not targets:
-        return list(read), (), ()
+        yield Stage(FileResult(path, (), tuple(read), ()), last=True)
+        return
+    last = (time.monotonic() if began is None else began) + settings.timeout * _LAST
+    try:
+        module = _module(path, source)
+    except NanguardError as error:
+        unseen = tuple(replace(target, reason=str(error)) for target in targets)
+        yield Stage(FileResult(path, unseen, tuple(read), (_not_loaded(path, error),)), last=True)
+        return
+    budget = _Budget(settings.timeout, worked(), last)
+    proving = Proving(budget.end(_PROVING))
+    names = names_in(vars(module))
+    seen: list[Target] = []
+    found = list(read)
+    captured: dict[str, Captures] = {}
+    for target in targets:
+        captures, result = _captured(module, target, budget, inputs_of(settings, path, target.name))
+        added: list[Finding] = []
+        if captures is not None:
+            captured[target.name] = captures
+            added = list(beside(read, _proved(captures, path, source, names, settings, known, proving)))
+        found.extend(added)
+        seen.append(result)
+        yield Stage(FileResult(path, (result,), tuple(added), ()), last=False)
+    for name, captures in captured.items():
+        _reach(found, name, captures, Sources({path: source}), budget)
+    yield Stage(FileResult(path, tuple(seen), tuple(found), ()), last=True)
+
+
+def _module(path: str, source: str) -> ModuleType:
+    """The module of a file; raises `NanguardError` for one that cannot be loaded."""
     scripting = torch.jit._state._enabled
     try:
         scripting.enabled = False  # a compiled function hides from a trace what it does
-        module = _loaded(path) or load_module(path, source)
-    except NanguardError as error:
-        unseen = tuple(replace(target, reason=str(error)) for target in targets)
-        return list(read), unseen, (_not_loaded(path, error),)
+        return _loaded(path) or load_module(path, source)
     finally:
         scripting.enabled = True
-    start = time.monotonic()
-    seen: list[Target] = []
-    captured: dict[str, Captures] = {}
-    for target in targets:
-        ranges = inputs_of(settings, path, target.name)
-        captures, result = _captured(module, target, start + settings.timeout * _TRACING, ranges)
-        seen.append(result)
-        if captures is not None:
-            captured[target.name] = captures
-    added: list[Finding] = []
-    proving = Proving(start + settings.timeout * _PROVING)
-    names = names_in(vars(module))
-    for captures in captured.values():
-        for recording in captures.recordings:
-            near = (_as_given(site, path) for site in recording.sites if _near(site.span.path, path))
-            own = replace(recording, sites=tuple(near))
-            for dtype in settings.dtypes:
-                with suppress(Exception):  # a class of the program may raise anything when it is asked anything
-                    added.extend(findings(own, names, settings, dtype, known, {path: source}, proving))
-    found = [*read, *beside(read, added)]
-    until = start + settings.timeout * _REACHING
-    for name, captures in captured.items():
-        _reach(found, name, captures, Sources({path: source}), until)
-    return found, tuple(seen), ()
+
+
+def _proved(
+    captures: Captures, path: str, source: str, names: Mapping[str, str], settings: Settings,
+    known: Container[Span], proving: Proving,
+) -> list[Finding]:  # fmt: skip
+    """The findings of the traces of a target."""
+    found: list[Finding] = []
+    for recording in captures.recordings:
+        near = (_as_given(site, path) for site in recording.sites if _near(site.span.path, path))
+        own = replace(recording, sites=tuple(near))
+        for dtype in settings.dtypes:
+            with suppress(Exception):  # a class of the program may raise anything when it is asked anything
+                found.extend(findings(own, names, settings, dtype, known, {path: source}, proving))
+    return found
 
 
 def _captured(
-    module: ModuleType, target: Target, until: float, ranges: Mapping[str, str]
+    module: ModuleType, target: Target, budget: _Budget, ranges: Mapping[str, str]
 ) -> tuple[Captures | None, Target]:
     """The captures of a target, and the target with how far it was seen."""
-    if time.monotonic() > until:
+    if budget.over(_PROVING):
         return None, replace(target, reason="not traced: the time limit of the file was near")
     try:
         with within(_LONGEST):
@@ -98,12 +137,12 @@ def _in_float32(finding: Finding) -> bool:
     return finding.witness is not None and finding.witness.dtype == "float32"
 
 
-def _reach(found: list[Finding], name: str, captures: Captures, sources: Sources, until: float) -> None:
+def _reach(found: list[Finding], name: str, captures: Captures, sources: Sources, budget: _Budget) -> None:
     """Give the findings of a target witnesses for the whole function, where some are reached."""
     places = [index for index, finding in enumerate(found) if finding.target == name and _in_float32(finding)]
-    if not places or time.monotonic() > until:
+    if not places or budget.over(_REACHING):
         return
-    limit = min(until, time.monotonic() + _REACH)
+    limit = min(budget.end(_REACHING), worked() + _REACH)
     with suppress(Exception, OutOfTime), within(2 * _REACH):
         given = captures.inputs(limit)
         reached = reach(captures.subject, given, [found[index] for index in places], sources, limit)

@@ -1,0 +1,199 @@
+"""Points: the inputs that are tried in the search for a witness, and what the code as written gives there.
+
+Many points are run at once, since a run costs the same for one and for hundreds: as the entries of a vector where a
+term acts entry by entry, else under `torch.vmap`, and one by one where that is not possible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nanguard.matching.match import Matcher
+from nanguard.proof import leaves
+from nanguard.proof.exact import NotEvaluable
+from nanguard.proof.leaves import Cut
+from nanguard.proof.run import gradient, run
+from nanguard.term import Term
+
+Values = tuple[tuple[float, ...], ...]  # the entries of each free leaf
+
+_SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
+_MOST = 260  # combinations of vectors
+_MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
+_CHUNK = 512  # points that are taken out of a run at a time: often the first few are enough
+_REFUSALS = (NotEvaluable, RuntimeError, ValueError, IndexError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Values of the free leaves, and what the term gives there."""
+
+    values: Values
+    shape: tuple[int, ...]
+    output: Tensor
+    gradients: tuple[Tensor | None, ...]
+    finite: bool  # all entries of the output are
+    smooth: bool  # all entries of the gradients are finite
+
+
+def measured(
+    values: Values, shape: tuple[int, ...], output: Tensor, gradients: tuple[Tensor | None, ...]
+) -> Point:  # fmt: skip
+    """The point of one run."""
+    smooth = all(bool(torch.isfinite(part).all()) for part in gradients if part is not None)
+    return Point(values, shape, output, gradients, bool(torch.isfinite(output).all()), smooth)
+
+
+def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
+    """The points that are tried, the smallest inputs first."""
+    dtype = matcher.ranges.dtype
+    intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
+    small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
+    listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
+    if cut.elementwise:
+        choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
+        if len(cut.free) > 2:
+            choices = [[(v,) for v in leaves.candidates(interval, leaves.COARSE)] for interval in intervals]
+        rows = sorted(leaves.combined(choices, _MOST_BATCH), key=magnitude)
+        found = many(cut, rows, (), dtype)
+        if found is None:
+            raise NotEvaluable("the term does not act entry by entry")
+        yield from found
+        return
+    shape = fitting(cut, matcher)
+    count = math.prod(shape)
+    listed = listed if len(cut.free) == 1 else leaves.COARSE
+    vectors = [leaves.vectors(interval, count, listed) for interval in intervals]
+    rows = sorted(leaves.combined(vectors, _MOST), key=_plainness)
+    found = many(cut, rows, shape, dtype)
+    alone = at(cut, rows[0], shape, dtype) if rows else None
+    first = next(found, None) if found is not None else None
+    if found is None or first is None or alone is None or not _alike(first.output, alone.output):
+        yield from _singly(cut, rows, shape, dtype)
+        return
+    yield first
+    yield from found
+
+
+def _alike(output: Tensor, alone: Tensor) -> bool:
+    """Whether a run of many gives what a run of one does: what torch refuses to map may have been left out."""
+    return output.shape == alone.shape and torch.allclose(output, alone, rtol=1e-2, equal_nan=True)
+
+
+def _singly(cut: Cut, rows: Sequence[Values], shape: tuple[int, ...], dtype: str) -> Iterator[Point]:
+    for values in rows:
+        point = at(cut, values, shape, dtype)
+        if point is not None:
+            yield point
+
+
+def magnitude(values: Values) -> float:
+    """The magnitude of the largest entry."""
+    return max(abs(value) for vector in values for value in vector)
+
+
+def _plainness(values: Values) -> tuple[float, float, float]:
+    """What makes one input plainer than another: small, few entries, positive."""
+    entries = [value for vector in values for value in vector]
+    return magnitude(values), sum(map(abs, entries)), -sum(entries)
+
+
+def many(cut: Cut, rows: Sequence[Values], shape: tuple[int, ...], dtype: str) -> Iterator[Point] | None:
+    """The points of many values by one run, None where that cannot be done.
+
+    The shape of the leaves is ``()`` where the term acts entry by entry: what an entry gives is then what a scalar
+    gives.
+    """
+    if not rows:
+        return iter(())
+    whole = _entries(cut, rows, dtype) if not shape else _mapped(cut, rows, shape, dtype)
+    return _taken(rows, shape, *whole) if whole is not None else None
+
+
+def _entries(cut: Cut, rows: Sequence[Values], dtype: str) -> tuple[Tensor, tuple[Tensor | None, ...]] | None:
+    columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(cut.free)))
+    whole = at(cut, columns, (len(rows),), dtype)
+    return (whole.output, whole.gradients) if whole is not None and whole.output.shape == (len(rows),) else None
+
+
+def _mapped(
+    cut: Cut, rows: Sequence[Values], shape: tuple[int, ...], dtype: str
+) -> tuple[Tensor, tuple[Tensor | None, ...]] | None:  # fmt: skip
+    """The outputs and gradients at some rows along a new first dimension."""
+    others = {leaf: tensor for leaf, tensor in given(cut, rows[0], shape, dtype).items() if leaf not in cut.free}
+    free = [
+        torch.tensor([row[index] for row in rows], dtype=getattr(torch, dtype))
+        .reshape(len(rows), *shape)
+        .requires_grad_(leaf not in cut.targets)
+        for index, leaf in enumerate(cut.free)
+    ]
+    try:
+        output = torch.vmap(lambda *given: run(cut.root, {**others, **dict(zip(cut.free, given, strict=True))}))(*free)
+        gradients = tuple(gradient(output, free))
+    except _REFUSALS:
+        return None
+    return (output.detach(), gradients) if output.is_floating_point() else None
+
+
+def _taken(
+    rows: Sequence[Values], shape: tuple[int, ...], output: Tensor, gradients: tuple[Tensor | None, ...]
+) -> Iterator[Point]:
+    """The points of a run, one after the other."""
+    finite, count = _finite(output), len(rows)
+    smooth = torch.stack([finite.new_ones(count), *(_finite(part) for part in gradients if part is not None)]).all(0)
+    for start in range(0, count, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        slopes = [[None] * _CHUNK if slope is None else slope[part].unbind() for slope in gradients]
+        columns = zip(*slopes, strict=False) if slopes else iter([()] * _CHUNK)
+        flags = zip(finite[part].tolist(), smooth[part].tolist(), strict=True)
+        for row, value, slope, (is_finite, is_smooth) in zip(
+            rows[part], output[part].unbind(), columns, flags, strict=False
+        ):
+            yield Point(row, shape, value, slope, is_finite, is_smooth)
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    """Which entries along the first dimension are finite altogether."""
+    return torch.isfinite(tensor).reshape(len(tensor), -1).all(1)
+
+
+def fitting(cut: Cut, matcher: Matcher) -> tuple[int, ...]:
+    """The first shape of the leaves with which the term runs."""
+    ordinary = [matcher.ranges.interval(leaf).clip(0.5) for leaf in cut.free]
+    for shape in _SHAPES:
+        count = math.prod(shape)
+        values = tuple((value,) * count for value in ordinary)
+        if at(cut, values, shape, matcher.ranges.dtype) is not None:
+            return shape
+    raise NotEvaluable("no shape of the inputs fits the term")
+
+
+def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
+    """The leaves as tensors: the free ones with a gradient, settings as numbers, classes as the last one."""
+    kind = getattr(torch, dtype)
+    result = {
+        leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
+        for leaf, vector in zip(cut.free, values, strict=True)
+    }
+    result.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
+    classes = shape[1] - 1 if len(shape) > 1 else 0
+    result.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
+    return result
+
+
+def at(cut: Cut, values: Values, shape: tuple[int, ...], dtype: str) -> Point | None:
+    """What the term as written gives at some values, None where torch does not take them."""
+    tensors = given(cut, values, shape, dtype)
+    try:
+        output = run(cut.root, tensors)
+        if not output.is_floating_point():
+            return None
+        gradients = tuple(gradient(output, [tensors[leaf] for leaf in cut.free]))
+    except _REFUSALS:
+        return None
+    return measured(values, shape, output.detach(), gradients)

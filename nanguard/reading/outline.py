@@ -1,0 +1,233 @@
+"""Outline: what the statements at the top of a file bind and use, and from which an operation that is risky is reached.
+
+It is worked out from the names alone, before anything is read, and errs on the side of reading too much.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from nanguard import ops
+from nanguard.reading.project import Project, parsed
+from nanguard.term import make
+
+_SIGNS: dict[type[ast.AST], str] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.Pow: "pow", ast.FloorDiv: "floordiv",
+    ast.Mod: "mod", ast.MatMult: "matmul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.USub: "neg", ast.Invert: "invert",
+}  # fmt: skip
+
+
+@cache
+def _risky_words() -> frozenset[str]:
+    """The last parts of the names under which operations that are risky are called."""
+    return frozenset(
+        name.rpartition(".")[2]
+        for name, listed in ops.spellings().items()
+        if any(ops.risky(make(spelling.op)) for spelling in listed)
+    )
+
+
+@cache
+def _risky_signs() -> frozenset[type[ast.AST]]:
+    """The operators that are risky."""
+    return frozenset(sign for sign, name in _SIGNS.items() if name in _risky_words())
+
+
+def _is_risky(word: str) -> bool:
+    return word in _risky_words() or word.rstrip("_") in _risky_words()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names in a statement."""
+
+    uses: frozenset[str]
+    imports: tuple[tuple[str, int], ...]  # each with the number of dots before it
+    risky: bool  # whether an operation that is risky is among them
+
+
+class Unit:
+    """A statement at the top of a file, or one name of an import, with the names that it binds."""
+
+    def __init__(self, node: ast.stmt, binds: Iterable[str], names: Names | None = None) -> None:
+        self.node = node
+        self.binds = tuple(binds)
+        self.found = names
+
+    @property
+    def names(self) -> Names:
+        """The names in the statement, looked for once they are needed."""
+        if self.found is None:
+            self.found = _names(self.node)
+        return self.found
+
+
+class Outline:
+    """The statements at the top of a file."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.tree = tree
+        self.units = [unit for node in tree.body for unit in _units(node)]
+        self.by_name: dict[str, list[Unit]] = {}
+        for unit in self.units:
+            for name in unit.binds:
+                self.by_name.setdefault(name, []).append(unit)
+
+    def needed(self, name: str) -> set[ast.stmt]:
+        """The statements that bind a name, and those that bind what these use."""
+        found: set[ast.stmt] = set()
+        waiting = list(self.by_name.get(name, ()))
+        seen = set(waiting)
+        while waiting:
+            unit = waiting.pop()
+            found.add(unit.node)
+            for used in unit.names.uses:
+                for other in self.by_name.get(used, ()):
+                    if other not in seen:
+                        seen.add(other)
+                        waiting.append(other)
+        return found
+
+
+@lru_cache(maxsize=512)  # as many as there are parsed files
+def outlined(path: Path) -> Outline | None:
+    """The outline of a file, None for one that cannot be parsed."""
+    tree = parsed(path)
+    return Outline(tree) if tree is not None else None
+
+
+def _units(node: ast.stmt) -> Iterator[Unit]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias, name in zip(node.names, _imported(node), strict=True):
+            bound = alias.asname or alias.name.partition(".")[0]
+            yield Unit(node, (bound,), Names(frozenset(), (name,), _is_risky(name[0].rpartition(".")[2])))
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield Unit(node, (node.name,))
+    else:
+        inside = list(ast.walk(node))
+        binds = {part.id for part in inside if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load)}
+        binds |= {part.name for part in inside if isinstance(part, ast.FunctionDef | ast.ClassDef)}
+        for part in inside:
+            if isinstance(part, ast.Import | ast.ImportFrom):
+                binds |= {alias.asname or alias.name.partition(".")[0] for alias in part.names}
+            elif isinstance(part, ast.Attribute | ast.Subscript) and isinstance(part.value, ast.Name):
+                binds.add(part.value.id)  # what is set in an object, or put into a list
+        yield Unit(node, binds)
+
+
+def _names(statement: ast.stmt) -> Names:
+    """The names in a statement, down to its last expression."""
+    words, signs = _risky_words(), _risky_signs()
+    uses: set[str] = set()
+    imports: list[tuple[str, int]] = []
+    risky = False
+    stack: list[ast.AST] = [statement]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name):
+            uses.add(node.id)
+            continue
+        if isinstance(node, ast.Constant):
+            risky = risky or (isinstance(node.value, str) and node.value in words)
+            continue
+        if isinstance(node, ast.Attribute):
+            risky = risky or _is_risky(node.attr)
+            stack.append(node.value)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports.extend(_imported(node))
+            continue
+        risky = risky or type(node) in signs
+        for part in node._fields:
+            value = getattr(node, part)
+            if type(value) is list:
+                stack.extend([inner for inner in value if isinstance(inner, ast.AST)])
+            elif isinstance(value, ast.AST):
+                stack.append(value)
+    risky = risky or any(map(_is_risky, uses)) or any(_is_risky(name.rpartition(".")[2]) for name, _ in imports)
+    return Names(frozenset(uses), tuple(imports), risky)
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, int]]:
+    """The names of an import, with the number of dots before them."""
+    if isinstance(node, ast.Import):
+        return [(alias.name, 0) for alias in node.names]
+    return [(f"{node.module}.{alias.name}" if node.module else alias.name, node.level) for alias in node.names]
+
+
+class Reach:
+    """From which statements of a file, or of those of its project that it uses, something risky is reached."""
+
+    def __init__(self, project: Project, path: str, tree: ast.Module) -> None:
+        self.project = project
+        self.path = path
+        self.own = Outline(tree)
+        self.harmless: set[Unit] = set()
+
+    def lines(self) -> list[tuple[int, int]]:
+        """The first and last lines of the statements from which something risky is reached."""
+        return [_lines(unit.node) for unit in self.own.units if self.reaches(unit)]
+
+    def reaches(self, start: Unit) -> bool:
+        """Whether a statement of the file is risky, or uses one that is."""
+        near = self.spread([start], self.own)
+        if near is None:
+            return True
+        for unit in near:
+            for name in unit.names.imports:
+                if self.imports_risk(name, self.path):
+                    return True
+        self.harmless.update(near)
+        return False
+
+    def spread(self, units: Iterable[Unit], around: Outline) -> set[Unit] | None:
+        """Some statements of a file with those that they use; None where one of them is risky."""
+        waiting = [unit for unit in units if unit not in self.harmless]
+        seen = set(waiting)
+        while waiting:
+            unit = waiting.pop()
+            if unit.names.risky:
+                return None
+            for name in unit.names.uses:
+                for other in around.by_name.get(name, ()):
+                    if other not in seen and other not in self.harmless:
+                        seen.add(other)
+                        waiting.append(other)
+        return seen
+
+    def imports_risk(self, imported: tuple[str, int], path: str) -> bool:
+        """Whether an import of another file of the project may lead to something risky.
+
+        Files that this file imports in turn are looked into only for what it hands on.
+        """
+        for _ in range(4):
+            name, level = imported
+            found = self.project.find(self.project.absolute("." * level + name, path))
+            if found is None:
+                return False
+            file, names = found
+            outline = outlined(file)
+            if outline is None or not names:
+                return True
+            units = outline.by_name.get(names[0], ())
+            path = self.project.shown(file)
+            if len(units) == 1 and isinstance(units[0].node, ast.Import | ast.ImportFrom):
+                imported = units[0].names.imports[0]
+                continue
+            near = self.spread(units, outline)
+            return near is None or any(self.is_project(name, path) for unit in near for name in unit.names.imports)
+        return True
+
+    def is_project(self, imported: tuple[str, int], path: str) -> bool:
+        name, level = imported
+        return self.project.find(self.project.absolute("." * level + name, path)) is not None
+
+
+def _lines(node: ast.stmt) -> tuple[int, int]:
+    """The lines of a statement with its decorators."""
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(one.lineno for one in decorators)]), node.end_lineno or node.lineno
