@@ -27,7 +27,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
 docs: $(STAMP)
-	$(BIN)/python -m nanguard.pages docs/rules
+	$(BIN)/python -m nanguard.report.pages docs/rules
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .

@@ -29,9 +29,9 @@ class Here(Worker):
         assert settings.static
         self._tickets += 1
         ast.parse(source)
-        key = (os.path.realpath(path), source, repr(settings), names)
+        key = (path, source, repr(settings), names)
         result = _known.get(key) or examine(path, source, settings, names)
-        if os.path.isabs(path):  # a relative one may stand beside other files by now
+        if os.path.isabs(path):  # a relative one may mean another file by now
             _known[key] = result
         self._answers[self._tickets] = Answer(self._tickets, result)
         return self._tickets

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from nanguard import ops
-from nanguard.matching import rules
+from nanguard.matching import algebra, rules
 from nanguard.matching.match import matcher
+from nanguard.matching.normal import peel
 from nanguard.proof import points
 from nanguard.proof.leaves import Cut
-from nanguard.term import Term, fill, symbol
+from nanguard.term import Term, fill, make, symbol
 
 X, Y = symbol("x"), symbol("y")
 ROWS = (
@@ -78,3 +79,17 @@ def test_what_cannot_be_run_side_by_side_is_run_one_by_one(monkeypatch: pytest.M
 
     monkeypatch.setattr(points, "many", refused)
     assert [point.output.isfinite().tolist() for point in points.points_of(term, ranges)] == together
+
+
+ROOTS = sorted(name for name, row in ops.rows().items() if row.family not in (ops.LEAF, ops.CAST, ops.MOVEMENT))
+
+
+@pytest.mark.parametrize("name", [name for name in ROOTS if name not in algebra.WRITTEN])
+def test_an_operation_without_rules_or_other_spellings_stays_what_it_is(name: str) -> None:
+    found = matcher(rules.load())
+    if name in found.normal.spellings or name == "stack":
+        return
+    for operand in (X, make("transpose", (X,), (("dim0", 0), ("dim1", 1))), make("log", (X,)), make("add", (X, Y))):
+        term = make(name, (operand,) * len(ops.rows()[name].operands))
+        head, _ = peel(found.normal.head(term))
+        assert head.op == name

@@ -160,7 +160,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, int]]:
 
 
 class Reach:
-    """From which statements of a file, or of those of its project that it uses, something risky is reached."""
+    """From which statements of a file something risky, or something of another file of the project, is reached."""
 
     def __init__(self, project: Project, path: str, tree: ast.Module) -> None:
         self.project = project
@@ -179,7 +179,7 @@ class Reach:
             return True
         for unit in near:
             for name in unit.names.imports:
-                if self.imports_risk(name, self.path):
+                if self.is_project(name, self.path):
                     return True
         self.harmless.update(near)
         return False
@@ -199,30 +199,8 @@ class Reach:
                         waiting.append(other)
         return seen
 
-    def imports_risk(self, imported: tuple[str, int], path: str) -> bool:
-        """Whether an import of another file of the project may lead to something risky.
-
-        Files that this file imports in turn are looked into only for what it hands on.
-        """
-        for _ in range(4):
-            name, level = imported
-            found = self.project.find(self.project.absolute("." * level + name, path))
-            if found is None:
-                return False
-            file, names = found
-            outline = outlined(file)
-            if outline is None or not names:
-                return True
-            units = outline.by_name.get(names[0], ())
-            path = self.project.shown(file)
-            if len(units) == 1 and isinstance(units[0].node, ast.Import | ast.ImportFrom):
-                imported = units[0].names.imports[0]
-                continue
-            near = self.spread(units, outline)
-            return near is None or any(self.is_project(name, path) for unit in near for name in unit.names.imports)
-        return True
-
     def is_project(self, imported: tuple[str, int], path: str) -> bool:
+        """Whether an import leads to another file of the project: to look into it would cost as much as to read it."""
         name, level = imported
         return self.project.find(self.project.absolute("." * level + name, path)) is not None
 
