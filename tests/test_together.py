@@ -112,7 +112,6 @@ SILENT = {
         """,
     "positions are whole numbers": "def f(y): return torch.exp(0.25 * (torch.arange(4) - y.unsqueeze(-1)).abs()) - 1",
     "a mask that does not keep from an edge": "def f(x, keep): return torch.exp(x).masked_fill(keep, 1.0)",
-    "a mask of masks": "def f(a, b): return torch.log((a > 0).float() * (b > 0).float())",
     "each of a few constants": """
         def both(values, ref): return tuple(torch.full((), v, dtype=ref.dtype) for v in values)
         def f(a, b):

@@ -102,8 +102,6 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     for point in points_of(cut, matcher):
         if thread_time() > deadline:
             break
-        if all(part is None for part in point.gradients):
-            continue  # made of masks and counts: nothing is learnt from it
         points.append(point)
         kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
         if kind is not None and kind not in first and demanding and not loses(kind, cut, point, matcher.ranges.dtype):

@@ -40,6 +40,7 @@ class _Child:
     pid: int
     pipe: int
     deadline: float
+    warm: bool  # forked from a process that has its package imported
     data: bytearray = field(default_factory=bytearray)  # of a line that has not arrived to its end
     received: int = 0  # bytes
     status: int | None = None  # once it has ended
@@ -194,7 +195,8 @@ class _Server:
             self._answer(request, forked)
             return
         pid, pipe = forked
-        self._running[pipe] = _Child(request, pid, pipe, time.monotonic() + request.settings.timeout)
+        deadline = time.monotonic() + request.settings.timeout
+        self._running[pipe] = _Child(request, pid, pipe, deadline, warm is not None)
         self._selector.register(pipe, selectors.EVENT_READ)
 
     def _forked(self, request: Request) -> tuple[int, int] | Failure:
@@ -245,6 +247,10 @@ class _Server:
         os.close(child.pipe)
         status = child.kill()
         self._sweep()
+        if outcome is None and child.warm and status == -signal.SIGKILL:  # it may have gone with the warm process
+            self._cold.add(package(child.request.path) or "")
+            self._waiting.insert(0, child.request)
+            return
         self._answer(child.request, outcome or Failure(f"{ended(status)} before it answered"))
 
     def _answer(self, request: Request, outcome: Answer | Failure) -> None:
