@@ -25,7 +25,7 @@ from nanguard.tracing.trace import TraceError, trace_target
 
 torch = load_torch()
 
-from nanguard.tracing.tape import taped  # noqa: E402  (torch is loaded quietly first)
+from nanguard.tracing.tape import Trains, taped  # noqa: E402  (torch is loaded quietly first)
 
 HEAD = """\
 import math
@@ -203,3 +203,11 @@ def test_an_import_in_a_run_is_not_broken_off(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(TraceError, match="takes too long"):
         recorded(tmp_path / "m.py", "import computes_long\n    while True: x = x + 1", seconds=0.2)
     assert sys.modules.pop("computes_long").whole
+
+
+@pytest.mark.parametrize(
+    "body", ["torch.optim.SGD([x.requires_grad_()], lr=0.1)", "x.requires_grad_().sum().backward()"]
+)
+def test_training_is_not_run(tmp_path: Path, body: str) -> None:
+    with pytest.raises(Trains):
+        recorded(tmp_path / "training.py", f"y = {body}; return x")

@@ -47,6 +47,10 @@ _OPERATORS = {
 _NUMBERS = frozenset({"item", "__float__"})
 
 
+class Trains(TraceError):
+    """What runs builds an optimizer or goes backward: it trains a model, and computes no loss for others."""
+
+
 def taped(subject: Subject, given: Arguments, sources: Sources, until: float) -> Recording:
     """Record the run of a callable on some arguments; raises what the run raises, and `TraceError`.
 
@@ -86,6 +90,10 @@ def _played(subject: Subject, given: Arguments, tensors: Sequence[Any], sources:
         finally:
             snapshot.restore()
     return tape
+
+
+def _trains(*args: Any, **kwargs: Any) -> None:
+    raise Trains("trains a model; only what it trains with is traced")
 
 
 def call(subject: Subject, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -164,10 +172,14 @@ class Tape(TorchFunctionMode):
         """While this lasts, the torch calls of this thread are recorded; distributions do not check arguments."""
         checks = Distribution._validate_args
         Distribution.set_default_validate_args(False)
+        optimizer: Any = torch.optim.Optimizer
+        built = optimizer.__init__
+        optimizer.__init__ = _trains
         try:
             with self.letting_in(), self:
                 yield
         finally:
+            optimizer.__init__ = built
             Distribution.set_default_validate_args(checks)
 
     @contextmanager
@@ -197,6 +209,8 @@ class Tape(TorchFunctionMode):
         if worked() > self.until and not importing(sys._getframe(), call.__code__):
             raise OutOfTime
         method = is_tensor_method_or_property(func)
+        if method and func is torch.Tensor.backward:
+            _trains()
         code = getattr(func, "__code__", None)
         again = code in self.entered or any(func is other for other in self.entering)
         if code is not None and not again and func.__name__ not in _QUESTIONS and not is_known(func, method):

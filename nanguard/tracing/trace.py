@@ -26,8 +26,8 @@ from nanguard.tracing.places import Sources
 from nanguard.tracing.recording import Recording, read_nodes
 from nanguard.tracing.replay import Snapshot, quiet
 from nanguard.tracing.subject import Subject, Watched, failure, subject_of
+from nanguard.tracing.tape import Trains, taped
 from nanguard.tracing.tape import call as called_by_tape
-from nanguard.tracing.tape import taped
 from nanguard.tracing.tracer import Helper, Recorder, TraceError
 
 __all__ = ["Recording", "Trace", "TraceError", "Watched", "trace", "trace_target"]
@@ -154,6 +154,8 @@ def _taped(
         except Exception as error:
             told = error if isinstance(error, TraceError) else failure(error, called_by_tape.__code__, subject)
             failed.append(told)
+            if isinstance(error, Trains):
+                return
             if isinstance(samples, Samples):
                 samples.learn(error)
 
