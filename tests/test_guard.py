@@ -389,7 +389,7 @@ def test_data_parallel_training_of_two_processes(tmp_path: Path) -> None:
         [sys.executable, str(script)], capture_output=True, text=True, timeout=240, cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.stdout.split() == ["equal", "equal"], done.stderr
+    assert done.stdout.count("equal") == 2, done.stderr  # the two may write at the same time
 
 
 DDP = """
