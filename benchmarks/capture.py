@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -218,15 +219,18 @@ def warm(folder: Path, timeout: float) -> None:
     """Import a package, if that is possible, so that not every file does it again."""
     sys.path.insert(0, str(folder.parent))
     sys.dont_write_bytecode = True
-    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError()))
+    signal.signal(signal.SIGALRM, _late)
     signal.alarm(int(timeout))
     try:
-        importlib.import_module(folder.stem)
-    except BaseException:
-        pass
+        with suppress(BaseException):  # it may even exit; its files are then tried without it, and say why they fail
+            importlib.import_module(folder.stem)
     finally:
         signal.alarm(0)
         sys.path.pop(0)
+
+
+def _late(*_: object) -> None:
+    raise TimeoutError
 
 
 # --- the table -----------------------------------------------------------------------------------------

@@ -191,3 +191,19 @@ def test_without_torch_the_way_out_is_named() -> None:
 def test_importing_does_not_import_torch() -> None:
     result = python("import sys, nanguard.proof.exact, nanguard.proof.run; print('torch' in sys.modules)")
     assert result.stdout == "False\n", result.stderr
+
+
+BINARY = [row for row in ops.rows().values() if row.family == ops.ELEMENTWISE and len(row.operands) == 2]
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in BINARY if (row.torch or "").startswith("torch.")], ids=lambda row: row.name
+)
+def test_the_table_says_what_takes_tensors_only(row: ops.Op) -> None:
+    function = eval(row.torch or "", {"torch": torch})
+    refused = False
+    try:
+        function(torch.ones(2), 0.5)
+    except TypeError:
+        refused = True
+    assert refused is row.tensors

@@ -358,15 +358,17 @@ def _share(ranges: Ranges, a: Term, b: Term) -> bool:
     return any(_core(part) in factors and _core(part).op == "symbol" for part in (a.args if a.op == "mul" else (a,)))
 
 
-_TESTS = ("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite", "isinf", "logical_and", "logical_or", "logical_not")
-
-
 def _tests(ranges: Ranges, m: Term, x: Term) -> bool:
     """`m` is a comparison of `x` or of what `x` is one operation on, or a combination with such a comparison."""
     near = {x, *x.args}
     if m.op.startswith("logical"):
         return any(_tests(ranges, part, x) for part in m.args)
-    return m.op in _TESTS and any(part in near and number(part) is None for part in m.args)
+    return _compares(m) and any(part in near and number(part) is None for part in m.args)
+
+
+def _compares(m: Term) -> bool:
+    row = ops.row(m.op)
+    return row is not None and row.mask
 
 
 def _partly_negative(ranges: Ranges, x: Term) -> bool:
@@ -580,7 +582,7 @@ def _mask(ranges: Ranges, x: Term) -> bool:
 
 def _selected(ranges: Ranges, x: Term) -> bool:
     """`x` is a selection by a test of what it selects from: an argument that was made safe."""
-    if x.op != "where" or x.args[0].op not in _TESTS:
+    if x.op != "where" or not _compares(x.args[0]):
         return False
     tested = {node for node in walk(x.args[0]) if node.op != "const"}
     return any(node in tested for branch in x.args[1:] for node in walk(branch))

@@ -24,12 +24,25 @@ def _row(
     exact: Exact | None = None,
     commutes: bool = False,
     singular: bool = False,
+    tensors: bool = False,
     more: tuple[str, ...] = (),
 ) -> Op:
     """A row; `{}` in the list of spellings stands for the name."""
     spelled = listed(spellings, name) + more
     first = spelled[0] if spelled and torch is None else torch
-    return Op(name, signature(params), ELEMENTWISE, first, spelled, means, range, exact, commutes, singular=singular)
+    return Op(
+        name,
+        signature(params),
+        ELEMENTWISE,
+        first,
+        spelled,
+        means,
+        range,
+        exact,
+        commutes,
+        singular=singular,
+        tensors=tensors,
+    )
 
 
 def _sigmoid(value: float) -> float:
@@ -177,9 +190,11 @@ ARITHMETIC = (
     _row("floor", _UNARY, range=_round, exact=lambda x: x.floor()),
     _row("ceil", _UNARY, range=_round, exact=lambda x: -((-x).floor())),
     _row("round", "torch.{} Tensor.{} builtins.{}", range=_round, exact=lambda x: x.round()),
-    _row("maximum", "torch.{} Tensor.{} torch.fmax torch.max(x, other) Tensor.max(x, other)", params="x, other",
+    _row("maximum", "torch.{} Tensor.{} torch.fmax torch.max(x, other) Tensor.max(x, other)",
+         params="x, other", tensors=True,
          range=iv.maximum, commutes=True, exact=lambda x, y: x.maximum(y)),
-    _row("minimum", "torch.{} Tensor.{} torch.fmin torch.min(x, other) Tensor.min(x, other)", params="x, other",
+    _row("minimum", "torch.{} Tensor.{} torch.fmin torch.min(x, other) Tensor.min(x, other)",
+         params="x, other", tensors=True,
          range=iv.minimum, commutes=True, exact=lambda x, y: x.minimum(y)),
     _row("clamp", "torch.{} Tensor.{} Tensor.{}_ torch.clip Tensor.clip Tensor.clip_",
          params="x, min=None, max=None", range=_clamp, exact=lambda x, low, high: x.clamp(low, high),
@@ -209,11 +224,11 @@ COMPARISONS = (
         for name in ("gt", "ge", "lt", "le", "eq", "ne")
     ),
     _row("logical_and", "torch.{} Tensor.{} operator.and_ torch.bitwise_and", params="x, other", range=_step,
-         commutes=True, exact=lambda x, y: x.compare("ne", 0).minimum(y.compare("ne", 0))),
+         tensors=True, commutes=True, exact=lambda x, y: x.compare("ne", 0).minimum(y.compare("ne", 0))),
     _row("logical_or", "torch.{} Tensor.{} operator.or_ torch.bitwise_or", params="x, other", range=_step,
-         commutes=True, exact=lambda x, y: x.compare("ne", 0).maximum(y.compare("ne", 0))),
+         tensors=True, commutes=True, exact=lambda x, y: x.compare("ne", 0).maximum(y.compare("ne", 0))),
     _row("logical_xor", "torch.{} Tensor.{} operator.xor torch.bitwise_xor", params="x, other", range=_step,
-         commutes=True, exact=lambda x, y: (x.compare("ne", 0) - y.compare("ne", 0)).abs()),
+         tensors=True, commutes=True, exact=lambda x, y: (x.compare("ne", 0) - y.compare("ne", 0)).abs()),
     _row("logical_not", "torch.{} Tensor.{} operator.invert torch.bitwise_not", range=_step,
          exact=lambda x: x.compare("eq", 0)),
     _row("isnan", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("nan")),
@@ -239,7 +254,7 @@ EXPONENTIAL = (
          singular=True),
     _row("reciprocal", "torch.{} Tensor.{} Tensor.{}_", range=iv.reciprocal, exact=lambda x: 1 / x, singular=True),
     _row("square", "torch.{} Tensor.{} Tensor.{}_", range=_square, exact=lambda x: x * x),
-    _row("logaddexp", "torch.{} Tensor.{}", params="x, other", range=_logaddexp, commutes=True,
+    _row("logaddexp", "torch.{} Tensor.{}", params="x, other", tensors=True, range=_logaddexp, commutes=True,
          exact=lambda x, y: (x.exp() + y.exp()).log()),
     # log(1 - exp(x)) for x < 0, each half of it where it keeps its digits; the bounds keep the gradient of the half
     # that is not taken finite
@@ -250,7 +265,8 @@ EXPONENTIAL = (
          range=lambda x, y: iv.mul(x, _log(y)), singular=True),
     _row("entr", "torch.special.{}", exact=lambda x: x.compare("lt", 0).choose(-INF, -x.xlogy(x)), singular=True,
          range=lambda x: Interval(-INF if x.high > 1 else 0.0, 0.37, dtype=x.dtype)),
-    _row("hypot", "torch.{} Tensor.{}", params="x, other", range=lambda x, y: Interval(0.0, INF, dtype=x.dtype),
+    _row("hypot", "torch.{} Tensor.{}",
+         params="x, other", tensors=True, range=lambda x, y: Interval(0.0, INF, dtype=x.dtype),
          exact=lambda x, y: (x * x + y * y).sqrt(), commutes=True, singular=True),
 )  # fmt: skip
 
@@ -299,7 +315,8 @@ TRIGONOMETRIC = (
          exact=lambda x: x.acos(), singular=True),
     _row("atan", "torch.{} Tensor.{} torch.arctan Tensor.arctan math.{}", exact=lambda x: x.atan(),
          range=lambda x: iv.rising(x, math.atan, -math.pi / 2, math.pi / 2)),
-    _row("atan2", "torch.{} Tensor.{} torch.arctan2 math.{}", params="x, other", exact=lambda y, x: y.atan2(x),
+    _row("atan2", "torch.{} Tensor.{} torch.arctan2 math.{}",
+         params="x, other", tensors=True, exact=lambda y, x: y.atan2(x),
          range=lambda y, x: Interval(-3.1415927, 3.1415927, dtype=x.dtype)),
     _row("sinh", _UNARY, range=lambda x: iv.rising(x, math.sinh, -INF, INF), exact=lambda x: (x.exp() - (-x).exp()) / 2,
          singular=True),

@@ -80,6 +80,7 @@ class Op:
     commutes: bool = False
     pure: bool = True
     pair: bool = False  # it gives values and their indices: ``values, indices = x.sort()``
+    tensors: bool = False  # torch's function takes no Python number beside a tensor
     mask: bool = False  # it gives true or false for each entry, and so can select entries
     plain: bool = False  # arithmetic that no rule of float32 is about on its own
     singular: bool = False  # it, or its derivative, can be non-finite at a finite argument

@@ -23,7 +23,8 @@ def seen_from_outside(proof: Proof, around: Sequence[Term], dtype: str) -> Proof
 
     `around` are the terms that the value goes into, from the inside out.
     """
-    if proof.hazard != "forward-nonfinite":
+    shown = any(part is not None and not bool(torch.isfinite(part).all()) for part in proof.point.gradients)
+    if proof.hazard != "forward-nonfinite" or not shown:  # the witness has to show what is claimed
         return proof
     inner = given(proof.cut, proof.point.values, proof.point.shape, dtype)
     for term in around:

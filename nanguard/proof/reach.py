@@ -76,7 +76,7 @@ def _watched(
             with watch:
                 call(subject, args, kwargs)
         except (Exception, OutOfTime):
-            pass
+            pass  # what was computed before that stands
         finally:
             snapshot.restore()
             Distribution.set_default_validate_args(checks)

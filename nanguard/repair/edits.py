@@ -277,15 +277,6 @@ def _reparsed(edit: Edit, inside: int, ground: Ground) -> ast.expr | None:
     return parsed_at(changed, (span.line, span.column + inside), (end_line, end_column))
 
 
-def outermost(edits: Sequence[Edit]) -> list[Edit]:
-    """The edits without those that lie inside of another one."""
-    return [
-        edit
-        for edit in dict.fromkeys(edits)
-        if not any(other.span != edit.span and other.span.covers(edit.span) for other in edits)
-    ]
-
-
 def apply(lines: Sequence[bytes], edits: Sequence[Edit], start: int, end: int) -> bytes:
     """Lines `start` to `end` (from 1, both included) with the edits made; columns are bytes of UTF-8."""
     kept = list(lines)

@@ -37,7 +37,7 @@ def keep(parent: int, serve: Callable[[int], NoReturn]) -> NoReturn:
             serve(own)
         status = os.waitstatus_to_exitcode(os.waitpid(server, 0)[1])
     except SystemExit:
-        pass
+        pass  # told to terminate: what follows ends everything
     finally:
         if os.getpid() == own:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -78,7 +78,7 @@ def _serve(jobs: int, keeper: int) -> NoReturn:
         send(answers, wire.dumps(Answer(0)))
         server.serve()
     except (SystemExit, BrokenPipeError):
-        pass
+        pass  # told to terminate, or whoever asked has gone
     finally:
         server.end()
     leave(0)

@@ -24,7 +24,6 @@ class NotEmittable(Exception):
 
 
 # Operations of two tensors that take no number.
-_TENSORS = frozenset({"maximum", "minimum", "logaddexp", "hypot", "atan2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Writer(ABC):
         operands = list(zip(row.signature.operands, map(self.emit, term.args), strict=True))
         plain = [operand for (_, default), operand in operands if default is REQUIRED]
         named = {name: held for (name, default), held in operands if default is not REQUIRED and held is not None}
-        if term.op in _TENSORS:
+        if row.tensors:
             plain = self.as_tensors(plain)
         attrs = self.attributes(term, row, plain)
         return self.call(_target(row), *plain, **named, **attrs)

@@ -211,7 +211,7 @@ def _resized(clue: Clue, old: int, new: int) -> Found:
 # --- dtypes --------------------------------------------------------------------------------------------
 
 
-def _to_values(values: str, also_shape: bool = False) -> Rule:
+def _to_values(values: str) -> Rule:
     """A rule that gives the tensors of the expression other entries."""
 
     def rule(clue: Clue, match: re.Match[str], plan: Plan) -> Found:

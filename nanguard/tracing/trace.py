@@ -176,7 +176,7 @@ def _paths(subject: Subject, given: Arguments | None, sources: Sources, until: f
             yield _traced(subject, given or _given(subject), sources, script, answers)
             found += 1
         except TraceError:
-            pass
+            pass  # this way raises: nobody gets there
         for index in range(len(script), len(answers)):
             waiting.append((*answers[:index], not answers[index]))
 
