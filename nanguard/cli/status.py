@@ -1,0 +1,3 @@
+"""The exit statuses."""
+
+CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
