@@ -124,6 +124,26 @@ class Note:
     line: int
     message: str
     failed: bool  # the tool could not do its job: exit status 2
+    warning: bool = False  # said without -v
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A finding that is not reported: a comment in its file says so (`kind` inSource), or the baseline has it."""
+
+    finding: Finding
+    kind: str  # inSource or baseline
+    reason: str = ""  # what the comment gives as one
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A finding of the baseline that is no more."""
+
+    path: str  # from the folder of the baseline
+    code: str
+    target: str
+    expression: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +154,8 @@ class Report:
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
     notes: tuple[Note, ...] = ()
+    suppressed: tuple[Suppressed, ...] = ()
+    stale: tuple[Stale, ...] = ()
 
     @property
     def shown(self) -> tuple[Finding, ...]:
@@ -152,10 +174,47 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Directive:
+    """One thing that a comment says: which codes are suppressed in which lines.
+
+    `kind` is ignore, file-ignore or noqa; a noqa without codes means all of them.  The lines are those of the statement
+    that the comment stands in or above, 0 and 0 for the whole file.
+    """
+
+    kind: str
+    codes: tuple[str, ...]  # codes, prefixes of codes or names of rules
+    first: int
+    last: int
+    reason: str = ""
+    expected: tuple[str, ...] = ()  # those of the codes that reading suspects in these lines, proved or not
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment that suppresses findings.
+
+    `margin` is the column at which the blanks before it begin; `alone` says that nothing else is on its line.
+    """
+
+    span: Span
+    margin: int
+    text: str
+    alone: bool
+    directives: tuple[Directive, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FileResult:
-    """What is known about one file."""
+    """What is known about one file.
+
+    `comments` is None where nobody has looked for them.  `whole` says that all of the file was asked for, `answered`
+    that reading left nothing to prove, so that nothing of it was traced.
+    """
 
     path: str
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
     notes: tuple[Note, ...]
+    comments: tuple[Comment, ...] | None = None
+    whole: bool = False
+    answered: bool = False

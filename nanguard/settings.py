@@ -26,6 +26,8 @@ class Settings:
     eps: float | None = None  # of the clamped form; None leaves it to the dtype
     rules: tuple[str, ...] = ()  # files of rules beside those that come with nanguard
     inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # "losses.py::focal" to {parameter: range}
+    ignore_suppressions: bool = False  # report as if there were no comments that suppress findings
+    baseline: str | None = None  # the file of known findings
     verbose: bool = False
     quiet: bool = False
 
@@ -42,16 +44,28 @@ class Named(Protocol):
         """Such as log-sigmoid."""
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A rule by its code and its name."""
+
+    code: str
+    name: str
+
+
+UNUSED = Name("NG002", "unused-suppression")  # a finding about the comments of a file, and no rule
+
+
 def selected(settings: Settings, rules: Sequence[Named]) -> frozenset[str]:
     """The codes of the rules that `settings` asks for.
 
-    As in ruff: the longest selector that fits a rule decides, and `ignore` wins a draw.  Raises
-    `NanguardError` for a selector that fits no rule.
+    As in ruff: the longest selector that fits a rule decides, and `ignore` wins a draw.  Raises `NanguardError` for a
+    selector that fits no rule, nor NG002.
     """
+    known = (*rules, UNUSED)
     for option, selectors in (("--select", settings.select), ("--ignore", settings.ignore)):
         for selector in selectors:
-            if selector != "ALL" and not any(_weight(selector, rule) for rule in rules):
-                raise NanguardError(unknown(selector, rules, option))
+            if selector != "ALL" and not any(_weight(selector, rule) for rule in known):
+                raise NanguardError(unknown(selector, known, option))
     return frozenset(rule.code for rule in rules if _longest(settings.select, rule) > _longest(settings.ignore, rule))
 
 
@@ -68,6 +82,11 @@ def _nearest_code(selector: str, rules: Sequence[Named]) -> str:
         if same >= len(rule.code) - 1:
             return f"; did you mean {rule.code!r}?"
     return ""
+
+
+def fits(selector: str, rule: Named) -> bool:
+    """Whether a code, a prefix of codes or a name means a rule."""
+    return _weight(selector, rule) > 1
 
 
 def _longest(selectors: Sequence[str], rule: Named) -> int:

@@ -57,6 +57,8 @@ def _check_options(command: _Command) -> _Command:
                      help="Which dtype to prove findings in; may be given more than once."),
         options.rule_files,
         *_FIXES,
+        click.option("--ignore-suppressions", is_flag=True,
+                     help="Report what comments in the files suppress, too.  [default: off]"),
         click.option("-e", "--exit-zero", is_flag=True,
                      help="Exit with 0 although there are findings.  [default: off]"),
         click.option("--no-cache", is_flag=True,

@@ -45,8 +45,13 @@ def remark(report: Report, findings: Sequence[Finding], settings: Settings, form
     for note in report.notes:
         if note.failed:
             click.echo(f"nanguard: error: {note_text(note)}", err=True)
-        elif settings.verbose:
-            click.echo(f"nanguard: note: {note_text(note)}", err=True)
+        elif settings.verbose or (note.warning and not settings.quiet):
+            kind = "warning" if note.warning else "note"
+            click.echo(f"nanguard: {kind}: {note_text(note)}", err=True)
+    if settings.verbose:
+        from nanguard.report import unreported
+
+        click.echo(unreported.listed(report), err=True, nl=False)
     if form == "text" and not settings.quiet and report.files:
         from nanguard.report import text
 

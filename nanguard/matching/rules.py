@@ -14,8 +14,21 @@ from typing import Any
 
 from nanguard.matching.rule import Example, Identity, Relation, Rule, Variant
 from nanguard.matching.rulefile import TABLES, RuleError, RuleFile
+from nanguard.settings import Name, Named
 
-__all__ = ["Example", "Identity", "Relation", "Rule", "RuleError", "RuleSet", "Variant", "folder", "load", "read"]
+__all__ = [
+    "Example",
+    "Identity",
+    "Relation",
+    "Rule",
+    "RuleError",
+    "RuleSet",
+    "Variant",
+    "folder",
+    "listed",
+    "load",
+    "read",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,14 @@ def folder() -> Path:
     package = Path(__file__).resolve().parent.parent
     inside = package / "_rules"
     return inside if inside.is_dir() else package.parent / "rules"
+
+
+def listed(extra: tuple[str, ...] = ()) -> tuple[Named, ...]:
+    """The codes and names of the rules of `load`; those of nanguard's own files stand in the names of the files."""
+    if extra:
+        return load(extra).rules
+    named = (path.stem.partition("-") for path in sorted(folder().glob("[A-Z][A-Z][0-9]*.toml")))
+    return tuple(Name(code, name) for code, _, name in named)
 
 
 @cache

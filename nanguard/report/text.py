@@ -9,7 +9,7 @@ import click
 
 from nanguard.finding import Finding, Number, Report, Span, Witness
 from nanguard.floats import FORMATS
-from nanguard.report import concise
+from nanguard.report import concise, unreported
 from nanguard.report.place import place, source_line
 
 _LINES = 6  # of source, at most
@@ -35,6 +35,7 @@ def summary(report: Report, findings: Sequence[Finding]) -> str:
     checked += f", {only_read} only by reading" if only_read else ""
     checked += f", {unseen} could not be analysed" if unseen else ""
     parts.append(checked)
+    parts.extend(unreported.counts(report))
     if more := len(report.findings) - len(findings):
         parts.append(f"{more} more with --pedantic")
     return "; ".join(parts)

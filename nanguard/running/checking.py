@@ -29,10 +29,11 @@ from nanguard.reading.discover import (
     targets,
 )
 from nanguard.running.progress import Progress
-from nanguard.settings import Settings, selected
+from nanguard.settings import UNUSED, Settings, selected
 
 if TYPE_CHECKING:
     from nanguard.analyse import Scan
+    from nanguard.matching.rule import Rule
     from nanguard.running.wire import Answer, Failure
     from nanguard.running.worker import Worker
 
@@ -85,14 +86,14 @@ def check_paths(paths: Sequence[str], settings: Settings, worker: Worker | None 
             idle()
     if prover.broken and not settings.static:
         notes.append(_unprovable(prover.broken, prover.first))
-    return _report(results, notes, codes)
+    return _report(results, notes, codes, settings)
 
 
 def _selected(settings: Settings) -> frozenset[str]:
-    """The codes that are asked for; the rules are loaded only where that is not simply all."""
+    """The codes that are asked for; the rules are listed only where that is not simply all."""
     from nanguard.matching import rules
 
-    return selected(settings, rules.load(settings.rules).rules)
+    return selected(settings, (*rules.listed(settings.rules), UNUSED))
 
 
 def single(given: str) -> tuple[str, str]:
@@ -168,7 +169,17 @@ def _reading(file: SourceFile, settings: Settings) -> _Read:
         scan = _scan(file.path, source, tree, settings, names)
     except Exception as error:
         return _Read(FileResult(file.path, (), (), (*missing, _internal(file.path, error, settings))))
-    return _Read(replace(scan.result, notes=(*missing, *scan.result.notes)), scan.candidates, names)
+    from nanguard.suppress.quiet import seen_comments
+
+    comments, bad = seen_comments(file.path, source, settings, _suspected(scan), scan.candidates > 0)
+    notes = (*missing, *scan.result.notes, *bad)
+    result = replace(scan.result, notes=notes, comments=comments, whole=file.whole, answered=not scan.candidates)
+    return _Read(result, scan.candidates, names)
+
+
+def _suspected(scan: Scan) -> Iterator[tuple[int, Rule]]:
+    """The lines and the rules of what reading suspects."""
+    return ((suspect.place.node.lineno, suspect.match.rule) for suspect in scan.suspects)
 
 
 def _asked(file: SourceFile, read: _Read, settings: Settings, prover: _Prover) -> FileResult | _Candidate:
@@ -262,9 +273,14 @@ def has_torch() -> bool:
 
 
 def _finish(item: FileResult | _Candidate, settings: Settings, prover: _Prover) -> FileResult:
-    """The result of a file: what was proved by running it, else by reading it, else what reading suspects."""
+    """The result of a file, with what reading it said of its comments."""
     if isinstance(item, FileResult):
         return item
+    return replace(_proved(item, settings, prover), comments=item.read.comments, whole=item.read.whole)
+
+
+def _proved(item: _Candidate, settings: Settings, prover: _Prover) -> FileResult:
+    """What was proved by running a file, else by reading it, else what reading suspects."""
     answer = prover.answer(item.ticket)
     if answer is None:
         return replace(item.read, findings=_unproved(item, settings))
@@ -322,15 +338,35 @@ def _unprovable(reason: str, path: str) -> Note:
     return Note("NG001", "", 0, message, failed=True)
 
 
-def _report(results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str] | None) -> Report:
+def _report(
+    results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str] | None, settings: Settings
+) -> Report:
     every = (finding for result in results for finding in result.findings)
     findings = [finding for finding in every if codes is None or finding.code in codes]
-    return Report(
-        files=len(results),
-        targets=tuple(target for result in results for target in result.targets),
-        findings=tuple(sorted(_once(findings, {result.path for result in results}), key=_order)),
-        notes=(*notes, *(note for result in results for note in result.notes)),
+    return quiet_report(
+        Report(
+            files=len(results),
+            targets=tuple(target for result in results for target in result.targets),
+            findings=tuple(sorted(_once(findings, {result.path for result in results}), key=_order)),
+            notes=(*notes, *(note for result in results for note in result.notes)),
+        ),
+        results,
+        settings,
+        lambda path: _selected(settings) if codes is None else codes,
     )
+
+
+def quiet_report(
+    report: Report, results: Sequence[FileResult], settings: Settings, enabled: Callable[[str], frozenset[str]]
+) -> Report:
+    """A report without what comments and the baseline suppress; `enabled` says which codes are asked for in a file."""
+    if not report.findings and not any(result.comments for result in results) and settings.baseline is None:
+        return report
+    from nanguard.suppress.quiet import quieted
+
+    parted = quieted(report.findings, results, settings, enabled)
+    suppressed = sorted(parted.suppressed, key=lambda item: _order(item.finding))
+    return replace(report, findings=tuple(sorted(parted.left, key=_order)), suppressed=tuple(suppressed))
 
 
 def _once(findings: Sequence[Finding], asked: set[str]) -> Iterable[Finding]:

@@ -1,0 +1,1 @@
+"""Suppressing findings: by comments in the files, and by a baseline."""

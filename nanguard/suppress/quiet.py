@@ -1,0 +1,105 @@
+"""Quiet: what of the findings of a run is reported, after the comments of their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from nanguard.finding import Comment, Directive, FileResult, Finding, Note
+from nanguard.matching import rules
+from nanguard.reading.discover import SourceError, load_source
+from nanguard.settings import UNUSED, Named, Settings, fits
+from nanguard.suppress.comments import FILE, comments_of, expecting, mentioned, names_codes
+from nanguard.suppress.settled import Outside, settled, target_at
+from nanguard.suppress.silence import Silenced, silenced, unused
+
+
+def seen_comments(
+    path: str, source: str, settings: Settings, suspected: Iterable[tuple[int, Named]], candidates: bool
+) -> tuple[tuple[Comment, ...] | None, tuple[Note, ...]]:
+    """The comments of a file that is read, and notes about them; None where they may not matter.
+
+    `suspected` are the lines and the rules of what reading suspects in it; `candidates` says whether there are any.
+    """
+    if settings.ignore_suppressions or not mentioned(source):
+        return (), ()
+    if not candidates and not names_codes(source):
+        return None, ()
+    comments, notes = comments_of(path, source, rules.listed(settings.rules))
+    return expecting(comments, suspected), notes
+
+
+@dataclass(slots=True)
+class Comments:
+    """The comments of files by real path; those of files that were not read so far are looked for when asked for."""
+
+    settings: Settings
+    _known: dict[str, Sequence[Comment]] = field(default_factory=dict)
+    _real: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, results: Iterable[FileResult], settings: Settings) -> Comments:
+        """Those that a check has found."""
+        found = cls(settings)
+        for result in results:
+            if result.comments is not None:
+                found._known[os.path.realpath(result.path)] = result.comments
+        return found
+
+    def __call__(self, path: str) -> Sequence[Comment]:
+        """The comments of a file."""
+        real = self._real.get(path) or self._real.setdefault(path, os.path.realpath(path))
+        if real not in self._known:
+            self._known[real] = self._read(real)
+        return self._known[real]
+
+    def _read(self, path: str) -> Sequence[Comment]:
+        try:
+            source = load_source(path)
+        except SourceError:
+            return ()
+        return in_text(path, source, self.settings)
+
+
+def in_text(path: str, source: str, settings: Settings) -> Sequence[Comment]:
+    """The comments of a text that suppress findings."""
+    if settings.ignore_suppressions or not mentioned(source):
+        return ()
+    return comments_of(path, source, rules.listed(settings.rules))[0]
+
+
+def quieted(
+    findings: Sequence[Finding], results: Sequence[FileResult], settings: Settings,
+    enabled: Callable[[str], frozenset[str]],
+) -> Silenced:  # fmt: skip
+    """What comments leave of the findings of a check, with those about comments that suppress nothing.
+
+    `enabled` says which codes are asked for in a file.
+    """
+    if settings.ignore_suppressions:
+        return Silenced(list(findings))
+    comments = Comments.of(results, settings)
+    parted = silenced(findings, comments)
+    about = silenced(list(_unused(results, parted, settings, enabled)), comments)
+    return Silenced([*parted.left, *about.left], [*parted.suppressed, *about.suppressed], parted.used)
+
+
+def _unused(
+    results: Sequence[FileResult], parted: Silenced, settings: Settings, enabled: Callable[[str], frozenset[str]]
+) -> Iterator[Finding]:
+    outside = Outside.of(results)
+    for result in results:
+        codes = enabled(result.path) if result.comments else frozenset()
+        if UNUSED.code not in codes:
+            continue
+
+        def judged(directive: Directive, code: str, result: FileResult = result, codes: frozenset[str] = codes) -> bool:
+            meant = {rule.code for rule in rules.listed(settings.rules) if fits(code, rule)}
+            lines = (0, 0) if directive.kind == FILE else (directive.first, directive.last)
+            return meant <= codes and settled(result, *lines) and not outside.imports(result.path)
+
+        for comment in result.comments or ():
+            line = comment.span.line
+            if found := unused(comment, parted.used, target_at(result.targets, line, line), judged):
+                yield found
