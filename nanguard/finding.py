@@ -144,6 +144,7 @@ class Stale:
     code: str
     target: str
     expression: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

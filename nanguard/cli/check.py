@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nanguard.cli import options
+from nanguard.cli import adoption, options
 from nanguard.cli.fix import Fixing, fix
 from nanguard.cli.output import colour, remark, render, write
 from nanguard.cli.status import CLEAN, FAILED, FOUND
@@ -57,8 +57,7 @@ def _check_options(command: _Command) -> _Command:
                      help="Which dtype to prove findings in; may be given more than once."),
         options.rule_files,
         *_FIXES,
-        click.option("--ignore-suppressions", is_flag=True,
-                     help="Report what comments in the files suppress, too.  [default: off]"),
+        *adoption.options,
         click.option("-e", "--exit-zero", is_flag=True,
                      help="Exit with 0 although there are findings.  [default: off]"),
         click.option("--no-cache", is_flag=True,
@@ -76,7 +75,7 @@ def _check_options(command: _Command) -> _Command:
     return command
 
 
-@click.command(short_help="Check losses in files, folders or single functions.")
+@click.command(cls=adoption.CheckCommand, short_help="Check losses in files, folders or single functions.")
 @click.argument("paths", nargs=-1, metavar="[PATH|FILE::NAME]...")
 @_check_options
 def check(
@@ -97,9 +96,14 @@ def check(
     from nanguard.running.checking import check_paths
 
     wanted = Fixing(**{name: given.pop(name) for name in Fixing._fields})
+    adopting = adoption.Adoption(**{name: given.pop(name) for name in adoption.Adoption._fields})
     settings = Settings(select=select or ("ALL",), jobs=jobs or 0, **given)
     _works(settings)
-    if wanted.fix or wanted.diff or wanted.fix_only:
+    fixing = wanted.fix or wanted.diff or wanted.fix_only
+    adoption.refuse(adopting, fixing, settings)
+    if any(value is not None for value in adopting):
+        return adoption.adopt(paths or (".",), settings, adopting, format_, output_file, exit_zero)
+    if fixing:
         return fix(paths or (".",), settings, wanted, format_, output_file, exit_zero)
     report = check_paths(paths or (".",), settings)
     findings = report.findings if settings.pedantic else report.shown

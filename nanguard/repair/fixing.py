@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nanguard.errors import NanguardError
-from nanguard.finding import Edit, Finding, Note, Report
+from nanguard.finding import Edit, Finding, Note, Report, Suppressed
 from nanguard.reading.discover import SourceFile, find, parse, targets, wanted
 from nanguard.repair.ground import ground, names_in
 from nanguard.repair.sourcetext import SourceText, overlapping, read, write
@@ -16,6 +16,7 @@ from nanguard.repair.unused import read_by, unused
 from nanguard.running.checking import check_paths
 from nanguard.running.worker import Worker
 from nanguard.settings import Settings
+from nanguard.suppress.quiet import Quiet
 
 _ROUNDS = 10
 
@@ -57,21 +58,22 @@ def fix_paths(paths: Sequence[str], settings: Settings, unsafe: bool) -> Outcome
     before = dict(_readable(files))
     with Worker(settings.jobs, settings.verbose) as worker:
         report = check_paths(paths, settings, worker)
+        quiet = Quiet(settings)
         work = []
         for file in files:
             own = [found for found in report.findings if _same(found.span.path, file.path)]
             if file.path in before and any(_offered(found, unsafe) for found in own):
                 work.append(_Work(file, settings, unsafe, before[file.path], own))
-        _together(work, worker)
+        _together(work, worker, quiet)
     fixed = [Fixed(item.file.path, item.before, item.text.encoded(), tuple(item.fixed)) for item in work if item.fixed]
     for item in work:
-        report = _with(report, item.file, item.found)
+        report = _with(report, item)
     return Outcome(tuple(fixed), report, tuple(bug for item in work for bug in item.bugs))
 
 
-def _together(work: Sequence[_Work], worker: Worker) -> None:
+def _together(work: Sequence[_Work], worker: Worker, quiet: Quiet) -> None:
     """Do the rounds of several files, so that none waits for another one's check."""
-    waiting: deque[tuple[_Work, Rounds, int]] = deque()
+    waiting: deque[tuple[_Work, Rounds, str, int]] = deque()
 
     def go_on(item: _Work, rounds: Rounds, found: list[Finding] | None) -> None:
         try:
@@ -79,15 +81,21 @@ def _together(work: Sequence[_Work], worker: Worker) -> None:
         except StopIteration:
             return
         names = None if item.file.whole else item.file.names
-        waiting.append((item, rounds, worker.ask(item.file.path, text.source, item.settings, names)))
+        ticket = worker.ask(item.file.path, text.source, item.settings, names)
+        waiting.append((item, rounds, text.source, ticket))
 
     for item in work:
         go_on(item, item.rounds(), None)
     while waiting:
-        item, rounds, ticket = waiting.popleft()
+        item, rounds, source, ticket = waiting.popleft()
         result = worker.answer(ticket).result
         path = item.file.path
-        go_on(item, rounds, [found for found in result.findings if _same(found.span.path, path)] if result else None)
+        if result is None:
+            go_on(item, rounds, None)
+            continue
+        own = [found for found in result.findings if _same(found.span.path, path)]
+        left, item.suppressed = quiet.parted(path, source, own)
+        go_on(item, rounds, left)
 
 
 def save(outcome: Outcome) -> Outcome:
@@ -121,11 +129,16 @@ def _offered(finding: Finding, unsafe: bool) -> bool:
     return fix is not None and bool(fix.edits) and (fix.safe or unsafe) and finding.severity != "info"
 
 
-def _with(report: Report, file: SourceFile, left: Sequence[Finding]) -> Report:
+def _with(report: Report, item: _Work) -> Report:
     """The report with what is left in a file in the place of what was found in it."""
-    others = [finding for finding in report.findings if not _same(finding.span.path, file.path)]
-    found = sorted((*others, *left), key=lambda finding: (finding.span, finding.code))
-    return replace(report, findings=tuple(found))
+    path = item.file.path
+    others = [finding for finding in report.findings if not _same(finding.span.path, path)]
+    found = sorted((*others, *item.found), key=lambda finding: (finding.span, finding.code))
+    suppressed = report.suppressed
+    if item.suppressed is not None:
+        kept = (one for one in suppressed if not _same(one.finding.span.path, path))
+        suppressed = (*kept, *item.suppressed)
+    return replace(report, findings=tuple(found), suppressed=suppressed)
 
 
 @dataclass(slots=True)
@@ -140,6 +153,7 @@ class _Work:
     text: SourceText = field(init=False)
     fixed: list[Finding] = field(default_factory=list)
     bugs: list[Note] = field(default_factory=list)
+    suppressed: list[Suppressed] | None = None  # as of the last check after a fix
     refused: set[tuple[str, str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -366,7 +366,12 @@ def quiet_report(
 
     parted = quieted(report.findings, results, settings, enabled)
     suppressed = sorted(parted.suppressed, key=lambda item: _order(item.finding))
-    return replace(report, findings=tuple(sorted(parted.left, key=_order)), suppressed=tuple(suppressed))
+    left = replace(report, findings=tuple(sorted(parted.left, key=_order)), suppressed=tuple(suppressed))
+    if settings.baseline is None:
+        return left
+    from nanguard.suppress.baseline import without_known
+
+    return without_known(left, results, settings, enabled)
 
 
 def _once(findings: Sequence[Finding], asked: set[str]) -> Iterable[Finding]:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nanguard.finding import Comment, Directive, FileResult, Finding, Note
+from nanguard.finding import Comment, Directive, FileResult, Finding, Note, Suppressed
 from nanguard.matching import rules
 from nanguard.reading.discover import SourceError, load_source
 from nanguard.settings import UNUSED, Named, Settings, fits
+from nanguard.suppress.baseline import BASELINE, load
 from nanguard.suppress.comments import FILE, comments_of, expecting, mentioned, names_codes
 from nanguard.suppress.settled import Outside, settled, target_at
 from nanguard.suppress.silence import Silenced, silenced, unused
@@ -67,6 +68,27 @@ def in_text(path: str, source: str, settings: Settings) -> Sequence[Comment]:
     if settings.ignore_suppressions or not mentioned(source):
         return ()
     return comments_of(path, source, rules.listed(settings.rules))[0]
+
+
+class Quiet:
+    """What comments and the baseline leave of the findings of one file, while it is being changed."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `NanguardError` for a baseline that cannot be used."""
+        self._settings = settings
+        self._baseline = load(settings.baseline) if settings.baseline is not None else None
+
+    def parted(self, path: str, source: str, findings: Sequence[Finding]) -> tuple[list[Finding], list[Suppressed]]:
+        """The findings of a text that are left, and those that are suppressed."""
+        comments = in_text(path, source, self._settings)
+        found = silenced(findings, lambda _: comments)
+        if self._baseline is None:
+            return found.left, found.suppressed
+        every = (*found.left, *(item.finding for item in found.suppressed))
+        known = self._baseline.has(every)[: len(found.left)]
+        hidden = [Suppressed(finding, BASELINE) for finding, hide in zip(found.left, known, strict=True) if hide]
+        left = [finding for finding, hide in zip(found.left, known, strict=True) if not hide]
+        return left, [*found.suppressed, *hidden]
 
 
 def quieted(
