@@ -57,6 +57,7 @@ def normalised(expression: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd escapes in somebody's strings
-            return ast.unparse(ast.parse(expression.strip()))
+            plain = ast.unparse(ast.parse(expression.strip()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return " ".join(expression.split())
+        plain = ""
+    return plain or " ".join(expression.split())  # of a comment, say, no tree is left

@@ -7,6 +7,7 @@ import linecache
 import os
 import sys
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +36,7 @@ class Sources:
         return self.texts[path]
 
     def segment(self, span: Span) -> str:
-        """The text of a span, on one line."""
+        """The text of a span, on one line; without the comments in it, where it is an expression."""
         if span.path not in self.lines:
             self.lines[span.path] = self.text(span.path).encode().split(b"\n")
         lines = self.lines[span.path][span.line - 1 : span.end_line]
@@ -43,7 +44,11 @@ class Sources:
             return ""
         lines[-1] = lines[-1][: span.end_column]
         lines[0] = lines[0][span.column :]
-        return " ".join(b"\n".join(lines).decode(errors="replace").split())
+        text = b"\n".join(lines).decode(errors="replace")
+        if len(lines) > 1 and "#" in text:
+            with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                return ast.unparse(ast.parse(text))
+        return " ".join(text.split())
 
     def span(self, frame: FrameType) -> Span | None:
         """Where a frame is, None where its code has no positions."""
