@@ -25,8 +25,20 @@ Loss = TypeVar("Loss", bound=Callable[..., Any])
 def check(loss: Callable[..., Any]) -> Report:
     """What `nanguard check` would report of a function or an `nn.Module`.
 
-    Reads its source, and traces it.  Raises `NanguardError` where neither can be done.
+    Reads its source, and traces it; comments in the source that suppress findings count.  Raises `NanguardError` where
+    neither can be done.
     """
+    from nanguard.suppress.quiet import in_text
+    from nanguard.suppress.silence import silenced
+
+    report = _found(loss)
+    settings = Settings()
+    parted = silenced(report.findings, lambda path: in_text(path, "".join(linecache.getlines(path)), settings))
+    return replace(report, findings=tuple(parted.left), suppressed=tuple(parted.suppressed))
+
+
+def _found(loss: Callable[..., Any]) -> Report:
+    """What reading and tracing find."""
     torch = load_torch()
     function = type(loss).forward if isinstance(loss, torch.nn.Module) else loss
     function = inspect.unwrap(getattr(function, "__func__", function))

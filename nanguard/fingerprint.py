@@ -12,6 +12,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from nanguard.finding import Finding
 
@@ -54,10 +55,9 @@ def relative(path: str, folder: str) -> str:
 
 def normalised(expression: str) -> str:
     """An expression as one text for all its layouts: blanks, quotes, commas and brackets that mean nothing are gone."""
-    try:
-        with warnings.catch_warnings():
+    for text in (f"({expression}\n)", expression.strip()):  # an augmented assignment bears no brackets
+        with warnings.catch_warnings(), suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             warnings.simplefilter("ignore")  # odd escapes in somebody's strings
-            plain = ast.unparse(ast.parse(expression.strip()))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        plain = ""
-    return plain or " ".join(expression.split())  # of a comment, say, no tree is left
+            plain = ast.unparse(ast.parse(text))
+            return plain if plain != "()" else " ".join(expression.split())  # of a comment no tree is left
+    return " ".join(expression.split())

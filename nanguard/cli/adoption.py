@@ -86,9 +86,10 @@ def _baseline(paths: Sequence[str], settings: Settings, given: str) -> int:
     save(baseline)
     remark(report, (), settings, "")
     if not settings.quiet:
-        gone = f", {len(report.stale)} fixed ones dropped" if report.stale else ""
+        gone = f", {_count(len(report.stale), 'fixed one')} dropped" if report.stale else ""
+        them = "it" if len(baseline.entries) == 1 else "them"
         number = _count(len(baseline.entries), "finding")
-        click.echo(f"Wrote {number} to {path}{gone}; leave them out with --baseline {path}", err=True)
+        click.echo(f"Wrote {number} to {path}{gone}; leave {them} out with --baseline {path}", err=True)
     return FAILED if any(note.failed for note in report.notes) else CLEAN
 
 

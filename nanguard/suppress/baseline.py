@@ -18,7 +18,7 @@ from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Finding, Report, Stale, Suppressed
 from nanguard.fingerprint import fingerprints, normalised, relative
 from nanguard.settings import Settings
-from nanguard.suppress.settled import Outside, settled
+from nanguard.suppress.settled import Outside, settled, whole
 from nanguard.suppress.silence import IN_SOURCE
 
 DEFAULT = "nanguard-baseline.json"
@@ -102,6 +102,10 @@ def _stale(
         if (entry.severity == "info" and not settings.pedantic) or entry.dtype not in (None, *settings.dtypes):
             return False
         spans = [target.span for target in result.targets if target.name == entry.target]
+        if (
+            not spans and entry.target.replace(".", "").isidentifier() and whole(result)
+        ):  # there is no such function any more
+            return True
         lines = [(span.line, span.end_line) for span in spans] or [(0, 0)]
         return all(settled(result, *pair) for pair in lines) and not outside.imports(result.path)
 

@@ -22,7 +22,7 @@ IGNORE, FILE, NOQA = "ignore", "file-ignore", "noqa"
 _OWN = "nanguard:"
 _NOQA_SPELLINGS = ("noqa", "NOQA", "NoQA", "NoQa", "Noqa")
 
-_MARK = re.compile(r"#\s*(?:(?P<own>nanguard)\s*:|(?P<noqa>noqa)(?![\w-]))", re.IGNORECASE)
+_MARK = re.compile(r"#\s*(?:(?P<own>nanguard:)|(?P<noqa>(?i:noqa))(?![\w-]))")
 _SAID = re.compile(r"\s*(?P<word>[\w-]*)\s*(?:\[(?P<codes>[^\]#]*)(?P<closed>\])?)?", re.DOTALL)
 _CODES = re.compile(r"\s*:\s*(?P<codes>[A-Z]+[0-9]*(?:(?:\s*,\s*|\s+)[A-Z]+[0-9]+)*)(?![\w-])", re.IGNORECASE)
 _CODE = re.compile(r"[A-Z]{1,3}[0-9]*", re.IGNORECASE)

@@ -21,12 +21,17 @@ def settled(result: FileResult, first: int = 0, last: int = 0) -> bool:
 
     Either reading left nothing to prove, or what is there was traced; both without a failure.
     """
-    if not result.whole or any(note.failed for note in result.notes):
+    if not whole(result):
         return False
     if result.answered:
         return all(target.reason is None for target in result.targets)
     around = list(_around(result.targets, first, last)) or result.targets
     return all(target.capture == "trace" and target.reason is None for target in around)
+
+
+def whole(result: FileResult) -> bool:
+    """Whether all of a file was asked for and looked at."""
+    return result.whole and not any(note.failed for note in result.notes)
 
 
 def target_at(targets: Iterable[Target], first: int, last: int) -> str:
