@@ -310,7 +310,7 @@ def result(source: str) -> FileResult:
     return FileResult("a.py", targets("a.py", tree), tuple(found), (), (), whole=True, answered=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(edits())
 def test_nothing_is_new_and_nothing_is_fixed(pair: tuple[str, str]) -> None:
     Path("a.py").touch()

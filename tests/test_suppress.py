@@ -459,7 +459,7 @@ def calls(source: str, codes: list[str]) -> list[Finding]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     FILE,
     st.lists(st.sampled_from(["NG101", "NG102", "NG203"]), min_size=1, max_size=3),
