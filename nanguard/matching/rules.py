@@ -54,6 +54,7 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "rules"
 
 
+@cache
 def listed(extra: tuple[str, ...] = ()) -> tuple[Named, ...]:
     """The codes and names of the rules of `load`; those of nanguard's own files stand in the names of the files."""
     if extra:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nanguard.finding import Comment, Directive, FileResult, Finding, Note, Suppressed
-from nanguard.matching import rules
 from nanguard.reading.discover import SourceError, load_source
 from nanguard.settings import UNUSED, Named, Settings, fits
-from nanguard.suppress.baseline import BASELINE, load
 from nanguard.suppress.comments import FILE, comments_of, expecting, mentioned, names_codes
 from nanguard.suppress.settled import Outside, settled, target_at
 from nanguard.suppress.silence import Silenced, silenced, unused
@@ -27,8 +25,15 @@ def seen_comments(
         return (), ()
     if not candidates and not names_codes(source):
         return None, ()
-    comments, notes = comments_of(path, source, rules.listed(settings.rules))
+    comments, notes = comments_of(path, source, _rules(settings))
     return expecting(comments, suspected), notes
+
+
+def _rules(settings: Settings) -> tuple[Named, ...]:
+    """The rules that comments may mean; most files need none of what knows them."""
+    from nanguard.matching import rules
+
+    return rules.listed(settings.rules)
 
 
 @dataclass(slots=True)
@@ -67,7 +72,7 @@ def in_text(path: str, source: str, settings: Settings) -> Sequence[Comment]:
     """The comments of a text that suppress findings."""
     if settings.ignore_suppressions or not mentioned(source):
         return ()
-    return comments_of(path, source, rules.listed(settings.rules))[0]
+    return comments_of(path, source, _rules(settings))[0]
 
 
 class Quiet:
@@ -75,6 +80,8 @@ class Quiet:
 
     def __init__(self, settings: Settings) -> None:
         """Raises `NanguardError` for a baseline that cannot be used."""
+        from nanguard.suppress.baseline import load
+
         self._settings = settings
         self._baseline = load(settings.baseline) if settings.baseline is not None else None
 
@@ -84,6 +91,8 @@ class Quiet:
         found = silenced(findings, lambda _: comments)
         if self._baseline is None:
             return found.left, found.suppressed
+        from nanguard.suppress.baseline import BASELINE
+
         every = (*found.left, *(item.finding for item in found.suppressed))
         known = self._baseline.has(every)[: len(found.left)]
         hidden = [Suppressed(finding, BASELINE) for finding, hide in zip(found.left, known, strict=True) if hide]
@@ -117,7 +126,7 @@ def _unused(
             continue
 
         def judged(directive: Directive, code: str, result: FileResult = result, codes: frozenset[str] = codes) -> bool:
-            meant = {rule.code for rule in rules.listed(settings.rules) if fits(code, rule)}
+            meant = {rule.code for rule in _rules(settings) if fits(code, rule)}
             lines = (0, 0) if directive.kind == FILE else (directive.first, directive.last)
             return meant <= codes and settled(result, *lines) and not outside.imports(result.path)
 
