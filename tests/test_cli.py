@@ -373,7 +373,7 @@ def test_help_names_every_option_with_its_default(run) -> None:
         "-v, --verbose",
     ):
         assert option in text
-    assert text.count("[default: ") == 22
+    assert text.count("[default: ") == 26
     assert run("--version").out == f"nanguard {nanguard.__version__}\n"
     assert run("--help").status == 0
     assert run().status == 2
