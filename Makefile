@@ -28,6 +28,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m nanguard.report.pages docs/rules
+	$(BIN)/python -m nanguard.config.pages docs/configuration.md
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nanguard.api import assert_stable, check, guard, rewrite, watch
     from nanguard.errors import NanguardError
+    from nanguard.stated import Range
     from nanguard.tracing.given import example_inputs
 
 __version__ = "0.1.0"
-__all__ = ["NanguardError", "__version__", "assert_stable", "check", "example_inputs", "guard", "rewrite", "watch"]
+__all__ = [
+    "NanguardError", "Range", "__version__", "assert_stable", "check", "example_inputs", "guard", "rewrite", "watch",
+]  # fmt: skip
 
 _HOMES = {
     "NanguardError": "nanguard.errors",
+    "Range": "nanguard.stated",
     "assert_stable": "nanguard.api",
     "check": "nanguard.api",
     "example_inputs": "nanguard.tracing.given",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nanguard import ops
@@ -23,6 +24,7 @@ from nanguard.term import Term, walk
 
 if TYPE_CHECKING:  # what a file in which nothing is risky does not need
     from nanguard.matching.match import Match, Matcher
+    from nanguard.stated import Range
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
@@ -58,13 +60,22 @@ def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Se
     """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
     targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
     plain = settings.dtypes == ("float32",) and not settings.rules
-    reading = read(path, source, tree, targets, every=not plain)
+    reading = read(path, source, tree, targets, not plain, _ranges(settings))
     result = FileResult(path, _read_targets(targets, reading), (), ())
     if plain and not any(map(ops.risky, walk(*(place.term for place in reading.places)))):
         return Scan(result, 0, (), reading, None)
     matcher = _matcher(settings.dtypes[0], settings)
     found = list(suspects(reading, matcher, _codes(settings), names))
     return Scan(result, len(found), tuple(found), reading, matcher)
+
+
+def _ranges(settings: Settings) -> Callable[[str, str], Mapping[str, Range]] | None:
+    """What the settings say of parameters, by the path and the name of their function."""
+    if not settings.inputs:
+        return None
+    from nanguard.stated import ranges_for
+
+    return partial(ranges_for, settings)
 
 
 def _matcher(dtype: str, settings: Settings) -> Matcher:

@@ -10,6 +10,12 @@ from typing import Protocol
 from nanguard.errors import NanguardError
 from nanguard.nearest import nearest
 
+# What is not the project's own code.  A virtual environment is recognised by its pyvenv.cfg, whatever its name.
+EXCLUDED = (
+    ".*/", "__pycache__/", "__pypackages__/", "_build/", "build/", "dist/", "node_modules/", "site-packages/",
+    "venv/", "*.egg-info/",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -27,7 +33,19 @@ class Settings:
     rules: tuple[str, ...] = ()  # files of rules beside those that come with nanguard
     inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # "losses.py::focal" to {parameter: range}
     ignore_suppressions: bool = False  # report as if there were no comments that suppress findings
-    baseline: str | None = None  # the file of known findings
+    root: str = ""  # the folder of the project; empty for the current one
+    exclude: tuple[str, ...] = EXCLUDED  # patterns, as in a .gitignore; those with a slash are absolute
+    force_exclude: bool = False  # what is named, too
+    shard: tuple[int, int] | None = None  # which part of how many
+    per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # selectors by patterns of files
+    fixable: tuple[str, ...] = ("ALL",)
+    unfixable: tuple[str, ...] = ()
+    unsafe_fixes: bool = False
+    baseline: str | None = None  # file
+    strict: bool = False  # a target that could not be captured fails the run
+    output_format: str = "text"
+    color: str = "auto"  # always or never
+    silent: bool = False
     verbose: bool = False
     quiet: bool = False
 
@@ -61,12 +79,16 @@ def selected(settings: Settings, rules: Sequence[Named]) -> frozenset[str]:
     As in ruff: the longest selector that fits a rule decides, and `ignore` wins a draw.  Raises `NanguardError` for a
     selector that fits no rule, nor NG002.
     """
-    known = (*rules, UNUSED)
     for option, selectors in (("--select", settings.select), ("--ignore", settings.ignore)):
-        for selector in selectors:
-            if selector != "ALL" and not any(_weight(selector, rule) for rule in known):
-                raise NanguardError(unknown(selector, known, option))
-    return frozenset(rule.code for rule in rules if _longest(settings.select, rule) > _longest(settings.ignore, rule))
+        known(selectors, (*rules, UNUSED), option)
+    return frozenset(rule.code for rule in rules if longest(settings.select, rule) > longest(settings.ignore, rule))
+
+
+def known(selectors: Sequence[str], rules: Sequence[Named], where: str) -> None:
+    """Raise `NanguardError` for a selector that fits no rule; `where` says where it was given."""
+    for selector in selectors:
+        if selector != "ALL" and not any(_weight(selector, rule) for rule in rules):
+            raise NanguardError(unknown(selector, rules, where))
 
 
 def unknown(selector: str, rules: Sequence[Named], where: str) -> str:
@@ -89,7 +111,8 @@ def fits(selector: str, rule: Named) -> bool:
     return _weight(selector, rule) > 1
 
 
-def _longest(selectors: Sequence[str], rule: Named) -> int:
+def longest(selectors: Sequence[str], rule: Named) -> int:
+    """How closely the closest of some selectors fits a rule, 0 where none does."""
     return max((_weight(selector, rule) for selector in selectors), default=0)
 
 
@@ -106,8 +129,8 @@ def inputs_of(settings: Settings, path: str, name: str) -> Mapping[str, str]:
     """The ranges that the settings give for the parameters of a target; a class stands for its forward."""
     for key, ranges in settings.inputs.items():
         file, _, wanted = key.partition("::")
-        shown = path.replace("\\", "/")
-        same = shown == file or shown.endswith("/" + file.removeprefix("./"))
+        shown = "/" + path.replace("\\", "/")
+        same = shown.endswith("/" + file.removeprefix("./"))
         if same and wanted.replace("::", ".") in (name, name.removesuffix(".forward")):
             return ranges
     return {}

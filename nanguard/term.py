@@ -124,7 +124,8 @@ def symbol(name: str, kind: str = "tensor", **facts: Attr) -> Term:
     """A leaf of a program: an argument, an attribute of ``self``, a size.
 
     `kind` is one of ``tensor``, ``number``, ``size`` (an integer >= 0), ``mask`` (booleans) and ``index``
-    (integers).  `facts` may hold ``low`` and ``high``, bounds of its value that are known.
+    (integers).  `facts` may hold ``low`` and ``high``, bounds of its value that are known,
+    and ``low_open`` and ``high_open``, whether these are not reached.
     """
     return make("symbol", (), (("name", name), ("kind", kind), *sorted(facts.items())))
 

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import pytest
 
 import nanguard
 from nanguard.cli import main
+from nanguard.cli.check import check
 from nanguard.finding import Report
 from nanguard.running.checking import check_paths
 from nanguard.running.worker import Worker
@@ -200,7 +202,6 @@ def bad_file(name: str, data: bytes) -> str:
 
 BAD_FILES = {
     "a missing file": (lambda: "missing.py", "missing.py: no such file or folder"),
-    "an empty folder": (lambda: (Path("empty").mkdir(), "empty")[1], "empty: no Python files in this folder"),
     "a missing name": (
         lambda: "loss.py::los",
         "loss.py::los: no function or class of this name; did you mean 'loss'",
@@ -373,7 +374,8 @@ def test_help_names_every_option_with_its_default(run) -> None:
         "-v, --verbose",
     ):
         assert option in text
-    assert text.count("[default: ") == 26
+    for option in check.params:
+        assert not isinstance(option, click.Option) or "[default: " in (option.help or ""), option.name
     assert run("--version").out == f"nanguard {nanguard.__version__}\n"
     assert run("--help").status == 0
     assert run().status == 2

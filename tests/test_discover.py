@@ -110,7 +110,6 @@ def test_a_pipe_below_a_folder_does_not_block(folder: Path) -> None:
     [
         ("missing.py", "no such file or folder"),
         ("missing.py::f", "no such file or folder"),
-        ("empty", "no Python files in this folder"),
         ("empty::f", "asks for a name in a folder"),
         ("m.py::", "no name after '::'"),
         ("::f", "names no file"),

@@ -13,7 +13,9 @@ import click
 
 from nanguard.cli.output import colour, remark, render, write
 from nanguard.cli.status import CLEAN, FAILED, FOUND
+from nanguard.errors import NanguardError
 from nanguard.finding import Finding, Report
+from nanguard.reading.discover import SourceFile
 from nanguard.settings import Settings
 
 _ALONE = ("--add-ignores", "--write-baseline")  # options that may stand without a value
@@ -67,16 +69,18 @@ def refuse(wanted: Adoption, fixing: bool, settings: Settings) -> None:
 
 
 def adopt(
-    paths: Sequence[str], settings: Settings, wanted: Adoption, format_: str, output_file: Path | None, exit_zero: bool
+    paths: Sequence[str | SourceFile], settings: Settings, wanted: Adoption, output_file: Path | None, exit_zero: bool
 ) -> int:
     """Add comments, or write the baseline."""
+    if any(isinstance(path, SourceFile) for path in paths):
+        raise NanguardError("--add-ignores and --write-baseline are for files; give paths, not standard input")
     if wanted.write_baseline is not None:
         given = "" if wanted.write_baseline == _NONE else wanted.write_baseline
         return _baseline(paths, settings, given)
-    return _comments(paths, settings, wanted.add_ignores or "", format_, output_file, exit_zero)
+    return _comments(paths, settings, wanted.add_ignores or "", output_file, exit_zero)
 
 
-def _baseline(paths: Sequence[str], settings: Settings, given: str) -> int:
+def _baseline(paths: Sequence[str | SourceFile], settings: Settings, given: str) -> int:
     from nanguard.running.checking import check_paths
     from nanguard.suppress.baseline import DEFAULT, rewritten, save
 
@@ -94,7 +98,7 @@ def _baseline(paths: Sequence[str], settings: Settings, given: str) -> int:
 
 
 def _comments(
-    paths: Sequence[str], settings: Settings, reason: str, format_: str, output_file: Path | None, exit_zero: bool
+    paths: Sequence[str | SourceFile], settings: Settings, reason: str, output_file: Path | None, exit_zero: bool
 ) -> int:
     from nanguard.running.checking import check_paths
     from nanguard.suppress.adding import add_ignores, check_reason
@@ -104,13 +108,14 @@ def _comments(
     report = check_paths(paths, settings)
     added = add_ignores(report.findings if settings.pedantic else report.shown, reason)
     left = _only(report, added.left)
-    write(render(left, left.findings, format_, colour(sys.stdout) and output_file is None), output_file)
+    form, painted = settings.output_format, colour(sys.stdout, settings.color) and output_file is None
+    write(render(left, left.findings, form, painted), output_file, settings.color)
     if not settings.quiet:
         files = _count(added.files, "file")
         click.echo(f"Added comments for {_count(len(added.done), 'finding')} in {files}", err=True)
     for error in added.errors:
         click.echo(f"nanguard: error: {error}", err=True)
-    remark(left, left.findings, settings, format_)
+    remark(left, left.findings, settings, form)
     if added.errors or any(note.failed for note in report.notes):
         return FAILED
     return FOUND if left.findings and not exit_zero else CLEAN

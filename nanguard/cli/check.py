@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,54 @@ import click
 
 from nanguard.cli import adoption, options
 from nanguard.cli.fix import Fixing, fix
-from nanguard.cli.output import colour, remark, render, write
+from nanguard.cli.output import colour, remark, render, uncaptured, write
 from nanguard.cli.status import CLEAN, FAILED, FOUND
-from nanguard.errors import NanguardError
-from nanguard.settings import Settings
+from nanguard.cli.stdin import asked_for
+from nanguard.config.keys import BY_NAME
+from nanguard.reading.discover import SourceFile
 
 _Command = Callable[..., Any]
 
+_RULES = (
+    click.option("--select", multiple=True, callback=options.codes, metavar="RULES",
+                 help="Rules to check: codes, prefixes, names, or ALL.  [default: ALL]"),
+    click.option("--extend-select", multiple=True, callback=options.codes, metavar="RULES",
+                 help="Rules to check beside those selected.  [default: none]"),
+    click.option("--ignore", multiple=True, callback=options.codes, metavar="RULES",
+                 help="Rules to leave out; the longest selector that fits decides.  [default: none]"),
+    click.option("--per-file-ignores", multiple=True, callback=options.per_file, metavar="GLOB:RULES",
+                 help="Rules to leave out in some files; may be given more than once.  [default: none]"),
+    options.rule_files,
+)  # fmt: skip
+_FILES = (
+    click.option("--exclude", multiple=True, callback=options.patterns, metavar="GLOBS",
+                 help="Files and folders to leave out.  [default: what is not the project's own code]"),
+    click.option("--extend-exclude", multiple=True, callback=options.patterns, metavar="GLOBS",
+                 help="Files and folders to leave out beside those excluded.  [default: none]"),
+    options.switch("force-exclude", help="Leave out what is named on the command line, too."),
+    click.option("--stdin-filename", metavar="FILE",
+                 help="What the text on standard input is called.  [default: -]"),
+    click.option("--shard", callback=options.part, metavar="I/N",
+                 help="Check the I-th of N parts of the files.  [default: all of them]"),
+)  # fmt: skip
+_OUTPUT = (
+    click.option("--format", "--output-format", "output_format",
+                 type=click.Choice(BY_NAME["output-format"].choices),
+                 help="How to print findings.  [default: text]"),
+    click.option("-o", "--output-file", type=click.Path(dir_okay=False, path_type=Path),
+                 help="Where to write the findings.  [default: standard output]"),
+    click.option("--color", type=click.Choice(BY_NAME["color"].choices),
+                 help="When to print in colour; auto is on a terminal.  [default: auto]"),
+    click.option("-q", "--quiet", is_flag=True,
+                 help="Print findings and errors only.  [default: off]"),
+    click.option("-s", "--silent", is_flag=True,
+                 help="Print nothing of what is checked; the exit status says it.  [default: off]"),
+    options.verbose,
+)  # fmt: skip
 _FIXES = (
     click.option("--fix", is_flag=True,
                  help="Put safe fixes into the files.  [default: off]"),
-    click.option("--unsafe-fixes", is_flag=True,
-                 help="Take unsafe fixes too; without --fix or --diff only counts them.  [default: off]"),
+    options.switch("unsafe-fixes", help="Take unsafe fixes too; without --fix or --diff only counts them."),
     click.option("--diff", is_flag=True,
                  help="Print the fixes as a diff that git takes, and write nothing.  [default: off]"),
     click.option("--fix-only", is_flag=True,
@@ -31,94 +68,101 @@ _FIXES = (
                  help="List what was fixed.  [default: off]"),
     click.option("--exit-non-zero-on-fix", is_flag=True,
                  help="Exit with 1 where something was fixed, even if nothing is left.  [default: off]"),
+    click.option("--fixable", multiple=True, callback=options.codes, metavar="RULES",
+                 help="Rules whose fixes may be made.  [default: ALL]"),
+    click.option("--unfixable", multiple=True, callback=options.codes, metavar="RULES",
+                 help="Rules whose fixes are only shown.  [default: none]"),
     options.prefer,
     options.eps,
 )  # fmt: skip
+_DEPTH = (
+    options.switch("static", help="Never run the files; prove what can be read."),
+    options.switch("pedantic", help="Show what is possible but not proved, too."),
+    click.option("--dtype", "dtypes", multiple=True, type=click.Choice(BY_NAME["dtype"].choices),
+                 help="Which dtype to prove findings in; may be given more than once.  [default: float32]"),
+    click.option("--strict", is_flag=True,
+                 help="Exit with 1 where a function could not be captured.  [default: off]"),
+)  # fmt: skip
+_ADOPTION = (
+    *adoption.options,
+    click.option("-e", "--exit-zero", is_flag=True,
+                 help="Exit with 0 although there are findings.  [default: off]"),
+)  # fmt: skip
+_RUNNING = (
+    click.option("-j", "--jobs", type=click.IntRange(min=1),
+                 help="Files to run at a time.  [default: one for each processor]"),
+    click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
+                 help="Seconds that running one file may take.  [default: 20]"),
+    click.option("--no-cache", is_flag=True,
+                 help="Accepted for later: nothing is cached yet.  [default: off]"),
+    options.config,
+    options.isolated,
+)  # fmt: skip
+
+_GROUPS = {
+    "Rules": _RULES,
+    "Files": _FILES,
+    "Output": _OUTPUT,
+    "Fixes": _FIXES,
+    "Depth": _DEPTH,
+    "Adoption": _ADOPTION,
+    "Running": _RUNNING,
+}
+
+
+class _Grouped(adoption.CheckCommand):
+    """A command whose help lists the options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        titles = [title for title, group in _GROUPS.items() for _ in group]
+        listed = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        titles += ["Other"] * (len(listed) - len(titles))  # --help itself
+        for title in dict.fromkeys(titles):
+            group = (option for option, its in zip(listed, titles, strict=True) if its == title)
+            with formatter.section(title):
+                formatter.write_dl([record for option in group if (record := option.get_help_record(ctx))])
 
 
 def _check_options(command: _Command) -> _Command:
     """The options of check, in the order of the help."""
-    taken = (
-        click.option("--select", multiple=True, callback=options.codes, metavar="RULES",
-                     help="Rules to check: codes, prefixes, names, or ALL.  [default: ALL]"),
-        click.option("--ignore", multiple=True, callback=options.codes, metavar="RULES",
-                     help="Rules to leave out; the longest selector that fits decides.  [default: none]"),
-        click.option("--format", "--output-format", "format_", envvar="NANGUARD_OUTPUT_FORMAT",
-                     type=click.Choice(("text", "concise", "json")), default="text", show_default=True,
-                     help="How to print findings."),
-        click.option("-o", "--output-file", type=click.Path(dir_okay=False, path_type=Path),
-                     help="Where to write the findings.  [default: standard output]"),
-        click.option("--static", is_flag=True,
-                     help="Never run the files; prove what can be read.  [default: off]"),
-        click.option("--pedantic", is_flag=True,
-                     help="Show what is possible but not proved, too.  [default: off]"),
-        click.option("--dtype", "dtypes", multiple=True, default=("float32",), show_default=True,
-                     type=click.Choice(("float16", "bfloat16", "float32", "float64")),
-                     help="Which dtype to prove findings in; may be given more than once."),
-        options.rule_files,
-        *_FIXES,
-        *adoption.options,
-        click.option("-e", "--exit-zero", is_flag=True,
-                     help="Exit with 0 although there are findings.  [default: off]"),
-        click.option("--no-cache", is_flag=True,
-                     help="Accepted for later: nothing is cached yet.  [default: off]"),
-        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=20.0,
-                     show_default=True, help="Seconds that running one file may take."),
-        click.option("-j", "--jobs", type=click.IntRange(min=1), default=None,
-                     help="Files to run at a time.  [default: one for each processor]"),
-        click.option("-q", "--quiet", is_flag=True,
-                     help="Print findings and errors only.  [default: off]"),
-        options.verbose,
-    )  # fmt: skip
-    for option in reversed(taken):
+    for option in reversed([option for group in _GROUPS.values() for option in group]):
         command = option(command)
     return command
 
 
-@click.command(cls=adoption.CheckCommand, short_help="Check losses in files, folders or single functions.")
-@click.argument("paths", nargs=-1, metavar="[PATH|FILE::NAME]...")
+@click.command(cls=_Grouped, short_help="Check losses in files, folders or single functions.")
+@click.argument("paths", nargs=-1, metavar="[PATH|FILE::NAME|-]...")
 @_check_options
+@click.pass_context
 def check(
-    paths: tuple[str, ...],
-    select: tuple[str, ...],
-    format_: str,
-    output_file: Path | None,
-    exit_zero: bool,
-    no_cache: bool,
-    jobs: int | None,
-    **given: Any,
-) -> int:
-    """Check losses in files, folders or single functions (default: this folder).
+    context: click.Context, /, paths: tuple[str, ...], stdin_filename: str | None, output_file: Path | None,
+    exit_zero: bool, **given: Any,
+) -> int:  # fmt: skip
+    """Check losses in files, folders or single functions (default: this folder); - is standard input.
 
     Of a file that may have a problem, the imports and definitions are run, in a process of its own; --static
-    never runs anything.
+    never runs anything.  Defaults may be changed in [tool.nanguard] of pyproject.toml, see `nanguard config`.
     """
     from nanguard.running.checking import check_paths
 
-    wanted = Fixing(**{name: given.pop(name) for name in Fixing._fields})
-    adopting = adoption.Adoption(**{name: given.pop(name) for name in adoption.Adoption._fields})
-    settings = Settings(select=select or ("ALL",), jobs=jobs or 0, **given)
-    _works(settings)
+    asked = asked_for(paths, stdin_filename)
+    names = [stdin_filename or "." if isinstance(path, SourceFile) else path for path in asked]
+    settings = options.settings_of(context, names).settings
+    settings = replace(settings, quiet=settings.quiet or settings.silent)
+    wanted = Fixing(unsafe_fixes=settings.unsafe_fixes, **{name: given[name] for name in Fixing.asked()})
+    adopting = adoption.Adoption(**{name: given[name] for name in adoption.Adoption._fields})
     fixing = wanted.fix or wanted.diff or wanted.fix_only
     adoption.refuse(adopting, fixing, settings)
     if any(value is not None for value in adopting):
-        return adoption.adopt(paths or (".",), settings, adopting, format_, output_file, exit_zero)
+        return adoption.adopt(asked, settings, adopting, output_file, exit_zero)
     if fixing:
-        return fix(paths or (".",), settings, wanted, format_, output_file, exit_zero)
-    report = check_paths(paths or (".",), settings)
+        return fix(asked, settings, wanted, output_file, exit_zero)
+    report = check_paths(asked, settings)
     findings = report.findings if settings.pedantic else report.shown
-    write(render(report, findings, format_, colour(sys.stdout) and output_file is None), output_file)
-    remark(report, findings, settings, format_, wanted.unsafe_fixes)
+    if output_file is not None or not settings.silent:
+        painted = colour(sys.stdout, settings.color) and output_file is None
+        write(render(report, findings, settings.output_format, painted), output_file, settings.color)
+    remark(report, findings, settings, settings.output_format, wanted.unsafe_fixes)
     if any(note.failed for note in report.notes):
         return FAILED
-    return FOUND if findings and not exit_zero else CLEAN
-
-
-def _works(settings: Settings) -> None:
-    """Refuse an epsilon that does nothing in the dtype."""
-    from nanguard.floats import FORMATS
-
-    for dtype in settings.dtypes:
-        if settings.eps is not None and not FORMATS[dtype].round(1 - settings.eps) < 1:
-            least = FORMATS[dtype].eps / 2
-            raise NanguardError(f"--eps {settings.eps:g} has no effect in {dtype}; the least that has is {least:.2g}")
+    return FOUND if (findings or uncaptured(report, settings)) and not exit_zero else CLEAN

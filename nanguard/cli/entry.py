@@ -12,6 +12,7 @@ import click
 
 from nanguard import __version__
 from nanguard.cli.check import check
+from nanguard.cli.config import config
 from nanguard.cli.explain import explain_rule, rule
 from nanguard.cli.rewrite import rewrite
 from nanguard.cli.rules import list_rules
@@ -73,5 +74,5 @@ def cli() -> None:
     """
 
 
-for command in (check, list_rules, explain_rule, rule, rewrite):
+for command in (check, list_rules, explain_rule, rule, rewrite, config):
     cli.add_command(command)

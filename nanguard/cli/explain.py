@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nanguard.cli import options
@@ -14,10 +16,13 @@ from nanguard.errors import NanguardError
 @click.option("--static", is_flag=True, help="Measure nothing, so that torch is not loaded.  [default: off]")
 @options.rule_files
 @options.format_
+@options.config
+@options.isolated
 @options.verbose
+@click.pass_context
 def explain_rule(
-    code: str | None, every: bool, static: bool, rules: tuple[str, ...], format_: str, verbose: bool
-) -> None:
+    context: click.Context, /, code: str | None, every: bool, static: bool, format_: str, **given: Any
+) -> None:  # fmt: skip
     """Explain a rule, by its code or its name: what it finds, why, what to write instead, and where it fails.
 
     Where torch is installed, the thresholds and values are measured on it.
@@ -27,6 +32,7 @@ def explain_rule(
     from nanguard.report import explain
     from nanguard.running.checking import has_torch
 
+    rules = options.settings_of(context, ["."]).settings.rules
     known = load(rules)
     if every:
         pages = [explain.rule_data(each) for each in known.rules]

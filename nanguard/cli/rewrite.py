@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nanguard.cli import options
@@ -11,14 +13,17 @@ from nanguard.cli import options
 @click.argument("target", metavar="FILE::NAME")
 @options.prefer
 @options.eps
+@options.config
+@options.isolated
 @options.verbose
-def rewrite(target: str, prefer: str, eps: float | None, verbose: bool) -> None:
+@click.pass_context
+def rewrite(context: click.Context, /, target: str, **given: Any) -> None:
     """Print the stable version of a loss as Python."""
     from nanguard.running.checking import single
-    from nanguard.settings import Settings
 
+    settings = options.settings_of(context, [target]).settings
     path, name = single(target)
     from nanguard.repair.sourcefix import rewritten
 
-    text = rewritten(path, name, Settings(prefer=prefer, eps=eps, verbose=verbose))
+    text = rewritten(path, name, settings)
     click.echo(text, nl=not text.endswith("\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,9 +17,12 @@ from nanguard.errors import NanguardError
 @click.option("--prove", is_flag=True, help="Prove the rules by their own examples; exit with 1 if one fails.")
 @options.rule_files
 @options.format_
+@options.config
+@options.isolated
 @options.verbose
-def list_rules(prove: bool, rules: tuple[str, ...], format_: str, verbose: bool) -> int:
-    """List the rules, or with --prove prove them: those of the files given with --rules, else nanguard's own.
+@click.pass_context
+def list_rules(context: click.Context, /, prove: bool, format_: str, **given: Any) -> int:
+    """List the rules, or with --prove prove them: those of the files of --rules or the configuration, else all.
 
     A proof runs every example: bad code is found, at its place and with a witness, the fix is equal to the exact
     value, and safe code stays silent.
@@ -26,6 +30,7 @@ def list_rules(prove: bool, rules: tuple[str, ...], format_: str, verbose: bool)
     from nanguard.matching.rules import load
     from nanguard.report import explain
 
+    rules = options.settings_of(context, ["."]).settings.rules
     loaded = load(rules).rules
     known = [rule for rule in loaded if rule.path in {str(Path(file)) for file in rules}] if rules else loaded
     if not prove:

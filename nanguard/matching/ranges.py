@@ -73,12 +73,13 @@ class RangeTable:
         """What is known of an argument or an attribute by its kind and by the facts that reading found."""
         low, high = node.attr("low", -math.inf), node.attr("high", math.inf)
         kind = node.attr("kind")
-        facts = Interval(float(low), float(high), dtype=self.dtype)  # type: ignore[arg-type]
+        ends = bool(node.attr("low_open")), bool(node.attr("high_open"))
+        facts = Interval(float(low), float(high), *ends, dtype=self.dtype)  # type: ignore[arg-type]
         match kind:
             case "size":
                 return replace(facts, low=max(facts.low, 1.0), integer=True, nonzero=True)
             case "number":
-                return replace(facts, nonzero=True)
+                return replace(facts, nonzero=facts.unknown)
             case "mask":
                 return replace(facts, low=0.0, high=1.0, integer=True)
             case "index":

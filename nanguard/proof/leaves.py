@@ -261,7 +261,9 @@ def typical(leaf: Term) -> float:
     """The value of a hyper-parameter whose value is not known: what one of that name usually is."""
     if leaf.attr("kind") == "size":
         return 2.0
-    return next((value for word, value in _TYPICAL if word in leaf.name.lower()), _ORDINARY)
+    value = next((value for word, value in _TYPICAL if word in leaf.name.lower()), _ORDINARY)
+    low, high = leaf.attr("low", value), leaf.attr("high", value)
+    return min(max(value, float(low)), float(high))  # type: ignore[arg-type]
 
 
 def below_guards(root: Term) -> tuple[float, ...]:

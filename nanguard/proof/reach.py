@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from nanguard.finding import Finding, Number, Witness
+from nanguard.stated import Range
 from nanguard.tracing.arguments import Arguments
 from nanguard.tracing.deadline import OutOfTime, importing, worked
 from nanguard.tracing.places import Sources, caller
@@ -49,7 +50,7 @@ def reach(
         arguments = _written(candidate)
         if not left or worked() > until:
             break
-        if arguments is None:
+        if arguments is None or not _allowed(candidate, subject.ranges):
             continue
         watch = _watched(subject, candidate, left, sources, until)
         shown = [index for index in left if watch.shows(index)]
@@ -60,6 +61,18 @@ def reach(
             reached[index] = arguments
             del left[index]
     return reached
+
+
+def _allowed(given: Arguments, ranges: Mapping[str, Range]) -> bool:
+    """Whether the tensors of arguments lie in what the user says that the parameters take."""
+    named = zip(given.names, given.tensors, strict=True)
+    return all(_inside(tensor, ranges[name]) for name, tensor in named if name in ranges)
+
+
+def _inside(tensor: Tensor, found: Range) -> bool:
+    above = tensor > found.low if found.low_open else tensor >= found.low
+    below = tensor < found.high if found.high_open else tensor <= found.high
+    return bool((above & below).all())
 
 
 def _watched(

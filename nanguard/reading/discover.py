@@ -9,14 +9,18 @@ import sys
 import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 from nanguard.errors import NanguardError
 from nanguard.finding import Note, Span, Target
 from nanguard.nearest import nearest
+from nanguard.settings import Settings
 
-# Folders that hold other people's or generated code; they are searched where the user names them.
-SKIPPED = frozenset({"venv", "node_modules", "__pycache__", "build", "dist", "site-packages"})
+if TYPE_CHECKING:
+    from nanguard.reading.folders import Excluded
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -31,11 +35,15 @@ class SourceError(NanguardError):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to check: the path as the user gave it, the names asked for, and whether all of it was."""
+    """A file to check: the path as the user gave it, the names asked for, and whether all of it was.
+
+    `data` is what it holds, where that does not come from the disk.
+    """
 
     path: str
     names: tuple[str, ...] = ()
     whole: bool = True
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +55,49 @@ class Definition:
     kind: str  # function, method, module or class
 
 
-def find(paths: Sequence[str]) -> tuple[list[SourceFile], list[Note]]:
-    """The files that `paths` mean, each once and in order, and a note for each path that means none."""
+def find(paths: Sequence[str | SourceFile], settings: Settings | None = None) -> tuple[list[SourceFile], list[Note]]:
+    """The files that `paths` mean, each once and in order, and a note for each path that means none.
+
+    Folders are searched without what the settings exclude; what is named itself is excluded only by
+    `force_exclude`.
+    """
+    settings = settings or Settings()
+    root = os.path.abspath(settings.root)
+    excluded: Excluded | None = None  # made where a folder is searched, which a run on single files does not need
     files: dict[str, SourceFile] = {}  # by real path
     notes: list[Note] = []
     for given in paths:
-        path, name = split(given)
-        if os.path.isdir(path) and not name:
-            found = sorted(_walk(path, notes))
-            if not found:
-                notes.append(_failed(path, "no Python files in this folder; name a .py file or a folder that has some"))
-            for file in found:
-                _add(files, SourceFile(file))
+        path, name = (given.path, None) if isinstance(given, SourceFile) else split(given)
+        folder = os.path.isdir(path) and not name
+        if folder or settings.force_exclude:
+            excluded = excluded or _excluded(settings, root)
+            if settings.force_exclude and excluded.covers(path):
+                continue
+        if isinstance(given, SourceFile):
+            _add(files, given, os.path.realpath(path))
+        elif folder and excluded is not None:
+            for found, real in excluded.below(path, partial(_unlisted, notes)):
+                _add(files, SourceFile(found), real)
         elif problem := _problem(given, path, name):
             notes.append(_failed(path, problem))
         else:
-            _add(files, SourceFile(path, (name,), whole=False) if name else SourceFile(path))
-    return list(files.values()), notes
+            named = SourceFile(path, (name,), whole=False) if name else SourceFile(path)
+            _add(files, named, os.path.realpath(path))
+    return [file for file in files.values() if _in_shard(file.path, settings.shard, root)], notes
+
+
+def _excluded(settings: Settings, root: str) -> Excluded:
+    from nanguard.reading.folders import Excluded
+
+    return Excluded(settings.exclude, root)
+
+
+def _in_shard(path: str, shard: tuple[int, int] | None, root: str) -> bool:
+    """Whether a file belongs to a part, by its path in the project: whatever else there is, it is in the same one."""
+    if shard is None:
+        return True
+    inside = os.path.relpath(path, root).replace(os.sep, "/")
+    return crc32(os.fsencode(inside)) % shard[1] == shard[0] - 1
 
 
 def split(given: str) -> tuple[str, str | None]:
@@ -83,6 +117,8 @@ def _problem(given: str, path: str, name: str | None) -> str | None:
         return f"{given!r} asks for a name in a folder; write FILE::NAME"
     if not os.path.isfile(path):
         return "not a regular file; name a .py file or a folder"
+    if path.endswith(".ipynb"):
+        return "is a notebook, which nanguard does not read; export it as a script and check that"
     if name == "":
         return "no name after '::'; write FILE::NAME, or the file alone"
     return None
@@ -92,55 +128,32 @@ def _failed(path: str, message: str) -> Note:
     return Note("NG001", path, 0, message, failed=True)
 
 
-def _add(files: dict[str, SourceFile], file: SourceFile) -> None:
-    real = os.path.realpath(file.path)
+def _unlisted(notes: list[Note], path: str, reason: str) -> None:
+    notes.append(_failed(path, f"cannot be listed ({reason}); change its permissions or leave it out"))
+
+
+def _add(files: dict[str, SourceFile], file: SourceFile, real: str) -> None:
     known = files.setdefault(real, file)
-    names = tuple(dict.fromkeys((*known.names, *file.names)))
-    files[real] = SourceFile(known.path, names, known.whole or file.whole)
-
-
-def _walk(folder: str, notes: list[Note]) -> Iterator[str]:
-    """The Python files below a folder; a folder that links lead to twice is visited once."""
-    seen: set[str] = set()
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        real = os.path.realpath(here)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            names = os.listdir(here)
-        except OSError as error:
-            notes.append(_failed(here, f"cannot be listed ({error.strerror}); change its permissions or leave it out"))
-            continue
-        for name in names:
-            path = name if here == "." else os.path.join(here, name)
-            if os.path.isdir(path):
-                if not _skipped(name, path):
-                    waiting.append(path)
-            elif name.endswith(".py") and os.path.isfile(path):
-                yield path
-
-
-def _skipped(name: str, path: str) -> bool:
-    if name.startswith(".") or name in SKIPPED or name.endswith(".egg-info"):
-        return True
-    return os.path.isfile(os.path.join(path, "pyvenv.cfg"))
+    if known is not file:
+        names = tuple(dict.fromkeys((*known.names, *file.names)))
+        files[real] = replace(known, names=names, whole=known.whole or file.whole)
 
 
 # --- text and tree ---------------------------------------------------------------------------------------
 
 
-def load_source(path: str) -> str:
-    """The text of a file in the encoding it declares, line ends as ``\\n``; raises `SourceError`."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise SourceError(
-            path, 0, f"cannot be read ({error.strerror}); change its permissions or leave it out"
-        ) from None
+def load_source(path: str, data: bytes | None = None) -> str:
+    """The text of a file in the encoding it declares, line ends as ``\\n``; raises `SourceError`.
+
+    `data` is what the file holds, where that is not to be read from the disk.
+    """
+    if data is None:
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            message = f"cannot be read ({error.strerror}); change its permissions or leave it out"
+            raise SourceError(path, 0, message) from None
     if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise SourceError(path, line, "has a null byte, so it is no Python source; leave it out")

@@ -12,6 +12,7 @@ from nanguard.reading.expressions import Expressions, Place
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
 from nanguard.reading.state import Frame, State, join, limit
+from nanguard.reading.stating import Stating, assumed, stated
 from nanguard.reading.values import (
     Class,
     External,
@@ -52,9 +53,10 @@ class Followed:
 class Interpreter(Expressions):
     """Follows the statements of a file's functions."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, stating: Stating) -> None:
         super().__init__()
         self.project = project
+        self.stating = stating
         self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
@@ -349,14 +351,15 @@ class Interpreter(Expressions):
         defaults = _defaults(spec)
         given: dict[str, Value] = dict(zip((arg.arg for arg in positional), args, strict=False))
         names = {arg.arg for arg in (*positional, *spec.kwonlyargs)}
+        ranges = self.stating.of(function)
         given.update({key: value for key, value in keywords.items() if key in names})
         for arg in (*positional, *spec.kwonlyargs):
             if arg.arg in given:
-                state.env[arg.arg] = given[arg.arg]
+                state.env[arg.arg] = assumed(given[arg.arg], ranges.get(arg.arg))
             elif arg.arg in defaults:
                 state.env[arg.arg] = self.evaluate(defaults[arg.arg], State(function.closure), frame)
             else:
-                state.env[arg.arg] = parameter(arg, None, "tensor")
+                state.env[arg.arg] = stated(parameter(arg, None, "tensor"), ranges.get(arg.arg))
         if spec.vararg is not None:
             state.env[spec.vararg.arg] = Items(tuple(args[len(positional) :]))
         if spec.kwarg is not None:
@@ -396,10 +399,10 @@ class Interpreter(Expressions):
         spec = function.node.args
         state = State(dict(function.closure))
         frame = Frame(function.qualname, 0, function.path)
-        defaults = _defaults(spec)
+        defaults, ranges = _defaults(spec), self.stating.of(function)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
-            state.env[arg.arg] = parameter(arg, default, plain)
+            state.env[arg.arg] = stated(parameter(arg, default, plain), ranges.get(arg.arg))
         first = [*spec.posonlyargs, *spec.args][:1]
         if instance is not None and first:
             state.env[first[0].arg] = instance

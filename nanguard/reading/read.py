@@ -16,6 +16,7 @@ from nanguard.reading.interpret import Interpreter
 from nanguard.reading.outline import Reach
 from nanguard.reading.project import Project
 from nanguard.reading.state import Frame, State
+from nanguard.reading.stating import Ranges, Stating
 from nanguard.reading.values import Class, External, Function, Instance, Value, alternatives, is_option, to_term
 from nanguard.site import Site
 from nanguard.term import Term, walk
@@ -55,8 +56,13 @@ class Reading:
             return file.read()
 
 
-def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target], every: bool = True) -> Reading:
+def read(
+    path: str, source: str, tree: ast.Module, targets: Sequence[Target], every: bool = True,
+    ranges: Callable[[str, str], Ranges] | None = None,
+) -> Reading:  # fmt: skip
     """Read the module and each target of a file, or, unless `every`, those that may reach something risky.
+
+    `ranges` gives what the settings say of the parameters of a function, by its path and name.
 
     A target that takes too long or nests too deeply is given up, with what was found in it until then.
     """
@@ -66,7 +72,7 @@ def read(path: str, source: str, tree: ast.Module, targets: Sequence[Target], ev
         if not lines:
             return Reading(path, source, (), {}, frozenset())
         targets = [target for target in targets if any(first <= target.span.line <= last for first, last in lines)]
-    interpreter = Interpreter(project)
+    interpreter = Interpreter(project, Stating(project, path, tree, ranges))
     module = State({})
     failed: dict[str, str] = {}
     whole = partial(interpreter.block, tree.body, [module], Frame("<module>", 0, path))

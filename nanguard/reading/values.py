@@ -162,7 +162,8 @@ def option(name: str, default: object, otherwise: str = "tensor") -> Term:
 
 def not_none(value: Term) -> Term:
     """What an option is where a test has shown that it is not None."""
-    return symbol(value.name, str(value.attr("otherwise", "tensor")))
+    facts = {name: held for name, held in value.attrs if name not in ("name", "kind", "default", "otherwise")}
+    return symbol(value.name, str(value.attr("otherwise", "tensor")), **facts)
 
 
 def is_option(value: Value) -> bool:

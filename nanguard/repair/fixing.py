@@ -15,6 +15,7 @@ from nanguard.repair.sourcetext import SourceText, overlapping, read, write
 from nanguard.repair.unused import read_by, unused
 from nanguard.running.checking import check_paths
 from nanguard.running.worker import Worker
+from nanguard.selection import Selection, selection
 from nanguard.settings import Settings
 from nanguard.suppress.quiet import Quiet
 
@@ -48,13 +49,14 @@ class Outcome:
         return tuple(finding for file in self.files for finding in file.findings)
 
 
-def fix_paths(paths: Sequence[str], settings: Settings, unsafe: bool) -> Outcome:
+def fix_paths(paths: Sequence[str | SourceFile], settings: Settings, unsafe: bool) -> Outcome:
     """Fix what can be fixed in the files that `paths` mean, without writing any; see `save`.
 
     Safe fixes alone, unless `unsafe`.  What a fix leaves behind is checked again, and fixed too, until nothing
     changes.  A fix after which its finding is still there is taken back, with a note.
     """
-    files, _ = find(paths)
+    files, _ = find(paths, settings)
+    chosen = selection(settings)
     before = dict(_readable(files))
     with Worker(settings.jobs, settings.verbose) as worker:
         report = check_paths(paths, settings, worker)
@@ -64,14 +66,14 @@ def fix_paths(paths: Sequence[str], settings: Settings, unsafe: bool) -> Outcome
             own = [found for found in report.findings if _same(found.span.path, file.path)]
             if file.path in before and any(_offered(found, unsafe) for found in own):
                 work.append(_Work(file, settings, unsafe, before[file.path], own))
-        _together(work, worker, quiet)
+        _together(work, worker, quiet, chosen)
     fixed = [Fixed(item.file.path, item.before, item.text.encoded(), tuple(item.fixed)) for item in work if item.fixed]
     for item in work:
         report = _with(report, item)
     return Outcome(tuple(fixed), report, tuple(bug for item in work for bug in item.bugs))
 
 
-def _together(work: Sequence[_Work], worker: Worker, quiet: Quiet) -> None:
+def _together(work: Sequence[_Work], worker: Worker, quiet: Quiet, chosen: Selection | None) -> None:
     """Do the rounds of several files, so that none waits for another one's check."""
     waiting: deque[tuple[_Work, Rounds, str, int]] = deque()
 
@@ -94,6 +96,7 @@ def _together(work: Sequence[_Work], worker: Worker, quiet: Quiet) -> None:
             go_on(item, rounds, None)
             continue
         own = [found for found in result.findings if _same(found.span.path, path)]
+        own = own if chosen is None else chosen.admitted(own)
         left, item.suppressed = quiet.parted(path, source, own)
         go_on(item, rounds, left)
 
@@ -115,7 +118,7 @@ def save(outcome: Outcome) -> Outcome:
 def _readable(files: Iterable[SourceFile]) -> Iterator[tuple[str, bytes]]:
     for file in files:
         try:
-            yield file.path, read(file.path)
+            yield file.path, read(file.path) if file.data is None else file.data
         except NanguardError:
             continue  # the check says so
 

@@ -22,4 +22,4 @@ def line(finding: Finding) -> str:
 
 def fixable(finding: Finding) -> bool:
     """Whether the finding has a safe fix."""
-    return finding.fix is not None and finding.fix.safe
+    return finding.fix is not None and finding.fix.safe and bool(finding.fix.edits)

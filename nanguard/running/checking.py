@@ -29,7 +29,8 @@ from nanguard.reading.discover import (
     targets,
 )
 from nanguard.running.progress import Progress
-from nanguard.settings import UNUSED, Settings, selected
+from nanguard.selection import Selection, every, selection
+from nanguard.settings import Settings
 
 if TYPE_CHECKING:
     from nanguard.analyse import Scan
@@ -62,14 +63,13 @@ class _Candidate:
     ticket: int | None
 
 
-def check_paths(paths: Sequence[str], settings: Settings, worker: Worker | None = None) -> Report:
+def check_paths(paths: Sequence[str | SourceFile], settings: Settings, worker: Worker | None = None) -> Report:
     """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed.
 
     A `worker` that is given goes on to live.
     """
-    plain = settings.select == ("ALL",) and not settings.ignore and not settings.rules
-    codes = None if plain else _selected(settings)
-    files, notes = find(paths)
+    chosen = selection(settings)
+    files, notes = find(paths, settings)
     results: list[FileResult] = []
 
     def idle() -> None:
@@ -80,25 +80,20 @@ def check_paths(paths: Sequence[str], settings: Settings, worker: Worker | None 
         _Prover(settings, idle, worker) as prover,
         closing(_readings(files, settings, idle)) as readings,
     ):
-        asked = (_asked(file, read, settings, prover) for file, read in zip(files, readings, strict=True))
+        asked = (_asked(file, read, settings, prover, chosen) for file, read in zip(files, readings, strict=True))
         for result in _finished(asked, settings, prover):
             results.append(result)
             idle()
     if prover.broken and not settings.static:
         notes.append(_unprovable(prover.broken, prover.first))
-    return _report(results, notes, codes, settings)
-
-
-def _selected(settings: Settings) -> frozenset[str]:
-    """The codes that are asked for; the rules are listed only where that is not simply all."""
-    from nanguard.matching import rules
-
-    return selected(settings, (*rules.listed(settings.rules), UNUSED))
+    return _report(results, notes, chosen, settings)
 
 
 def single(given: str) -> tuple[str, str]:
     """The file and the name that ``FILE::NAME`` means; raises `NanguardError` if the file lacks it."""
     files, notes = find([given])
+    if not notes and not files:
+        raise NanguardError(f"{given}: no Python files in this folder; write FILE::NAME")
     if not notes:
         path, names = files[0].path, files[0].names
         tree = parse(path, load_source(path))
@@ -158,7 +153,7 @@ def _readers(files: int, settings: Settings) -> int:
 def _reading(file: SourceFile, settings: Settings) -> _Read:
     """Read a file."""
     try:
-        source = load_source(file.path)
+        source = load_source(file.path, file.data)
         tree = parse(file.path, source)
     except SourceError as error:
         return _Read(FileResult(file.path, (), (), (error.note,)))
@@ -182,12 +177,14 @@ def _suspected(scan: Scan) -> Iterator[tuple[int, Rule]]:
     return ((suspect.place.node.lineno, suspect.match.rule) for suspect in scan.suspects)
 
 
-def _asked(file: SourceFile, read: _Read, settings: Settings, prover: _Prover) -> FileResult | _Candidate:
-    """Hand a file to the worker where there is something to prove."""
-    if not read.candidates:
+def _asked(
+    file: SourceFile, read: _Read, settings: Settings, prover: _Prover, chosen: Selection | None
+) -> FileResult | _Candidate:
+    """Hand a file to the worker where there is something to prove, and where it is not ignored altogether."""
+    if not read.candidates or (chosen is not None and chosen.codes <= chosen.ignored(file.path)):
         return read.result
     try:
-        source = load_source(file.path)
+        source = load_source(file.path, file.data)
     except SourceError as error:  # it has been changed since
         return FileResult(file.path, (), (), (error.note,))
     ticket = prover.ask(file.path, source, settings, read.names)
@@ -339,10 +336,10 @@ def _unprovable(reason: str, path: str) -> Note:
 
 
 def _report(
-    results: Sequence[FileResult], notes: Iterable[Note], codes: frozenset[str] | None, settings: Settings
+    results: Sequence[FileResult], notes: Iterable[Note], chosen: Selection | None, settings: Settings
 ) -> Report:
-    every = (finding for result in results for finding in result.findings)
-    findings = [finding for finding in every if codes is None or finding.code in codes]
+    findings = [finding for result in results for finding in result.findings]
+    findings = findings if chosen is None else chosen.admitted(findings)
     return quiet_report(
         Report(
             files=len(results),
@@ -352,7 +349,7 @@ def _report(
         ),
         results,
         settings,
-        lambda path: _selected(settings) if codes is None else codes,
+        lambda path: (chosen or every(settings)).enabled(path),
     )
 
 

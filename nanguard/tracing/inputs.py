@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nanguard.stated import Range
 from nanguard.tracing import naming
 from nanguard.tracing.clues import clue, derivations
 from nanguard.tracing.given import examples_of
@@ -33,13 +34,13 @@ class Samples:
     it is not, the run went well, and what follows are sets of the same kind that may take other branches: options
     set otherwise, tensors for parameters whose default is None.  A set leaves out the parameters that keep their
     default.  Examples that the user gave (`nanguard.example_inputs`) come first.  `owner` is the object of a
-    method, `function` what is run, `ranges` the values that the user allows by parameter: ``0 <= target <= 1``;
+    method, `function` what is run, `ranges` the values that the user allows by parameter;
     `building` says that it is a constructor, whose parameters are rather numbers than tensors.
     """
 
     def __init__(
         self, signature: inspect.Signature, owner: object = None, function: Callable[..., Any] | None = None,
-        ranges: Mapping[str, str] | None = None, building: bool = False,
+        ranges: Mapping[str, Range] | None = None, building: bool = False,
     ) -> None:  # fmt: skip
         if function is None and isinstance(owner, nn.Module):
             function = type(owner).forward

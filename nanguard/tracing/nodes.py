@@ -18,6 +18,7 @@ from nanguard import ops
 from nanguard.ops import BindError
 from nanguard.ops.row import bind, build
 from nanguard.reading.narrowing import compares, narrow, of_every_entry, without_facts
+from nanguard.stated import Range
 from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
 from nanguard.tracing.places import GRAD
 
@@ -174,6 +175,7 @@ class Reader:
     """
 
     examples: Mapping[fx.Node, Any] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)  # of the inputs, by their names
     terms: dict[fx.Node, Term] = field(default_factory=dict)
     current: dict[fx.Node, Term] = field(default_factory=dict)
     numbers: dict[fx.Node, int] = field(default_factory=dict)
@@ -282,7 +284,8 @@ class Reader:
     def term(self, node: fx.Node) -> Term:
         match node.op:
             case "placeholder":
-                return symbol(str(node.target), self.kind(node))
+                name = str(node.target)
+                return symbol(name, self.kind(node), **self.ranges.get(name, Range()).facts())
             case "get_attr":
                 return symbol(f"self.{node.target}", self.kind(node))
             case "output":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nanguard.stated import Range
 from nanguard.tracing import naming
 from nanguard.tracing.docshapes import Shape, annotated, docs_of, documented, integral
 from nanguard.tracing.guesses import (
@@ -349,21 +351,12 @@ def _first_shapes(module: nn.Module) -> tuple[Shape, ...]:
     return ()
 
 
-def ranged(state: State, ranges: Mapping[str, str]) -> State:
+def ranged(state: State, ranges: Mapping[str, Range]) -> State:
     """A state in which the values of tensors lie in the ranges that the user gave."""
-    for name, text in ranges.items():
+    for name, found in ranges.items():
         guess = state.get(name)
-        if isinstance(guess, Tensor):
-            low, up = bounds(text)
-            state = state.put(name, replace(guess, low=low, up=up) if (low, up) != (None, None) else guess)
+        if isinstance(guess, Tensor) and not found.whole:
+            low = found.low if math.isfinite(found.low) else None
+            up = found.high if math.isfinite(found.high) else None
+            state = state.put(name, replace(guess, low=low, up=up))
     return state
-
-
-def bounds(text: str) -> tuple[float | None, float | None]:
-    """The bounds that a text such as ``0 <= target <= 1`` or ``x > 0`` gives; (None, None) for ``any``."""
-    number = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)"
-    low = re.match(rf"\s*({number})\s*<=?\s*\w", text) or re.search(rf"\w\s*>=?\s*({number})\s*$", text)
-    up = re.search(rf"[A-Za-z_]\w*\s*<=?\s*({number})\s*$", text)
-    values = [float(match.group(1)) if match else None for match in (low, up)]
-    finite = [None if value is None or abs(value) == float("inf") else value for value in values]
-    return finite[0], finite[1]

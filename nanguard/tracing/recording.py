@@ -17,6 +17,7 @@ from nanguard.term import Term, make
 from nanguard.tracing.arguments import Arguments
 from nanguard.tracing.nodes import Passed, Reader
 from nanguard.tracing.places import DIRECT, GRAD, NAMES, SPAN, Sources
+from nanguard.tracing.subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +47,14 @@ class Read:
 
 
 def read_nodes(
-    graph: fx.Graph, examples: Mapping[fx.Node, Any], sources: Sources, name: str,
+    graph: fx.Graph, examples: Mapping[fx.Node, Any], sources: Sources, subject: Subject,
     passed: Sequence[Passed] = (), unsure: Collection[fx.Node] = (),
 ) -> Read:  # fmt: skip
     """The terms and sites of a graph.
 
     `unsure` are nodes whose arguments hold numbers that are true of one run only.
     """
-    reader = Reader(examples)
+    reader = Reader(examples, subject.ranges)
     tests: dict[fx.Node, list[Passed]] = {}
     for test in passed:
         tests.setdefault(test.after, []).append(test)
@@ -66,7 +67,7 @@ def read_nodes(
         if SPAN in node.meta and node.op.startswith("call") and node.target is not torch._C._set_grad_enabled:
             if sites and not node.meta.get(DIRECT, True) and _inner(sites[-1], node):
                 sites.pop()  # a step on the way to the value of the expression
-            sites.append(_site(node, term, reader, sources, name, doubtful))
+            sites.append(_site(node, term, reader, sources, subject.name, doubtful))
         for test in tests.get(node, ()):
             doubtful |= reader.passed(test.node, test.outcome)
     ends = [make("detach", (term,)) for node, term in reader.terms.items() if node.meta.get(GRAD) is False]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from types import CodeType, FrameType, FunctionType, MethodType
-from typing import Any
+from types import CodeType, FrameType, FunctionType, MethodType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import torch
 from torch import nn
 
+from nanguard.stated import Range
 from nanguard.tracing.places import is_user_file
 from nanguard.tracing.tracer import Helper, TraceError
 
@@ -33,7 +35,7 @@ class Watched:
 class Subject:
     """A callable as a tracer takes it: a module and the name of a method, or a function.
 
-    `home` is its path:line, `cells` the variables that it closes over.
+    `home` is its path:line, `cells` the variables that it closes over, `ranges` what its parameters take.
     """
 
     root: Callable[..., Any] | nn.Module
@@ -42,6 +44,7 @@ class Subject:
     signature: inspect.Signature
     home: str
     cells: tuple[Watched, ...]
+    ranges: Mapping[str, Range]
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call it."""
@@ -60,8 +63,13 @@ class Subject:
         return [] if isinstance(self.root, nn.Module) else [self.root.__globals__]
 
 
-def subject_of(fn: Any, method: str = "forward", name: str | None = None) -> Subject:
-    """The subject for a function, a bound method, or the `method` of a module; raises `TraceError`."""
+def subject_of(
+    fn: Any, method: str = "forward", name: str | None = None, ranges: Mapping[str, Range] | None = None
+) -> Subject:
+    """The subject for a function, a bound method, or the `method` of a module; raises `TraceError`.
+
+    `ranges` come before those in the annotations.
+    """
     if isinstance(fn, MethodType) and isinstance(fn.__self__, nn.Module):
         fn, method = fn.__self__, fn.__name__
     if isinstance(fn, torch.jit.ScriptModule | torch.jit.ScriptFunction) or hasattr(fn, "_torchdynamo_orig_callable"):
@@ -76,14 +84,43 @@ def subject_of(fn: Any, method: str = "forward", name: str | None = None) -> Sub
             raise TraceError(f"{type(fn).__name__}.{method}: is no method written in Python")
         signature = inspect.signature(MethodType(function, fn))
         label = name or f"{type(fn).__qualname__}.{method}"
-        return Subject(fn, method, label, signature, _home(function, label), _cells(function))
+        known = {**annotated_ranges(function), **(ranges or {})}
+        return Subject(fn, method, label, signature, _home(function, label), _cells(function), known)
     label = name or str(getattr(fn, "__qualname__", type(fn).__qualname__))
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):
         raise TraceError(f"{label}: is not written in Python") from None
     root = fn if isinstance(fn, FunctionType) else lambda *args, **kwargs: fn(*args, **kwargs)
-    return Subject(root, method, label, signature, _home(fn, label), _cells(fn))
+    known = {**annotated_ranges(fn), **(ranges or {})}
+    return Subject(root, method, label, signature, _home(fn, label), _cells(fn), known)
+
+
+def annotated_ranges(function: Any) -> dict[str, Range]:
+    """The ranges that the annotations of a function give: ``Annotated[Tensor, nanguard.Range(0, 1)]``."""
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    found: dict[str, Range] = {}
+    for name, annotation in getattr(plain, "__annotations__", {}).items():
+        if isinstance(annotation, str) and annotation in _ORDINARY:
+            continue
+        with suppress(Exception):  # a name that is not there when the program runs
+            for _ in range(2):  # there may be a text in a text, where all annotations are texts
+                annotation = eval(annotation, plain.__globals__) if isinstance(annotation, str) else annotation
+            stated = [part for part in _metadata(annotation) if isinstance(part, Range)]
+            if stated:
+                found[name] = stated[0]
+    return found
+
+
+_ORDINARY = ("Tensor", "torch.Tensor", "int", "float", "bool", "str")  # annotations that need not be looked up
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    """What stands beside the type in an annotation, or in one of the alternatives of a union."""
+    yield from getattr(annotation, "__metadata__", ())
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _metadata(part)
 
 
 def _home(fn: Any, label: str) -> str:

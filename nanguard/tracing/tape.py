@@ -68,7 +68,7 @@ def taped(subject: Subject, given: Arguments, sources: Sources, until: float) ->
             unsure |= _differing(tape.graph, other.graph)
         except Exception:
             unsure |= _differing(tape.graph, fx.Graph())
-    read = read_nodes(tape.graph, tape.examples, sources, subject.name, tape.passed, unsure)
+    read = read_nodes(tape.graph, tape.examples, sources, subject, tape.passed, unsure)
     return Recording(
         name=subject.name, graph=tape.graph, terms=read.terms, sites=read.sites, uses=read.uses, arguments=given,
         examples=tape.examples, home=subject.home,

@@ -18,6 +18,7 @@ import torch
 from torch import fx, nn
 
 from nanguard.finding import Target
+from nanguard.stated import Range
 from nanguard.tracing.arguments import Arguments, Unknown, taken_apart, unknown
 from nanguard.tracing.construct import resolve
 from nanguard.tracing.deadline import worked
@@ -112,14 +113,14 @@ def trace_target(module: ModuleType, target: Target, seconds: float = _SECONDS) 
 
 
 def captures_of(
-    module: ModuleType, target: Target, seconds: float = _SECONDS, ranges: Mapping[str, str] | None = None
+    module: ModuleType, target: Target, seconds: float = _SECONDS, ranges: Mapping[str, Range] | None = None
 ) -> Captures:
     """As `trace_target`, with what was captured; `ranges` are those that the settings give for the parameters."""
     found, method = resolve(module, target.name, f"{target.path}:{target.span.line}")
-    subject = subject_of(found, method, target.name)
+    subject = subject_of(found, method, target.name, ranges)
     is_module = isinstance(found, nn.Module)
     owner, function = (found, getattr(found, method)) if is_module else (getattr(found, "__self__", None), found)
-    samples = functools.partial(Samples, subject.signature, owner, function, ranges)
+    samples = functools.partial(Samples, subject.signature, owner, function, subject.ranges)
     return Captures(subject, samples, _recordings(subject, samples, worked() + seconds))
 
 
@@ -268,7 +269,7 @@ def _record(recorder: Recorder, subject: Subject, helpers: Sequence[Helper]) -> 
 def _made(recorder: Recorder, subject: Subject, given: Arguments, effects: tuple[str, ...]) -> Trace:
     graph = recorder.graph
     graph._tracer_cls = None  # a recorder cannot be made again by those who copy or pickle the graph
-    read = read_nodes(graph, recorder.examples, recorder.sources, subject.name, recorder.passed)
+    read = read_nodes(graph, recorder.examples, recorder.sources, subject, recorder.passed)
     return Trace(
         name=subject.name, graph=graph, terms=read.terms, sites=read.sites, uses=read.uses, arguments=given,
         examples=recorder.examples, home=subject.home,

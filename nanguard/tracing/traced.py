@@ -16,8 +16,9 @@ from nanguard.analyse import Stage
 from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Finding, Note, Span, Target
 from nanguard.proof.reach import reach
-from nanguard.settings import Settings, inputs_of
+from nanguard.settings import Settings
 from nanguard.site import Site
+from nanguard.stated import Range, ranges_for
 from nanguard.tracing.deadline import OutOfTime, within, worked
 from nanguard.tracing.live import Proving, findings, names_in
 from nanguard.tracing.load import load_module, named_like, place
@@ -77,7 +78,7 @@ def traced(
     found = list(read)
     captured: dict[str, Captures] = {}
     for target in targets:
-        captures, result = _captured(module, target, budget, inputs_of(settings, path, target.name))
+        captures, result = _captured(module, target, budget, ranges_for(settings, path, target.name))
         added: list[Finding] = []
         if captures is not None:
             captured[target.name] = captures
@@ -116,7 +117,7 @@ def _proved(
 
 
 def _captured(
-    module: ModuleType, target: Target, budget: _Budget, ranges: Mapping[str, str]
+    module: ModuleType, target: Target, budget: _Budget, ranges: Mapping[str, Range]
 ) -> tuple[Captures | None, Target]:
     """The captures of a target, and the target with how far it was seen."""
     if budget.over(_PROVING):
