@@ -157,6 +157,10 @@ def test_an_installed_package_is_checked_where_it_lies(folder: Path) -> None:
     assert found(f"{pack}/loss.py") == [f"{pack}/loss.py"]
     assert found(f"{pack}/build") == [f"{pack}/build/made.py"]
     assert found(str(Path(pack).parent)) == [f"{pack}/loss.py"]
+    write("env/.gitignore", text="*\n")
+    assert found("env") == ["env/bin/tool.py", f"{pack}/loss.py"]
+    assert found("env/lib") == [f"{pack}/loss.py"]
+    assert found(".") == ["a.py"]
     assert found(pack, force_exclude=True) == []
     assert found("env", "a.py", force_exclude=True) == ["a.py"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nanguard.reading.globs import Globs, globs
 
+_PACKAGES = "site-packages"  # of a virtual environment
 _PROBE = "\x00.py"  # a file that a pattern means only together with all others
 
 
@@ -59,6 +60,8 @@ class Excluded:
             if "pyvenv.cfg" in entries and step.whole != start:
                 continue
             own = self._gitignore(step.whole) if ".gitignore" in entries else None
+            if own is not None and step.whole == start and self._ignores_itself(own):
+                own = None
             around = (*step.levels, own) if own is not None else step.levels
             found = [inner for entry in entries.values() if (inner := step.inside(entry, around)) is not None]
             kept = [inner for inner in found if not self._left_out(inner, patterns)]
@@ -86,7 +89,20 @@ class Excluded:
     def _beside(self, start: str) -> Globs:
         """The patterns without those that mean everything in a folder."""
         path = _bare(os.path.join(start, _PROBE))
-        return Globs(tuple(glob for glob in self._patterns.listed if not glob.matches(path, _PROBE, False)))
+        installed = any(os.path.isfile(os.path.join(folder, "pyvenv.cfg")) for folder in _upward(start))
+        return Globs(
+            tuple(
+                glob
+                for glob in self._patterns.listed
+                if not glob.matches(path, _PROBE, False)
+                and not (installed and not glob.anchored and glob.matches(path, _PACKAGES, True))
+            )
+        )
+
+    def _ignores_itself(self, level: _Level) -> bool:
+        """Whether a folder inside of a project ignores all that is in it, as caches and virtual environments do."""
+        inner = level.folder not in (self._root, self._top(level.folder))
+        return inner and _matched((level,), os.path.join(level.folder, _PROBE), _PROBE, False)
 
     def _levels(self, start: str) -> tuple[_Level, ...]:
         """The .gitignores around a folder; none where they exclude the folder or what is in it."""
