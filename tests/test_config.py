@@ -348,6 +348,23 @@ def test_paths_are_relative_to_the_file(run: Run, folder: Path, monkeypatch: pyt
     assert found("gen", "--force-exclude") == []
 
 
+def test_rules_of_the_project_are_listed_explained_and_checked(run: Run, folder: Path) -> None:
+    rule = (Path(__file__).parents[1] / "rules/NG101-log-sigmoid.toml").read_text()
+    Path("rules").mkdir()
+    Path("rules/ours.toml").write_text(rule.replace("NG101", "XY101").replace("log-sigmoid", "our-log-sigmoid"))
+    configure('rules = ["rules/ours.toml"]\nselect = ["XY"]\nprefer = "clamp"\nstatic = true')
+    codes = [row["code"] for row in json.loads(run("rules", "--format", "json").out)["rules"]]
+    assert {"NG101", "XY101"} < set(codes)
+    proofs = run("rules", "--prove", "--format", "json").out
+    assert '"code": "XY101"' in proofs
+    assert '"code": "NG101"' not in proofs
+    assert run("explain", "XY101", "--static").out.startswith("# our-log-sigmoid (XY101)")
+    assert check(run, "loss.py").out.startswith("loss.py:5:13: XY101 ")
+    assert run("explain", "XY101", "--static", "--isolated").status == 2
+    assert "clamp(" in run("rewrite", "loss.py::loss").out
+    assert "logsigmoid(" in run("rewrite", "loss.py::loss", "--prefer", "stable").out
+
+
 @pytest.mark.parametrize("pattern", ["a.py", "b", "b/", "!a.py"])
 def test_a_pattern_without_a_folder_stays(pattern: str) -> None:
     assert rebased(pattern, "/x") == pattern

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -21,7 +22,8 @@ def rewrite(context: click.Context, /, target: str, **given: Any) -> None:
     """Print the stable version of a loss as Python."""
     from nanguard.running.checking import single
 
-    settings = options.settings_of(context, [target]).settings
+    found = options.settings_of(context, [target]).settings
+    settings = replace(found, force_exclude=False, shard=None)  # this file is meant, whatever check leaves out
     path, name = single(target)
     from nanguard.repair.sourcefix import rewritten
 

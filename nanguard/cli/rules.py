@@ -22,7 +22,10 @@ from nanguard.errors import NanguardError
 @options.verbose
 @click.pass_context
 def list_rules(context: click.Context, /, prove: bool, format_: str, **given: Any) -> int:
-    """List the rules, or with --prove prove them: those of the files of --rules or the configuration, else all.
+    """List the rules, or with --prove prove them.
+
+    These are the rules of the files given with --rules; without it all rules are listed, and the rules proved are those
+    of the files of the configuration, where there are any.
 
     A proof runs every example: bad code is found, at its place and with a witness, the fix is equal to the exact
     value, and safe code stays silent.
@@ -32,7 +35,8 @@ def list_rules(context: click.Context, /, prove: bool, format_: str, **given: An
 
     rules = options.settings_of(context, ["."]).settings.rules
     loaded = load(rules).rules
-    known = [rule for rule in loaded if rule.path in {str(Path(file)) for file in rules}] if rules else loaded
+    files = {str(Path(file)) for file in rules} if given["rules"] or prove else ()
+    known = [rule for rule in loaded if rule.path in files] if files else loaded
     if not prove:
         click.echo(explain.table_json(known) if format_ == "json" else explain.table(known))
         return CLEAN
