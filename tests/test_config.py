@@ -340,7 +340,7 @@ def test_paths_are_relative_to_the_file(run: Run, folder: Path, monkeypatch: pyt
     assert found(".") == ["gen/c.py", "src/b.py"]
     monkeypatch.chdir(folder / "src")
     assert found(".") == ["b.py"]
-    assert found("..") == ["../gen/c.py", "b.py"] or found("..") == ["../gen/c.py", "../src/b.py"]
+    assert found("..") == ["../gen/c.py", "../src/b.py"]
     assert found(".", "--exclude", "b.py") == ["gen/a.py"]  # in the place of the file's
     assert found(".", "--extend-exclude", "b.py") == []
     assert found(".", "--exclude", "./b.py", "--per-file-ignores", "gen/*:NG1") == []

@@ -213,10 +213,10 @@ def test_shards_are_disjoint_and_together_the_whole(folder: Path, count: int) ->
     write(*names)
     shards = [found(".", shard=(index, count)) for index in range(1, count + 1)]
     assert sorted(name for shard in shards for name in shard) == sorted(names)
-    assert len(set(map(len, shards))) == 1 or max(map(len, shards)) < 40
+    assert all(shards)
     for index, shard in enumerate(shards, 1):
         assert found(str(folder), shard=(index, count)) == [str(folder / name) for name in shard]
-        assert found(*shard, "pack0", shard=(index, count)) == shard or len(shard) > 0
+        assert set(found("pack0", *names, shard=(index, count))) == set(shard)  # whatever is named
     Path("pack0/added.py").write_text("")
     for index, shard in enumerate(shards, 1):
         assert set(shard) <= set(found(".", shard=(index, count)))
