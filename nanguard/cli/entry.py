@@ -16,6 +16,7 @@ from nanguard.cli.config import config
 from nanguard.cli.explain import explain_rule, rule
 from nanguard.cli.rewrite import rewrite
 from nanguard.cli.rules import list_rules
+from nanguard.cli.server import server
 from nanguard.cli.status import CLEAN, FAILED, FOUND, INTERRUPTED
 from nanguard.errors import NanguardError
 
@@ -74,5 +75,5 @@ def cli() -> None:
     """
 
 
-for command in (check, list_rules, explain_rule, rule, rewrite, config):
+for command in (check, list_rules, explain_rule, rule, rewrite, config, server):
     cli.add_command(command)

@@ -106,6 +106,7 @@ class _Server:
         self._requests, self._answers, self._jobs = requests, answers, jobs
         self._input = bytearray()
         self._waiting: list[Request] = []
+        self._dropped: list[Request] = []
         self._running: dict[int, _Child] = {}  # by pipe
         self._warm: Warm | None = None
         self._package: str | None = None  # of the latest file
@@ -124,6 +125,8 @@ class _Server:
                     self._warmed()
                 elif not self._receive():
                     return
+            if self._dropped:
+                self._drop()
             self._look()
 
     def end(self) -> None:
@@ -145,15 +148,25 @@ class _Server:
         if b"\n" in data:
             *lines, rest = self._input.split(b"\n")
             self._input = bytearray(rest)
-            self._waiting.extend(wire.loads(Request, bytes(line)) for line in lines)
+            for request in (wire.loads(Request, bytes(line)) for line in lines):
+                (self._dropped if request.dropped else self._waiting).append(request)
         return bool(data)
+
+    def _drop(self) -> None:
+        """Take back the requests that are not wanted any more, whether they wait or run."""
+        tickets = {request.ticket for request in self._dropped}
+        self._dropped.clear()
+        self._waiting = [request for request in self._waiting if request.ticket not in tickets]
+        for child in list(self._running.values()):
+            if child.request.ticket in tickets:
+                self._finish(child, Failure("was not wanted any more"))
 
     def _prepared(self, request: Request) -> bool:
         """Whether a file can be run: the second one of a package waits until the package is imported for all."""
         folder = package(request.path)
         if self._warm is not None and self._warm.package != folder:
             self._cool()
-        if folder is None or folder in self._cold or request.settings.static:
+        if folder is None or folder in self._cold or request.settings.static or request.fresh:
             return True
         if folder != self._package:
             self._package = folder

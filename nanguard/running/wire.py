@@ -25,13 +25,19 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Examine a file; `names` limits the targets, None asks for all."""
+    """Examine a file; `names` limits the targets, None asks for all.
+
+    A `fresh` one imports the package of the file anew, which may have been changed since the request before.  One that
+    is `dropped` takes back the request of the same ticket.
+    """
 
     ticket: int
     path: str
     source: str
     settings: Settings
     names: tuple[str, ...] | None
+    fresh: bool = False
+    dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,10 @@ _ENVIRONMENT = {
 class Worker:
     """Examines files in another process; use it as a context manager, so that no process is left behind."""
 
-    def __init__(self, jobs: int = 0, verbose: bool = False) -> None:
-        """`jobs` files at a time (0: one for each processor)."""
+    def __init__(self, jobs: int = 0, verbose: bool = False, fresh: bool = False) -> None:
+        """`jobs` files at a time (0: one for each processor); `fresh` for files that change while it lives."""
         self._jobs = self._at_a_time = jobs or processors()
-        self._verbose = verbose
+        self._verbose, self._fresh = verbose, fresh
         self._process: subprocess.Popen[bytes] | None = None
         self._selector = selectors.DefaultSelector()
         self._outgoing = bytearray()
@@ -73,7 +73,7 @@ class Worker:
         """Hand a file over; the number returned fetches what became of it."""
         self.warm()
         self._tickets += 1
-        request = Request(self._tickets, path, source, settings, names)
+        request = Request(self._tickets, path, source, settings, names, self._fresh)
         self._pending[request.ticket] = request
         self._outgoing += wire.dumps(request)
         self._pump(0)
@@ -92,10 +92,20 @@ class Worker:
                 idle()
         return self._answers.pop(ticket)
 
+    def drop(self, ticket: int) -> None:
+        """Take back a file: nobody waits for its answer, and what it runs is ended."""
+        request = self._pending.pop(ticket, None)
+        self._answers.pop(ticket, None)
+        self._partial.pop(ticket, None)
+        if request is not None and self._process is not None:
+            self._outgoing += wire.dumps(replace(request, source="", dropped=True))
+            self._pump(0)
+
     def _conclude(self, answer: Answer) -> None:
         """Take the last answer about a file, beside what was known before it."""
         known = self._partial.pop(answer.ticket, None)
-        self._pending.pop(answer.ticket, None)
+        if self._pending.pop(answer.ticket, None) is None:
+            return  # it has been dropped
         if answer.result is None and known is not None:
             answer = replace(answer, result=known)
         self._answers[answer.ticket] = answer
@@ -180,7 +190,7 @@ class Worker:
         self._incoming = bytearray(rest)
         for line in lines:
             answer = wire.loads(Answer, bytes(line))
-            if answer.partial and answer.result is not None:
+            if answer.partial and answer.result is not None and answer.ticket in self._pending:
                 known = self._partial.get(answer.ticket)
                 self._partial[answer.ticket] = answer.result if known is None else _joined(known, answer.result)
             elif answer.ticket:

@@ -1,0 +1,1 @@
+"""The language server: what nanguard finds in saved files, in the editor."""
