@@ -23,7 +23,11 @@ class Editor:
         command: tuple[str, ...] = ("-m", "nanguard", "server"),
     ) -> None:  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
         )
         self.pid = self._process.pid
         self._arrived: queue.Queue[dict[str, Any]] = queue.Queue()
