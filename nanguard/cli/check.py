@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from nanguard.cli import adoption, options
+from nanguard.cli import adoption, complete, options
 from nanguard.cli.fix import Fixing, fix
 from nanguard.cli.output import colour, remark, render, uncaptured, write
 from nanguard.cli.status import CLEAN, FAILED, FOUND
@@ -21,11 +21,12 @@ from nanguard.reading.discover import SourceFile
 _Command = Callable[..., Any]
 
 _RULES = (
-    click.option("--select", multiple=True, callback=options.codes, metavar="RULES",
+    click.option("--select", multiple=True, callback=options.codes, metavar="RULES", shell_complete=complete.codes,
                  help="Rules to check: codes, prefixes, names, or ALL.  [default: ALL]"),
     click.option("--extend-select", multiple=True, callback=options.codes, metavar="RULES",
+                 shell_complete=complete.codes,
                  help="Rules to check beside those selected.  [default: none]"),
-    click.option("--ignore", multiple=True, callback=options.codes, metavar="RULES",
+    click.option("--ignore", multiple=True, callback=options.codes, metavar="RULES", shell_complete=complete.codes,
                  help="Rules to leave out; the longest selector that fits decides.  [default: none]"),
     click.option("--per-file-ignores", multiple=True, callback=options.per_file, metavar="GLOB:RULES",
                  help="Rules to leave out in some files; may be given more than once.  [default: none]"),
@@ -68,9 +69,9 @@ _FIXES = (
                  help="List what was fixed.  [default: off]"),
     click.option("--exit-non-zero-on-fix", is_flag=True,
                  help="Exit with 1 where something was fixed, even if nothing is left.  [default: off]"),
-    click.option("--fixable", multiple=True, callback=options.codes, metavar="RULES",
+    click.option("--fixable", multiple=True, callback=options.codes, metavar="RULES", shell_complete=complete.codes,
                  help="Rules whose fixes may be made.  [default: ALL]"),
-    click.option("--unfixable", multiple=True, callback=options.codes, metavar="RULES",
+    click.option("--unfixable", multiple=True, callback=options.codes, metavar="RULES", shell_complete=complete.codes,
                  help="Rules whose fixes are only shown.  [default: none]"),
     options.prefer,
     options.eps,

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from nanguard.cli import options
+from nanguard.cli import complete, options
 from nanguard.errors import NanguardError
 
 
 @click.command("explain", short_help="Explain a rule, by its code or its name.")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=complete.rule)
 @click.option("--all", "every", is_flag=True, help="Explain every rule, without measuring.  [default: off]")
 @click.option("--static", is_flag=True, help="Measure nothing, so that torch is not loaded.  [default: off]")
 @options.rule_files

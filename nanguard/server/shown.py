@@ -129,6 +129,8 @@ def _here(fix: Fix, path: str) -> bool:
 
 def _title(finding: Finding, fix: Fix) -> str:
     text = " ".join(fix.replacement.split())
+    if not text:
+        return f"{finding.code}: remove this"
     text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     return f"{finding.code}: replace by `{text}`{'' if fix.safe else ' (unsafe: changes some values)'}"
 
