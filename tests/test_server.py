@@ -233,6 +233,13 @@ def test_static_settings_and_versioned_edits(static: Editor, file: Path) -> None
     assert change["textDocument"] == {"uri": uri, "version": 1}
 
 
+def test_comments_suppress_findings_or_are_wrong(static: Editor, file: Path) -> None:
+    file.write_text(LOSS.rstrip() + "  # nanguard: ignore[NG101] known\n\n\nX = 1  # nanguard: ignore\n")
+    (wrong,) = static.found(static.open(file))
+    assert (wrong["code"], wrong["severity"]) == ("NG003", 2)
+    assert wrong["range"] == {"start": {"line": 7, "character": 0}, "end": {"line": 7, "character": 25}}
+
+
 def test_without_torch_what_is_possible_is_shown(folder: Path, file: Path) -> None:
     """And options that are wrong are told, and not used."""
     file.write_text(LOSS)

@@ -34,6 +34,12 @@ class Positions:
         """The range of a span; its lines count from 0, its columns in units of the encoding."""
         return types.Range(self._position(span.line, span.column), self._position(span.end_line, span.end_column))
 
+    def line(self, line: int) -> types.Range:
+        """A line without the blanks around what it says; lines count from 1."""
+        text = self._source.rows[line - 1][1].encode("utf-8", "surrogatepass")
+        start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+        return types.Range(self._position(line, min(start, end)), self._position(line, end))
+
     def _position(self, line: int, column: int) -> types.Position:
         rows = self._source.rows
         if line > len(rows):  # just behind the end

@@ -141,7 +141,8 @@ class Session:
         if positions.source != checked.source:
             return
         settings = self._settings(checked.path)
-        shown = Shown(uri, document.version, positions, _wanted(checked, settings), settings.rules)
+        notes = tuple(note for note in checked.notes if note.warning and note.line and note.path == checked.path)
+        shown = Shown(uri, document.version, positions, _wanted(checked, settings), notes, settings.rules)
         self._shown[uri] = shown
         self._publish(uri, document.version, shown.diagnostics)
 

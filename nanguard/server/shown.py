@@ -9,7 +9,7 @@ from typing import Any
 
 from lsprotocol import types
 
-from nanguard.finding import Finding, Fix, Number, Witness
+from nanguard.finding import Finding, Fix, Note, Number, Witness
 from nanguard.matching.rules import load
 from nanguard.report.explain import rule_text
 from nanguard.report.text import number
@@ -29,19 +29,24 @@ _LONGEST = 60  # characters of a replacement in a title
 class Shown:
     """The findings of a document as it was checked.
 
-    `version` is the editor's number of the text; `rules` are the user's own rule files.
+    `version` is the editor's number of the text, `notes` are about lines of it, `rules` are the user's own rule files.
     """
 
     uri: str
     version: int | None
     positions: Positions
     findings: tuple[Finding, ...]
+    notes: tuple[Note, ...] = ()
     rules: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def diagnostics(self) -> list[types.Diagnostic]:
-        """A diagnostic for each finding, in their order, with its fixes as data."""
-        return [self._diagnostic(finding) for finding in self.findings]
+        """A diagnostic for each finding, with its fixes as data, and for each note."""
+        return [*(diagnostic for diagnostic, _ in self._found), *map(self._noted, self.notes)]
+
+    @cached_property
+    def _found(self) -> list[tuple[types.Diagnostic, Finding]]:
+        return [(self._diagnostic(finding), finding) for finding in self.findings]
 
     def _diagnostic(self, finding: Finding) -> types.Diagnostic:
         return types.Diagnostic(
@@ -51,6 +56,15 @@ class Shown:
             code=finding.code,
             source="nanguard",
             data={"name": finding.name, "fixes": [self._fix_data(finding, fix) for fix in _fixes(finding)]},
+        )
+
+    def _noted(self, note: Note) -> types.Diagnostic:
+        return types.Diagnostic(
+            range=self.positions.line(note.line),
+            message=note.message,
+            severity=types.DiagnosticSeverity.Warning,
+            code=note.code,
+            source="nanguard",
         )
 
     def _fix_data(self, finding: Finding, fix: Fix) -> dict[str, Any]:
@@ -66,11 +80,7 @@ class Shown:
     def hover(self, position: types.Position) -> types.Hover | None:
         """The findings at a position with their witnesses, and the text of the innermost one's rule."""
         here = types.Range(position, position)
-        found = [
-            (diagnostic.range, finding)
-            for diagnostic, finding in zip(self.diagnostics, self.findings, strict=True)
-            if touches(diagnostic.range, here)
-        ]
+        found = [(diagnostic.range, finding) for diagnostic, finding in self._found if touches(diagnostic.range, here)]
         if not found:
             return None
         found.sort(key=lambda item: (item[0].start.line, item[0].start.character), reverse=True)
@@ -89,7 +99,7 @@ class Shown:
         `versioned` says that the editor takes edits for one version of a document.
         """
         if _asked(types.CodeActionKind.QuickFix, only):
-            for diagnostic, finding in zip(self.diagnostics, self.findings, strict=True):
+            for diagnostic, finding in self._found:
                 if not touches(diagnostic.range, where):
                     continue
                 for fix in _fixes(finding):
