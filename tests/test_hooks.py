@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -123,3 +124,45 @@ def test_a_static_hook_needs_no_torch(project: Project) -> None:
     assert f"loss.py:5:13: {LINE}" in said
     assert project.run("--files", "clean.py")[0] == 0
     assert not [*Path(project._environment["PRE_COMMIT_HOME"]).glob("**/site-packages/torch")]
+
+
+# --- what the documentation says -------------------------------------------------------------------------------------
+
+
+def snippets() -> list[object]:
+    """The YAML that docs/ci.md shows."""
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_documentation_names_hooks_that_exist() -> None:
+    yaml = pytest.importorskip("yaml")
+    hooks = {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    shown = {
+        hook["id"]
+        for snippet in snippets()
+        if isinstance(snippet, dict)
+        for repo in snippet.get("repos", ())
+        for hook in repo["hooks"]
+    }
+    assert shown
+    assert shown <= hooks
+
+
+def test_the_documentation_names_inputs_and_outputs_that_exist() -> None:
+    yaml = pytest.importorskip("yaml")
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    steps = [
+        step
+        for snippet in snippets()
+        if isinstance(snippet, dict)
+        for job in snippet.get("jobs", {}).values()
+        for step in job["steps"]
+    ]
+    used = {name for step in steps if "/nanguard@" in step.get("uses", "") for name in step.get("with", {})}
+    assert used == {"paths", "sarif-file"}
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    table = text[text.index("| input |") :].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == set(action["inputs"])
+    assert set(re.findall(r"outputs\.([\w-]+) ", text)) == set(action["outputs"])

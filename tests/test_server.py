@@ -89,6 +89,7 @@ def test_a_finding_is_shown_explained_and_fixed(editor: Editor, file: Path) -> N
     uri = editor.open(file)
     (found,) = editor.found(uri)
     assert (found["code"], found["severity"], found["source"]) == ("NG101", 1, "nanguard")
+    assert found["codeDescription"]["href"] == (Path(__file__).parent.parent / "docs/rules/NG101.md").as_uri()
     assert "logsigmoid(x)" in found["message"]
     assert found["range"]["start"] == {"line": 4, "character": 19}  # 𝒳 counts as two, é as one
     assert found["range"]["end"] == {"line": 4, "character": 46}

@@ -10,7 +10,7 @@ from typing import Any
 from lsprotocol import types
 
 from nanguard.finding import Finding, Fix, Note, Number, Witness
-from nanguard.matching.rules import load
+from nanguard.matching.rules import folder, load
 from nanguard.report.explain import rule_text
 from nanguard.report.text import number
 from nanguard.server.positions import Positions, touches
@@ -54,6 +54,7 @@ class Shown:
             message=finding.message,
             severity=_SEVERITY[finding.severity],
             code=finding.code,
+            code_description=_page(finding.code),
             source="nanguard",
             data={"name": finding.name, "fixes": [self._fix_data(finding, fix) for fix in _fixes(finding)]},
         )
@@ -126,6 +127,12 @@ class Shown:
             return types.WorkspaceEdit(changes={self.uri: edits})
         document = types.OptionalVersionedTextDocumentIdentifier(uri=self.uri, version=self.version)
         return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(document, edits)])
+
+
+def _page(code: str) -> types.CodeDescription | None:
+    """The page of a rule, which a checkout of nanguard has."""
+    page = folder().parent / "docs" / "rules" / f"{code}.md"
+    return types.CodeDescription(page.as_uri()) if page.is_file() else None
 
 
 def _fixes(finding: Finding) -> list[Fix]:
