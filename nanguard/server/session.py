@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -82,7 +83,8 @@ class Session:
         loop = asyncio.get_running_loop()
 
         def done(checked: Checked) -> None:
-            loop.call_soon_threadsafe(self._take, checked)
+            with suppress(RuntimeError):  # the editor has gone, and the loop with it
+                loop.call_soon_threadsafe(self._take, checked)
 
         self._checks = Checks(self._settings, done)
 
