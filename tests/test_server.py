@@ -101,8 +101,9 @@ def test_a_finding_is_shown_explained_and_fixed(editor: Editor, file: Path) -> N
     assert "## Why is this bad?" in hover["contents"]["value"]
     assert editor.hover(uri, 0, 3) is None
 
-    stable, clamped, every = editor.actions(uri, found["range"])
-    assert [action["kind"] for action in (stable, clamped, every)] == ["quickfix", "quickfix", "source.fixAll.nanguard"]
+    stable, clamped, ignored, every = editor.actions(uri, found["range"])
+    assert [action["kind"] for action in (stable, clamped, ignored)] == ["quickfix"] * 3
+    assert every["kind"] == "source.fixAll.nanguard"
     assert (stable["isPreferred"], clamped["isPreferred"]) == (True, False)
     assert "unsafe" in clamped["title"]
     assert "unsafe" not in stable["title"]
@@ -135,7 +136,7 @@ def test_nothing_is_offered_for_text_that_has_changed(editor: Editor, file: Path
     assert editor.actions(uri, EVERYWHERE) == []
     assert editor.hover(uri, 5, 30) is None
     editor.change(uri, LOSS)  # taken back
-    assert len(editor.actions(uri, found["range"])) == 3
+    assert len(editor.actions(uri, found["range"])) == 4
 
 
 def test_a_result_waits_for_the_text_it_is_about(editor: Editor, file: Path) -> None:
@@ -239,6 +240,16 @@ def test_comments_suppress_findings_or_are_wrong(static: Editor, file: Path) -> 
     (wrong,) = static.found(static.open(file))
     assert (wrong["code"], wrong["severity"]) == ("NG003", 2)
     assert wrong["range"] == {"start": {"line": 7, "character": 0}, "end": {"line": 7, "character": 25}}
+
+
+def test_a_comment_suppresses_a_finding(static: Editor, file: Path) -> None:
+    file.write_text(LOSS)
+    uri = static.open(file)
+    (found,) = static.found(uri)
+    (action,) = [action for action in static.actions(uri, found["range"]) if "ignore" in action["title"]]
+    text = edited(LOSS, action["edit"]["documentChanges"][0]["edits"])
+    assert text == LOSS.rstrip("\n") + "  # nanguard: ignore[NG101]\n"
+    assert saved(static, file, text) == []
 
 
 def test_without_torch_what_is_possible_is_shown(folder: Path, file: Path) -> None:

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from lsprotocol import types
 
-from nanguard.finding import Edit, Span
+from nanguard.finding import Edit, Finding, Span
 from nanguard.repair.sourcetext import SourceText, overlapping
+from nanguard.suppress.adding import ignore_edits
 
 _UNITS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 
@@ -51,6 +52,10 @@ class Positions:
     def edits(self, edits: Iterable[Edit]) -> list[types.TextEdit]:
         """The edits as the editor makes them, in the line ends of the document."""
         return [types.TextEdit(self.range(edit.span), self._source.with_line_ends(edit)) for edit in edits]
+
+    def ignored(self, finding: Finding) -> tuple[Edit, ...]:
+        """The edits after which a comment suppresses a finding."""
+        return ignore_edits(self._source, finding)
 
     def apart(self, groups: Iterable[Sequence[Edit]]) -> list[Edit]:
         """The edits of those groups that can be made together, the ones that come first before others; each once.

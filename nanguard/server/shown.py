@@ -111,6 +111,13 @@ class Shown:
                         is_preferred=fix.safe and fix is finding.fix,
                         edit=self._edit(self.positions.edits(fix.edits), versioned),
                     )
+                if edits := self.positions.edits(self.positions.ignored(finding)):
+                    yield types.CodeAction(
+                        title=f"{finding.code}: ignore it here, with a comment",
+                        kind=types.CodeActionKind.QuickFix,
+                        diagnostics=[diagnostic],
+                        edit=self._edit(edits, versioned),
+                    )
         if _asked(FIX_ALL, only) and (edits := self._all()):
             yield types.CodeAction(
                 title="nanguard: make all safe fixes", kind=FIX_ALL, edit=self._edit(edits, versioned)

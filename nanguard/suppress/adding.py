@@ -61,6 +61,12 @@ def add_ignores(findings: Sequence[Finding], reason: str) -> Added:
     return added
 
 
+def ignore_edits(text: SourceText, finding: Finding) -> tuple[Edit, ...]:
+    """The edits that put a comment for one finding into a text; none where there is no place for it."""
+    plan = _Plan(finding.span.path, text, layout(text.source), "")
+    return tuple(plan.edits()) if finding.code != UNUSED.code and plan.take(finding) else ()
+
+
 def check_reason(reason: str) -> None:
     """Raise `NanguardError` for a reason that cannot stand in a comment."""
     if not reason.isprintable() or any(True for _ in pieces(f"# {reason}")):
