@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,8 +17,7 @@ from editor import Editor, edited
 from nanguard.errors import NanguardError
 from nanguard.finding import Edit, Span
 from nanguard.server.positions import Positions
-from nanguard.server.session import options
-from nanguard.settings import Settings
+from nanguard.server.session import OPTIONS, options
 
 LOSS = "import torch\n\n\ndef loss(x):\n    return '𝒳é', -torch.log(torch.sigmoid(x))\n"
 STABLE = LOSS.replace("torch.log(torch.sigmoid(x))", "torch.nn.functional.logsigmoid(x)")
@@ -33,25 +33,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def editor(folder: Path) -> Iterator[Editor]:
-    """An editor whose server has torch, which takes seconds to load; at the end it says goodbye."""
-    with Editor(folder) as editor:
+    """An editor whose server has torch, which takes seconds to load; at the end it goes without a word.
+
+    It takes edits for one version of a document.
+    """
+    capabilities = {"workspace": {"workspaceEdit": {"documentChanges": True}}}
+    with Editor(folder, {"ignore": ["NG103", "NG2"]}, capabilities) as editor:
         yield editor
-        assert ended(editor, editor.leave) == 0
+        assert ended(editor, editor.vanish) == 0
 
 
 @pytest.fixture
 def file(folder: Path, request: pytest.FixtureRequest) -> Path:
     """The path of a file of the test's own."""
     return folder / f"{request.node.originalname}.py"
-
-
-@pytest.fixture(scope="module")
-def static(folder: Path) -> Iterator[Editor]:
-    """An editor that says: never run the files; takes edits for one version of a document; goes without a word."""
-    capabilities = {"workspace": {"workspaceEdit": {"documentChanges": True}}}
-    with Editor(folder, {"static": True, "ignore": ["NG102", "NG2"]}, capabilities) as editor:
-        yield editor
-        assert ended(editor, editor.vanish) == 0
 
 
 def ended(editor: Editor, end: Callable[[], int]) -> int:
@@ -74,6 +69,14 @@ def descendants(pid: int) -> list[int]:
 
 def codes(diagnostics: list[Any]) -> list[str]:
     return [diagnostic["code"] for diagnostic in diagnostics]
+
+
+def made(action: Any) -> list[Any]:
+    """The edits of an action, which are for the first version of the document."""
+    (change,) = action["edit"]["documentChanges"]
+    assert change["textDocument"]["version"] == 1
+    edits: list[Any] = change["edits"]
+    return edits
 
 
 def saved(editor: Editor, file: Path, text: str) -> list[Any]:
@@ -107,7 +110,7 @@ def test_a_finding_is_shown_explained_and_fixed(editor: Editor, file: Path) -> N
     assert (stable["isPreferred"], clamped["isPreferred"]) == (True, False)
     assert "unsafe" in clamped["title"]
     assert "unsafe" not in stable["title"]
-    edits = stable["edit"]["changes"][uri]
+    edits = made(stable)
     assert edited(LOSS, edits) == STABLE
     assert found["data"]["fixes"][0]["edits"] == edits
 
@@ -164,7 +167,7 @@ def test_all_safe_fixes_at_once(editor: Editor, file: Path) -> None:
     uri = editor.open(file)
     assert codes(editor.found(uri)) == ["NG101", "NG102"]
     (every,) = editor.actions(uri, EVERYWHERE, only=["source.fixAll"])
-    fixed = edited(text, every["edit"]["changes"][uri])
+    fixed = edited(text, made(every))
     assert fixed.count("logsigmoid") == 2
     assert fixed.count("\r\n") == fixed.count("\n") == text.count("\n")
     assert {action["kind"] for action in editor.actions(uri, EVERYWHERE, only=["quickfix"])} == {"quickfix"}
@@ -206,15 +209,15 @@ def test_files_around_are_imported_anew(editor: Editor, folder: Path) -> None:
     assert codes(saved(editor, file, text)) == ["NG101", "NG116"]
 
 
-def test_files_around_are_read_anew(static: Editor, folder: Path) -> None:
+def test_files_around_are_read_anew(editor: Editor, folder: Path) -> None:
     other, file = folder / "helper.py", folder / "uses_helper.py"
     text = "import torch\nfrom helper import squash\n\n\ndef loss(x):\n    return torch.log(squash(x))\n"
     file.write_text(text)
     other.write_text("import torch\n\n\ndef squash(x):\n    return torch.sigmoid(x)\n")
-    uri = static.open(file)
-    assert codes(static.found(uri)) == ["NG101"]
+    uri = editor.open(file)
+    assert codes(editor.found(uri)) == ["NG101"]
     other.write_text("import torch\n\n\ndef squash(x):\n    return 2 + torch.sigmoid(x)\n")
-    assert saved(static, file, text) == []
+    assert saved(editor, file, text) == []
 
 
 def test_a_file_that_does_not_parse_loses_its_diagnostics(editor: Editor, file: Path) -> None:
@@ -225,31 +228,42 @@ def test_a_file_that_does_not_parse_loses_its_diagnostics(editor: Editor, file: 
     assert codes(saved(editor, file, LOSS)) == ["NG101"]
 
 
-def test_static_settings_and_versioned_edits(static: Editor, file: Path) -> None:
-    file.write_text(f"open({str(file.with_suffix('.ran'))!r}, 'w')\n" + TWO)
-    uri = static.open(file)
-    assert codes(static.found(uri)) == ["NG101"]  # and not NG102, which is ignored
-    assert not file.with_suffix(".ran").exists()
-    action = static.actions(uri, EVERYWHERE)[0]
-    (change,) = action["edit"]["documentChanges"]
-    assert change["textDocument"] == {"uri": uri, "version": 1}
+def test_the_configuration_of_the_project(editor: Editor, folder: Path) -> None:
+    """It is read with each check; the editor's own options win over it, and what it excludes is not checked."""
+    project = folder / "project"
+    (project / "old").mkdir(parents=True)
+    configuration, file, excluded = project / "pyproject.toml", project / "loss.py", project / "old" / "loss.py"
+    (project / "squash.py").write_text("import torch\nSQUASH = getattr(torch, ''.join(['sig', 'moid']))\n")
+    text = TWO.replace("import torch\n", "import torch\nfrom squash import SQUASH\n").rstrip()
+    text += " + torch.log(torch.softmax(x, 0)) + torch.log(SQUASH(x + 1))\n"
+    file.write_text(text)
+    excluded.write_text(text)
+    configuration.write_text('[tool.nanguard]\nstatic = true\nignore = ["NG102"]\nexclude = ["old"]\n')
+    uri = editor.open(file)
+    assert codes(editor.found(uri)) == ["NG101", "NG102"]  # what to ignore the editor says
+    configuration.write_text('[tool.nanguard]\nselect = ["NG101", "NG103"]\nexclude = ["old"]\n')
+    assert codes(saved(editor, file, text)) == ["NG101", "NG101"]  # what SQUASH is shows when it is run
+    assert editor.found(editor.open(excluded)) == []
+    configuration.write_text('[tool.nanguard]\nselct = ["NG101"]\n')
+    assert saved(editor, file, text) == []
+    assert "tool.nanguard.selct is no key of nanguard's; did you mean 'select'?" in editor.messages[-1]
 
 
-def test_comments_suppress_findings_or_are_wrong(static: Editor, file: Path) -> None:
+def test_comments_suppress_findings_or_are_wrong(editor: Editor, file: Path) -> None:
     file.write_text(LOSS.rstrip() + "  # nanguard: ignore[NG101] known\n\n\nX = 1  # nanguard: ignore\n")
-    (wrong,) = static.found(static.open(file))
+    (wrong,) = editor.found(editor.open(file))
     assert (wrong["code"], wrong["severity"]) == ("NG003", 2)
     assert wrong["range"] == {"start": {"line": 7, "character": 0}, "end": {"line": 7, "character": 25}}
 
 
-def test_a_comment_suppresses_a_finding(static: Editor, file: Path) -> None:
+def test_a_comment_suppresses_a_finding(editor: Editor, file: Path) -> None:
     file.write_text(LOSS)
-    uri = static.open(file)
-    (found,) = static.found(uri)
-    (action,) = [action for action in static.actions(uri, found["range"]) if "ignore" in action["title"]]
-    text = edited(LOSS, action["edit"]["documentChanges"][0]["edits"])
+    uri = editor.open(file)
+    (found,) = editor.found(uri)
+    (action,) = [action for action in editor.actions(uri, found["range"]) if "ignore" in action["title"]]
+    text = edited(LOSS, made(action))
     assert text == LOSS.rstrip("\n") + "  # nanguard: ignore[NG101]\n"
-    assert saved(static, file, text) == []
+    assert saved(editor, file, text) == []
 
 
 def test_without_torch_what_is_possible_is_shown(folder: Path, file: Path) -> None:
@@ -260,6 +274,9 @@ def test_without_torch_what_is_possible_is_shown(folder: Path, file: Path) -> No
         found = editor.found(editor.open(file))
         assert "NG101" in codes(found)
         assert {diagnostic["severity"] for diagnostic in found} == {3}  # information
+        uri = file.as_uri()
+        action = editor.actions(uri, EVERYWHERE, only=["quickfix"])[0]
+        assert edited(LOSS, action["edit"]["changes"][uri]) == STABLE
         wrong, missing = editor.messages
         assert "unknown 'statc'; did you mean 'static'?" in wrong
         assert "torch is not installed" in missing
@@ -279,28 +296,34 @@ def test_without_pygls_one_line_says_what_brings_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given, wanted",
     [
-        (None, Settings()),
-        ({}, Settings()),
-        ({"select": ["NG1"], "ignore": ["NG101"]}, Settings(select=("NG1",), ignore=("NG101",))),
-        ({"static": True}, Settings(static=True)),
+        (None, {}),
+        ({}, {}),
+        ({"select": ["NG1"], "ignore": ["NG101"]}, {"select": ("NG1",), "ignore": ("NG101",)}),
+        ({"static": True}, {"static": True}),
     ],
 )
-def test_options(given: object, wanted: Settings) -> None:
-    assert options(given) == wanted
+def test_options(given: object, wanted: dict[str, object]) -> None:
+    assert {name: said.value for name, said in options(given).items()} == wanted
 
 
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"selct": ["NG1"]}, "unknown 'selct'; did you mean 'select'?"),
-        ({"static": "yes"}, "static is 'yes'; write true or false"),
-        ({"ignore": "NG1"}, "ignore is 'NG1'; write a list of codes"),
-        ([], "no object"),
+        ({"selct": ["NG1"]}, "initialization options: unknown 'selct'; did you mean 'select'?"),
+        ({"fixable": ["NG1"]}, "initialization options: unknown 'fixable'; known are select, ignore, static"),
+        ({"static": "yes"}, "initialization options: static is the text 'yes'; give true or false"),
+        ({"ignore": "NG1"}, "initialization options: ignore is the text 'NG1'; give a list of rules"),
+        ([], "initialization options: [] is no object"),
     ],
 )
 def test_options_that_cannot_be_followed(given: object, message: str) -> None:
-    with pytest.raises(NanguardError, match=message.replace("?", "\\?")):
+    with pytest.raises(NanguardError, match=re.escape(message)):
         options(given)
+
+
+def test_the_documentation_names_the_options() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "editor.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == OPTIONS
 
 
 @pytest.mark.parametrize("encoding, columns", [("utf-8", (7, 8)), ("utf-16", (4, 5)), ("utf-32", (3, 4))])

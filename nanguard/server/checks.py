@@ -22,12 +22,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found in a file, and the text that it had then."""
+    """What is to be shown of a file, and the text that it had then; `rules` are the files of the user's own rules."""
 
     path: str
     source: str
     findings: tuple[Finding, ...]
     notes: tuple[Note, ...]
+    rules: tuple[str, ...] = ()
 
 
 class _Outdated(Exception):
@@ -113,7 +114,8 @@ class Checks:
         source = ""
         try:
             source = load_source(path)
-            report = check_paths([path], self._settings(path), worker)
+            settings = self._settings(path)
+            report = check_paths([path], settings, worker)
             if load_source(path) != source:  # it was saved meanwhile: the editor may not tell
                 self.ask(path)
                 raise _Outdated
@@ -125,5 +127,6 @@ class Checks:
             _log.exception("the check of %s failed", path)
             message = f"internal error {type(error).__name__}: {error}; this is a bug in nanguard"
             return Checked(path, source, (), (Note("NG001", path, 0, message, failed=True),))
-        own = tuple(finding for finding in report.findings if finding.span.path == path)
-        return Checked(path, source, own, report.notes)
+        findings = report.findings if settings.pedantic else report.shown
+        own = tuple(finding for finding in findings if finding.span.path == path)
+        return Checked(path, source, own, report.notes, settings.rules)

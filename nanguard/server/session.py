@@ -9,15 +9,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
 import nanguard
+from nanguard.config.effective import Given, effective
+from nanguard.config.keys import BY_NAME
+from nanguard.config.load import configuration_for
+from nanguard.config.values import Wrong, value_of
 from nanguard.errors import NanguardError
-from nanguard.finding import Finding
 from nanguard.nearest import nearest
 from nanguard.running.checking import has_torch
 from nanguard.server.checks import Checked, Checks
@@ -25,6 +28,7 @@ from nanguard.server.positions import Positions
 from nanguard.server.shown import FIX_ALL, Shown
 from nanguard.settings import Settings
 
+OPTIONS = ("select", "ignore", "static")
 _log = logging.getLogger(__name__)
 _NO_TORCH = "torch is not installed where nanguard runs: what it shows is read from the code, and not proved"
 
@@ -46,7 +50,7 @@ class Session:
 
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
-        self._options = Settings()
+        self._options: Mapping[str, Given] = {}
         self._checks: Checks | None = None
         self._checked: dict[str, Checked] = {}  # by path; not shown where the text is another one by now
         self._shown: dict[str, Shown] = {}  # by URI
@@ -116,10 +120,14 @@ class Session:
     # --- what was found ----------------------------------------------------------------------------------
 
     def _settings(self, path: str) -> Settings:
-        """What a file is checked with; called from the thread of the checks."""
-        if has_torch():
-            return self._options
-        return replace(self._options, static=True, pedantic=True)
+        """What a file is checked with: its project's configuration, and what the editor says; raises `NanguardError`.
+
+        Called from the thread of the checks.
+        """
+        settings = effective(self._options, configuration_for([path])).settings
+        root = settings.root or self._server.workspace.root_path or os.path.dirname(path)
+        settings = replace(settings, root=root, force_exclude=True, shard=None, quiet=True)
+        return settings if has_torch() else replace(settings, static=True, pedantic=True)
 
     def _take(self, checked: Checked) -> None:
         """Show what was found, unless the document has been closed meanwhile."""
@@ -142,9 +150,8 @@ class Session:
         positions = Positions(document.source, str(getattr(encoding, "value", encoding)))
         if positions.source != checked.source:
             return
-        settings = self._settings(checked.path)
         notes = tuple(note for note in checked.notes if note.warning and note.line and note.path == checked.path)
-        shown = Shown(uri, document.version, positions, _wanted(checked, settings), notes, settings.rules)
+        shown = Shown(uri, document.version, positions, checked.findings, notes, checked.rules)
         self._shown[uri] = shown
         self._publish(uri, document.version, shown.diagnostics)
 
@@ -187,38 +194,28 @@ class Session:
         return bool(edit and edit.document_changes)
 
 
-def _wanted(checked: Checked, settings: Settings) -> tuple[Finding, ...]:
-    return tuple(finding for finding in checked.findings if settings.pedantic or finding.severity != "info")
-
-
 def _path(uri: str) -> str:
     """The file of a document, empty for one that is none."""
     return (to_fs_path(uri) or "") if uri.startswith("file:") else ""
 
 
-def options(given: object) -> Settings:
+def options(given: object) -> dict[str, Given]:
     """The settings that an editor gives as initialization options; raises `NanguardError`.
 
     They are `select` and `ignore` (lists of codes, prefixes of codes or names) and `static` (true or false).
     """
     if given is None:
-        return Settings()
+        return {}
     if not isinstance(given, Mapping):
         raise NanguardError(f"initialization options: {given!r} is no object with select, ignore or static")
-    values: dict[str, Any] = {}
+    found: dict[str, Given] = {}
     for key, value in given.items():
-        if key == "static" and isinstance(value, bool):
-            values[key] = value
-        elif key in ("select", "ignore") and _texts(value):
-            values[key] = tuple(value)
-        elif key in ("select", "ignore", "static"):
-            kind = "true or false" if key == "static" else "a list of codes"
-            raise NanguardError(f"initialization options: {key} is {value!r}; write {kind}")
-        else:
-            hint = nearest(str(key), ["select", "ignore", "static"]) or "; known are select, ignore and static"
+        where = f"initialization options: {key}"
+        if key not in OPTIONS:
+            hint = nearest(str(key), OPTIONS) or f"; known are {', '.join(OPTIONS)}"
             raise NanguardError(f"initialization options: unknown {key!r}{hint}")
-    return Settings(**values)
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+        try:
+            found[key] = Given(value_of(BY_NAME[key], value, ""), where, "editor")
+        except Wrong as error:
+            raise NanguardError(f"{where}{error}") from None
+    return found
