@@ -51,8 +51,13 @@ class Scan:
 
     @property
     def unproved(self) -> tuple[Finding, ...]:
-        """The suspects as findings that are merely possible, for a run without torch."""
-        found = [_finding(suspect, self.reading, "float32", None) for suspect in self.suspects]
+        """The suspects as findings that are merely possible, one for each expression, for a run without torch."""
+        settled = Settled()
+        found: list[Finding] = []
+        for suspect in _outermost_first(self.suspects):
+            if not settled.covers(suspect):
+                settled.add(suspect)
+                found.append(_finding(suspect, self.reading, "float32", None))
         return tuple(one_for_each(found))
 
 
@@ -157,6 +162,7 @@ class Stage:
 
     result: FileResult
     last: bool
+    seen: Mapping[str, str] | None = None  # of the last one: files that were imported or looked for; None for chance
 
 
 def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> Iterator[Stage]:
@@ -171,7 +177,7 @@ def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | 
         matcher = _matcher(dtype, settings)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))
         found.extend(prove(scanned.reading, listed, matcher, settings))
-    yield Stage(replace(scanned.result, findings=tuple(one_for_each(found))), settings.static)
+    yield Stage(replace(scanned.result, findings=tuple(one_for_each(found))), settings.static, {})
     if not settings.static:
         from nanguard.tracing.traced import traced
 
@@ -208,9 +214,8 @@ def prove(
 
     paths = Paths(reading, matcher)
     dtype = matcher.ranges.dtype
-    listed = sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -suspect.match.root.size))
     settled = Settled()
-    for suspect in listed:
+    for suspect in _outermost_first(suspected):
         if settled.covers(suspect):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.masked)
@@ -230,6 +235,10 @@ def prove(
         made = finding(suspect.match, site, proof, context)
         if not accepted(suspect.match, made.hazard, settings.prefer):
             yield made
+
+
+def _outermost_first(suspected: Iterable[Suspect]) -> list[Suspect]:
+    return sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -suspect.match.root.size))
 
 
 class Settled:

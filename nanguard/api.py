@@ -93,6 +93,7 @@ def rewrite(
     Raises `NanguardError`, with the place and the reason, for a loss that cannot be captured faithfully; with
     `strict` false it warns and gives the original.
     """
+    load_torch()
     from nanguard.runtime.captured import NanguardWarning, Options
 
     options = Options(prefer, eps, _selectors(select), _selectors(ignore))

@@ -157,11 +157,15 @@ class Report:
     notes: tuple[Note, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
     stale: tuple[Stale, ...] = ()
+    unprovable: str | None = None  # why nothing could be proved, where that is so
 
     @property
     def shown(self) -> tuple[Finding, ...]:
-        """The findings of the default level: all but those that are merely possible."""
-        return tuple(finding for finding in self.findings if finding.severity != "info")
+        """The findings of the default level: all but those that are merely possible.
+
+        Where nothing can be proved, all of them.
+        """
+        return tuple(finding for finding in self.findings if finding.severity != "info" or self.unprovable)
 
     @property
     def ok(self) -> bool:

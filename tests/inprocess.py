@@ -33,7 +33,7 @@ class Here(Worker):
         result = _known.get(key) or examine(path, source, settings, names)
         if os.path.isabs(path):  # a relative one may mean another file by now
             _known[key] = result
-        self._answers[self._tickets] = Answer(self._tickets, result)
+        self._answers[self._tickets] = Answer(self._tickets, result, seen={})
         return self._tickets
 
 

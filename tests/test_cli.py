@@ -14,6 +14,7 @@ import click
 import pytest
 
 import nanguard
+from nanguard.cache.store import Cache
 from nanguard.cli import main
 from nanguard.cli.check import check
 from nanguard.finding import Report
@@ -61,8 +62,10 @@ class Outcome:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, workers: dict[int, Worker]):
-    def check(paths: Sequence[str], settings: Settings, worker: Worker | None = None) -> Report:
-        return check_paths(paths, settings, workers.setdefault(settings.jobs, Worker(settings.jobs)))
+    def check(
+        paths: Sequence[str], settings: Settings, worker: Worker | None = None, cache: Cache | None = None
+    ) -> Report:
+        return check_paths(paths, settings, workers.setdefault(settings.jobs, Worker(settings.jobs)), cache)
 
     monkeypatch.setattr("nanguard.running.checking.check_paths", check)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,10 @@ from nanguard.cli.status import CLEAN, FAILED, FOUND
 from nanguard.cli.stdin import asked_for
 from nanguard.config.keys import BY_NAME
 from nanguard.reading.discover import SourceFile
+
+if TYPE_CHECKING:
+    from nanguard.cache.store import Cache
+    from nanguard.settings import Settings
 
 _Command = Callable[..., Any]
 
@@ -95,7 +99,8 @@ _RUNNING = (
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True),
                  help="Seconds that running one file may take.  [default: 20]"),
     click.option("--no-cache", is_flag=True,
-                 help="Accepted for later: nothing is cached yet.  [default: off]"),
+                 help="Check every file anew, and keep no result.  [default: off]"),
+    options.cache_dir,
     options.config,
     options.isolated,
 )  # fmt: skip
@@ -158,7 +163,10 @@ def check(
         return adoption.adopt(asked, settings, adopting, output_file, exit_zero)
     if fixing:
         return fix(asked, settings, wanted, output_file, exit_zero)
-    report = check_paths(asked, settings)
+    cache = None if given["no_cache"] else _cache(given["cache_dir"], settings)
+    report = check_paths(asked, settings, cache=cache)
+    if cache and cache.trouble and settings.verbose:
+        click.echo(f"nanguard: note: {cache.trouble}", err=True)
     findings = report.findings if settings.pedantic else report.shown
     if output_file is not None or not settings.silent:
         painted = colour(sys.stdout, settings.color) and output_file is None
@@ -167,3 +175,10 @@ def check(
     if any(note.failed for note in report.notes):
         return FAILED
     return FOUND if (findings or uncaptured(report, settings)) and not exit_zero else CLEAN
+
+
+def _cache(folder: str | None, settings: Settings) -> Cache:
+    from nanguard.cache.folder import place
+    from nanguard.cache.store import Cache
+
+    return Cache(place(folder, settings.root), settings)

@@ -12,6 +12,7 @@ import click
 
 from nanguard import __version__
 from nanguard.cli.check import check
+from nanguard.cli.clean import clean
 from nanguard.cli.config import config
 from nanguard.cli.explain import explain_rule, rule
 from nanguard.cli.rewrite import rewrite
@@ -75,5 +76,5 @@ def cli() -> None:
     """
 
 
-for command in (check, list_rules, explain_rule, rule, rewrite, config, server):
+for command in (check, list_rules, explain_rule, rule, rewrite, config, clean, server):
     cli.add_command(command)

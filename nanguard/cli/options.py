@@ -121,6 +121,14 @@ format_ = click.option(
     help="How to print it.",
 )
 
+cache_dir = click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False),
+    default=None,
+    metavar="FOLDER",
+    help="Where the cache is.  [default: .nanguard_cache beside the configuration, in the git root, or here]",
+)
+
 rule_files = click.option(
     "--rules",
     multiple=True,

@@ -93,11 +93,15 @@ class Outline:
         return found
 
 
-@lru_cache(maxsize=512)  # as many as there are parsed files
 def outlined(path: Path) -> Outline | None:
     """The outline of a file, None for one that cannot be parsed."""
     tree = parsed(path)
-    return Outline(tree) if tree is not None else None
+    return _outlined(tree) if tree is not None else None
+
+
+@lru_cache(maxsize=512)  # as many as there are parsed files
+def _outlined(tree: ast.Module) -> Outline:
+    return Outline(tree)
 
 
 def _units(node: ast.stmt) -> Iterator[Unit]:

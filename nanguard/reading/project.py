@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from nanguard.cache.stamps import is_file, stamp
+
 _MAX_FILES = 60  # files that are followed for one file that is checked
 _MAX_BYTES = 400_000
 _INSTALLED = ("site-packages", "dist-packages")
@@ -29,10 +31,11 @@ class Project:
     trees: dict[Path, ast.Module | None] = field(default_factory=dict)
     found: dict[str, tuple[Path, list[str]] | None] = field(default_factory=dict)
     packages: dict[str, list[str] | None] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)  # the stamps of all files that were looked for
 
     def __post_init__(self) -> None:
         folder, package = self.path.resolve().parent, None
-        while (folder / "__init__.py").is_file() and folder.parent != folder:
+        while self.is_file(folder / "__init__.py") and folder.parent != folder:
             folder, package = folder.parent, folder.name
         self.root = folder
         self.only = package if folder.name in _INSTALLED else None
@@ -72,13 +75,20 @@ class Project:
         folder, found = self.root, None
         for index, part in enumerate(parts):
             package, module = folder / part / "__init__.py", folder / f"{part}.py"
-            if package.is_file():
+            if self.is_file(package):
                 found, folder = (package, parts[index + 1 :]), folder / part
-            elif module.is_file():
+            elif self.is_file(module):
                 return module, parts[index + 1 :]
             else:
                 break
         return found
+
+    def is_file(self, path: Path) -> bool:
+        """Whether there is such a file; what this reading depends on is taken down."""
+        name = str(path)
+        if name not in self.seen:
+            self.seen[name] = stamp(name)
+        return is_file(self.seen[name])
 
     def tree(self, path: Path) -> ast.Module | None:
         """The parsed file, None if it cannot be read or is one too many."""
@@ -87,9 +97,13 @@ class Project:
         return self.trees[path]
 
 
-@lru_cache(maxsize=512)  # files of one project share most of the files they use
 def parsed(path: Path) -> ast.Module | None:
     """A parsed file, None for one that cannot be read or is very long."""
+    return _parsed(path, stamp(str(path)))
+
+
+@lru_cache(maxsize=512)  # files of one project share most of the files they use
+def _parsed(path: Path, stamped: str) -> ast.Module | None:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return None

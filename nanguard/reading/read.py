@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class Reading:
     returned: frozenset[Term]  # what targets give back
 
     split: dict[str, list[bytes]] = field(default_factory=dict)  # this file, and others that were followed
+    seen: Mapping[str, str] = field(default_factory=dict)  # files that were looked for, with their stamps
 
     def site(self, place: Place, masked: bool) -> Site:
         """A place with its span, its text and what the terms around it are called there."""
@@ -70,7 +71,7 @@ def read(
     if not every:
         lines = Reach(project, path, tree).lines()
         if not lines:
-            return Reading(path, source, (), {}, frozenset())
+            return Reading(path, source, (), {}, frozenset(), seen=project.seen)
         targets = [target for target in targets if any(first <= target.span.line <= last for first, last in lines)]
     interpreter = Interpreter(project, Stating(project, path, tree, ranges))
     module = State({})
@@ -87,7 +88,8 @@ def read(
     for node, function in list(interpreter.defined.items()):
         if isinstance(node, ast.Lambda) and node not in interpreter.entered and function.path == path:
             _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
-    return Reading(path, source, tuple(interpreter.places.values()), failed, frozenset(interpreter.returned))
+    places, returned = tuple(interpreter.places.values()), frozenset(interpreter.returned)
+    return Reading(path, source, places, failed, returned, seen=project.seen)
 
 
 def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:

@@ -11,14 +11,16 @@ import ast
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from nanguard.cache.stamps import stamp
 from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Finding, Note, Report, Target
+from nanguard.lazy import torch_file
 from nanguard.reading.discover import (
     SourceError,
     SourceFile,
@@ -34,6 +36,7 @@ from nanguard.settings import Settings
 
 if TYPE_CHECKING:
     from nanguard.analyse import Scan
+    from nanguard.cache.store import Cache
     from nanguard.matching.rule import Rule
     from nanguard.running.wire import Answer, Failure
     from nanguard.running.worker import Worker
@@ -49,6 +52,7 @@ class _Read:
 
     result: FileResult
     candidates: int = 0
+    seen: Mapping[str, str] | None = None  # the stamps of the files it depends on; None for a result to be lost
     names: tuple[str, ...] | None = None  # those of the names asked for that the file defines, None for all
 
 
@@ -56,20 +60,31 @@ class _Read:
 class _Candidate:
     """A file with something to prove, and the ticket of the worker that proves it (None without torch)."""
 
-    path: str
+    file: SourceFile
     source: str
     names: tuple[str, ...] | None
     read: FileResult
+    seen: Mapping[str, str] | None
     ticket: int | None
 
+    @property
+    def path(self) -> str:
+        """Of the file."""
+        return self.file.path
 
-def check_paths(paths: Sequence[str | SourceFile], settings: Settings, worker: Worker | None = None) -> Report:
+
+def check_paths(
+    paths: Sequence[str | SourceFile], settings: Settings, worker: Worker | None = None, cache: Cache | None = None
+) -> Report:  # fmt: skip
     """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed.
 
-    A `worker` that is given goes on to live.
+    A `worker` that is given goes on to live.  A `cache` answers for the files that it knows, and takes the results
+    of the others.
     """
     chosen = selection(settings)
     files, notes = find(paths, settings)
+    known = [cache.find(file) if cache else None for file in files]
+    unknown = [file for file, result in zip(files, known, strict=True) if result is None]
     results: list[FileResult] = []
 
     def idle() -> None:
@@ -77,16 +92,21 @@ def check_paths(paths: Sequence[str | SourceFile], settings: Settings, worker: W
 
     with (
         Progress(not settings.quiet and not settings.verbose) as progress,
+        cache or nullcontext(),
         _Prover(settings, idle, worker) as prover,
-        closing(_readings(files, settings, idle)) as readings,
+        closing(_readings(unknown, settings, idle)) as readings,
     ):
-        asked = (_asked(file, read, settings, prover, chosen) for file, read in zip(files, readings, strict=True))
-        for result in _finished(asked, settings, prover):
+        asked = (
+            result or _asked(file, next(readings), settings, prover, chosen, cache)
+            for file, result in zip(files, known, strict=True)
+        )
+        for result in _finished(asked, settings, prover, cache):
             results.append(result)
             idle()
-    if prover.broken and not settings.static:
-        notes.append(_unprovable(prover.broken, prover.first))
-    return _report(results, notes, chosen, settings)
+    if prover.broken:
+        notes.append(_unprovable(prover.broken, prover.first, settings.static))
+    report = _report(results, notes, chosen, settings)
+    return replace(report, unprovable=prover.broken if settings.static else None)
 
 
 def single(given: str) -> tuple[str, str]:
@@ -107,7 +127,7 @@ def single(given: str) -> tuple[str, str]:
 
 
 def _finished(
-    asked: Iterable[FileResult | _Candidate], settings: Settings, prover: _Prover
+    asked: Iterable[FileResult | _Candidate], settings: Settings, prover: _Prover, cache: Cache | None
 ) -> Iterator[FileResult]:  # fmt: skip
     """The results in the order of the files; those behind a file that waits for its proof wait with it."""
     waiting: deque[FileResult | _Candidate] = deque()
@@ -117,9 +137,9 @@ def _finished(
         unproved += isinstance(item, _Candidate)
         while waiting and (isinstance(waiting[0], FileResult) or unproved > _AHEAD):
             unproved -= isinstance(waiting[0], _Candidate)
-            yield _finish(waiting.popleft(), settings, prover)
+            yield _finish(waiting.popleft(), settings, prover, cache)
     for item in waiting:
-        yield _finish(item, settings, prover)
+        yield _finish(item, settings, prover, cache)
 
 
 # --- before the proof ------------------------------------------------------------------------------------
@@ -152,6 +172,8 @@ def _readers(files: int, settings: Settings) -> int:
 
 def _reading(file: SourceFile, settings: Settings) -> _Read:
     """Read a file."""
+    own = os.path.abspath(file.path)
+    stamped = stamp(own)
     try:
         source = load_source(file.path, file.data)
         tree = parse(file.path, source)
@@ -159,7 +181,7 @@ def _reading(file: SourceFile, settings: Settings) -> _Read:
         return _Read(FileResult(file.path, (), (), (error.note,)))
     names, missing = _known(file, tree)
     if names == ():
-        return _Read(FileResult(file.path, (), (), missing))
+        return _Read(FileResult(file.path, (), (), missing), seen={own: stamped})
     try:
         scan = _scan(file.path, source, tree, settings, names)
     except Exception as error:
@@ -169,7 +191,8 @@ def _reading(file: SourceFile, settings: Settings) -> _Read:
     comments, bad = seen_comments(file.path, source, settings, _suspected(scan), scan.candidates > 0)
     notes = (*missing, *scan.result.notes, *bad)
     result = replace(scan.result, notes=notes, comments=comments, whole=file.whole, answered=not scan.candidates)
-    return _Read(result, scan.candidates, names)
+    seen = {own: stamped, **scan.reading.seen}
+    return _Read(result, scan.candidates, seen, names)
 
 
 def _suspected(scan: Scan) -> Iterator[tuple[int, Rule]]:
@@ -178,17 +201,19 @@ def _suspected(scan: Scan) -> Iterator[tuple[int, Rule]]:
 
 
 def _asked(
-    file: SourceFile, read: _Read, settings: Settings, prover: _Prover, chosen: Selection | None
+    file: SourceFile, read: _Read, settings: Settings, prover: _Prover, chosen: Selection | None, cache: Cache | None
 ) -> FileResult | _Candidate:
     """Hand a file to the worker where there is something to prove, and where it is not ignored altogether."""
     if not read.candidates or (chosen is not None and chosen.codes <= chosen.ignored(file.path)):
+        if cache and read.seen and not read.candidates:
+            cache.keep(file, read.result, read.seen, proved=False)
         return read.result
     try:
         source = load_source(file.path, file.data)
     except SourceError as error:  # it has been changed since
         return FileResult(file.path, (), (), (error.note,))
     ticket = prover.ask(file.path, source, settings, read.names)
-    return _Candidate(file.path, source, read.names, read.result, ticket)
+    return _Candidate(file, source, read.names, read.result, read.seen, ticket)
 
 
 def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: tuple[str, ...] | None) -> Scan:
@@ -254,31 +279,33 @@ class _Prover:
     def broken(self) -> str | None:
         """Why nothing at all can be proved."""
         if self._no_torch:
-            return "torch is not installed here"
+            return "torch is not installed here (pip install 'nanguard[torch]')"
         return self._worker.broken if self._worker is not None else None
 
 
 def has_torch() -> bool:
     """Whether torch is installed; it is not loaded for that."""
-    from importlib.util import find_spec
-
-    spec = find_spec("torch")
-    return spec is not None and spec.origin is not None  # a mere folder called torch has no origin
+    return torch_file() is not None
 
 
 # --- after the proof -------------------------------------------------------------------------------------
 
 
-def _finish(item: FileResult | _Candidate, settings: Settings, prover: _Prover) -> FileResult:
+def _finish(
+    item: FileResult | _Candidate, settings: Settings, prover: _Prover, cache: Cache | None
+) -> FileResult:  # fmt: skip
     """The result of a file, with what reading it said of its comments."""
     if isinstance(item, FileResult):
         return item
-    return replace(_proved(item, settings, prover), comments=item.read.comments, whole=item.read.whole)
-
-
-def _proved(item: _Candidate, settings: Settings, prover: _Prover) -> FileResult:
-    """What was proved by running a file, else by reading it, else what reading suspects."""
     answer = prover.answer(item.ticket)
+    result = replace(_proved(item, answer, settings), comments=item.read.comments, whole=item.read.whole)
+    if cache and item.seen and answer is not None and answer.failure is None and answer.seen is not None:
+        cache.keep(item.file, result, {**answer.seen, **item.seen}, proved=True)
+    return result
+
+
+def _proved(item: _Candidate, answer: Answer | None, settings: Settings) -> FileResult:
+    """What was proved by running a file, else by reading it, else what reading suspects."""
     if answer is None:
         return replace(item.read, findings=_unproved(item, settings))
     if answer.result is not None and answer.failure is None:
@@ -328,9 +355,14 @@ def _fault(path: str, failure: Failure) -> Note:
     return Note("NG001", path, 0, f"internal error {failure.reason}; {_BUG}", failed=True)
 
 
-def _unprovable(reason: str, path: str) -> Note:
-    """What stands in the way of every proof; `path` is the first file that needs one."""
-    way = "mend that, or use --static --pedantic to see what is possible"
+def _unprovable(reason: str, path: str, static: bool) -> Note:
+    """What stands in the way of every proof; `path` is the first file that needs one.
+
+    A static run goes on without proofs, and says so.
+    """
+    if static:
+        return Note("NG001", "", 0, f"{reason}: what is found is possible, not proved", failed=False, warning=True)
+    way = "mend that, or use --static to see what is possible"
     message = f"{reason}, and findings (as in {path}) are proved with it; {way}"
     return Note("NG001", "", 0, message, failed=True)
 

@@ -25,6 +25,7 @@ from nanguard.running import wire
 from nanguard.running.child import isolate, leave, run
 from nanguard.running.processes import children, kill
 from nanguard.running.wire import Request
+from nanguard.tracing.imported import watch_imports
 from nanguard.tracing.load import named_like, place
 
 _PATIENCE = 5.0  # seconds that a fork may take
@@ -112,6 +113,7 @@ def _import(path: str) -> None:
     folder, name = place(path)
     sys.path.insert(0, folder)
     sys.meta_path.insert(0, _Finder(name.split(".")[0], path))
+    watch_imports(name.split(".")[0])
     importlib.import_module(name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0])
 
 

@@ -7,6 +7,7 @@ dataclasses that are expected, value by value; anything else is a `WireError`.
 from __future__ import annotations
 
 import json
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -54,13 +55,15 @@ class Answer:
     """What became of a request: `result` or `failure` (neither in the greeting of a server that is ready).
 
     `partial` answers come before it: what is known before anything of the file is run, and what each target adds then.
-    A failure that follows has all of these as its result.
+    A failure that follows has all of these as its result.  `seen` are the files that the last answer depends on beside
+    those that reading has seen, with their stamps; None says that another run may come to another result.
     """
 
     ticket: int
     result: FileResult | None = None
     failure: Failure | None = None
     partial: bool = False
+    seen: Mapping[str, str] | None = None
 
 
 def dumps(value: object) -> bytes:
@@ -104,7 +107,9 @@ def decode(kind: Any, data: Any) -> Any:
         return None
     if kind is float and isinstance(data, (int, float)):
         return data
-    if kind in (str, int, bool) and type(data) is kind:
+    if kind is str and type(data) is str:
+        return sys.intern(data)  # a path stands in every target of its file
+    if kind in (int, bool) and type(data) is kind:
         return data
     raise WireError(f"{_brief(data)} is no {kind}")
 

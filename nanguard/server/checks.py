@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from nanguard.errors import NanguardError
 from nanguard.finding import Finding, Note
 from nanguard.reading.discover import load_source
-from nanguard.reading.project import parsed
 from nanguard.running.checking import check_paths
 from nanguard.running.wire import Answer
 from nanguard.running.worker import Worker
@@ -110,7 +109,6 @@ class Checks:
             return self._running
 
     def _check(self, path: str, worker: Worker) -> Checked:
-        parsed.cache_clear()  # the files around it may have been changed, too
         source = ""
         try:
             source = load_source(path)

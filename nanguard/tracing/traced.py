@@ -20,6 +20,7 @@ from nanguard.settings import Settings
 from nanguard.site import Site
 from nanguard.stated import Range, ranges_for
 from nanguard.tracing.deadline import OutOfTime, within, worked
+from nanguard.tracing.imported import looked_for, watch_imports
 from nanguard.tracing.live import Proving, findings, names_in
 from nanguard.tracing.load import load_module, named_like, place
 from nanguard.tracing.places import Sources
@@ -62,14 +63,15 @@ def traced(
     be loaded.  `began` is when the time limit began, a time of `time.monotonic()`: now, if it is not given.
     """
     if not targets:
-        yield Stage(FileResult(path, (), tuple(read), ()), last=True)
+        yield Stage(FileResult(path, (), tuple(read), ()), last=True, seen={})
         return
     last = (time.monotonic() if began is None else began) + settings.timeout * _LAST
+    watch_imports(place(path)[1].partition(".")[0])
     try:
         module = _module(path, source)
     except NanguardError as error:
         unseen = tuple(replace(target, reason=str(error)) for target in targets)
-        yield Stage(FileResult(path, unseen, tuple(read), (_not_loaded(path, error),)), last=True)
+        yield Stage(FileResult(path, unseen, tuple(read), (_not_loaded(path, error),)), last=True, seen=looked_for())
         return
     budget = _Budget(settings.timeout, worked(), last)
     proving = Proving(budget.end(_PROVING))
@@ -88,7 +90,8 @@ def traced(
         yield Stage(FileResult(path, (result,), tuple(added), ()), last=False)
     for name, captures in captured.items():
         _reach(found, name, captures, Sources({path: source}), budget)
-    yield Stage(FileResult(path, tuple(seen), tuple(found), ()), last=True)
+    hurried = time.monotonic() > last  # what a busy machine left out, another run may have
+    yield Stage(FileResult(path, tuple(seen), tuple(found), ()), last=True, seen=None if hurried else looked_for())
 
 
 def _module(path: str, source: str) -> ModuleType:

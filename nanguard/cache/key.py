@@ -1,0 +1,60 @@
+"""Key: what every result of a run depends on, beside the files: nanguard, Python, the settings and the rules."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from nanguard import __version__
+from nanguard.cache.stamps import digest, stamp
+from nanguard.settings import Settings
+
+# Fields of the settings on which the result of a file does not depend; all others are a part of the key.
+WITHOUT_EFFECT = frozenset({
+    "jobs", "verbose", "quiet", "silent", "baseline", "exclude", "force_exclude", "shard", "per_file_ignores",
+    "fixable", "unfixable", "unsafe_fixes", "strict", "output_format", "color",
+})  # fmt: skip
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def general(settings: Settings) -> str:
+    """The part of the key that all files of a run share."""
+    chosen = {
+        field.name: getattr(settings, field.name) for field in fields(Settings) if field.name not in WITHOUT_EFFECT
+    }
+    parts = {
+        "nanguard": [__version__, *own()],
+        "python": [sys.version, sys.implementation.cache_tag, platform.machine(), sys.platform],
+        "interpreter": [sys.prefix, os.environ.get("PYTHONPATH", "")],
+        "settings": chosen,
+        "rules": [[path, digest(path)] for path in settings.rules],
+    }
+    return hashed(json.dumps(parts, sort_keys=True, default=dict))
+
+
+def hashed(text: str) -> str:
+    """A hash of a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def own() -> Iterator[str]:
+    """What tells one state of nanguard's sources and rules from another of the same version, in a checkout."""
+    rules = _PACKAGE.parent / "rules"
+    if (_PACKAGE / "_rules").is_dir():
+        return
+    for folder in (_PACKAGE, *_folders(_PACKAGE), rules):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else ():
+            if entry.name.endswith((".py", ".toml")):
+                yield f"{entry.path}:{stamp(entry.path)}"
+
+
+def _folders(package: Path) -> list[Path]:
+    """The folders of a package; it has one level of them."""
+    return sorted(Path(entry.path) for entry in os.scandir(package) if entry.is_dir() and entry.name[0] != "_")
