@@ -306,10 +306,11 @@ def test_without_torch_one_line_says_so() -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("nanguard: error: torch is not installed here")
     assert process("-c", hide, "clean.py").returncode == 0
-    static = process("-c", hide, "loss.py", "--static", "--pedantic")
-    assert (static.returncode, static.stderr) == (1, "")
+    static = process("-c", hide, "loss.py", "--static")
+    assert static.returncode == 1
     assert static.stdout.startswith("loss.py:5:13: NG101 ")
-    assert process("-c", hide, "loss.py", "--static").returncode == 0
+    (line,) = static.stderr.splitlines()
+    assert line.endswith("what is found is possible, not proved")
 
 
 # --- rules, explain, rewrite -----------------------------------------------------------------------------
