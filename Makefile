@@ -29,6 +29,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m nanguard.report.pages docs/rules
 	$(BIN)/python -m nanguard.config.pages docs/configuration.md
+	$(BIN)/python -m nanguard.cli.pages docs/commands
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from nanguard.cli import pages
+
 ROOT = Path(__file__).parents[1]
 LOSS = "import torch\n\ndef loss(x):\n    return -torch.log(torch.sigmoid(x))\n"
 
@@ -84,3 +86,11 @@ def test_installed_for_editing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     works(python, tmp_path)
+
+
+def test_pages_of_commands_are_current() -> None:
+    folder = ROOT / "docs/commands"
+    assert {path.stem for path in folder.glob("*.md")} == set(pages.names())
+    for name in pages.names():
+        text = (folder / f"{name}.md").read_text(encoding="utf-8")
+        assert pages.current(name, text) == text, "run `make docs`"

@@ -116,15 +116,22 @@ _GROUPS = {
 }
 
 
+def groups(command: click.Command, context: click.Context) -> dict[str, list[click.Option]]:
+    """The options of a command by the title of their group in its help."""
+    listed = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+    titles = [title for title, group in _GROUPS.items() for _ in group] if isinstance(command, _Grouped) else []
+    titles += ["Other" if titles else "Options"] * (len(listed) - len(titles))  # --help itself
+    found: dict[str, list[click.Option]] = {}
+    for option, title in zip(listed, titles, strict=True):
+        found.setdefault(title, []).append(option)
+    return found
+
+
 class _Grouped(adoption.CheckCommand):
     """A command whose help lists the options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        titles = [title for title, group in _GROUPS.items() for _ in group]
-        listed = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
-        titles += ["Other"] * (len(listed) - len(titles))  # --help itself
-        for title in dict.fromkeys(titles):
-            group = (option for option, its in zip(listed, titles, strict=True) if its == title)
+        for title, group in groups(self, ctx).items():
             with formatter.section(title):
                 formatter.write_dl([record for option in group if (record := option.get_help_record(ctx))])
 
