@@ -27,7 +27,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
 docs: $(STAMP)
-	$(BIN)/python -m nanguard.report.pages docs/rules
+	$(BIN)/python -m nanguard.report.pages docs/rules README.md
 	$(BIN)/python -m nanguard.config.pages docs/configuration.md
 	$(BIN)/python -m nanguard.cli.pages docs/commands
 

@@ -1,7 +1,7 @@
 """Pages: the documentation of the rules, one page each and an index, generated from their files.
 
 Nothing that a machine or a version of torch measures is on them, so that the same rules give the same pages.
-Run as ``python -m nanguard.report.pages FOLDER``.
+Run as ``python -m nanguard.report.pages FOLDER README``; the README has a table of the families.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _FAMILIES = {
     "5": "Guards that do not guard",
     "6": "Misuse of an API",
 }
+_FIRST, _LAST = "<!-- rules: written by `make docs` -->", "<!-- end of rules -->"
+_SHOWN = 3  # rules of a family that the README names
 _NOTE = "<!-- Generated from {source} by `make docs`; edit that file instead. -->"
 
 
@@ -30,6 +32,19 @@ def pages(known: Sequence[Rule]) -> dict[str, str]:
     found = {f"{rule.code}.md": _page(rule) for rule in known}
     found["README.md"] = _index(known)
     return found
+
+
+def readme(page: str, known: Sequence[Rule]) -> str:
+    """The README with the table of families as it should be."""
+    before, _, rest = page.partition(_FIRST)
+    _, _, after = rest.partition(_LAST)
+    rows = ["| codes | what they find | rules | such as |", "|---|---|---|---|"]
+    for digit, title in _FAMILIES.items():
+        family = [rule for rule in known if rule.code[2:3] == digit]
+        some = ", ".join(f"[{rule.code}](docs/rules/{rule.code}.md) {rule.name}" for rule in family[:_SHOWN])
+        rows.append(f"| [NG{digit}xx](docs/rules/README.md) | {title} | {len(family)} | {some} |")
+    table = "\n".join(rows)
+    return f"{before}{_FIRST}\n{table}\n{_LAST}{after}"
 
 
 def _page(rule: Rule) -> str:
@@ -71,16 +86,18 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def write(folder: Path) -> None:
-    """Write the pages, and remove those of rules that are gone."""
-    made = pages(rules.load().rules)
+def write(folder: Path, page: Path) -> None:
+    """Write the pages, remove those of rules that are gone, and bring the table of the README up to date."""
+    known = rules.load().rules
+    made = pages(known)
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.md"):
         if path.name not in made:
             path.unlink()
     for name, text in made.items():
         (folder / name).write_text(text, encoding="utf-8")
+    page.write_text(readme(page.read_text(encoding="utf-8"), known), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), Path(sys.argv[2]))
