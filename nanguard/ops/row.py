@@ -100,6 +100,7 @@ class Spelling:
     signature: Signature
     constructor: Signature | None = None  # for a module
     template: Term | None = None
+    alone: tuple[tuple[str, Attr], ...] | None = None  # the attributes of a call with all operands and no more
 
     @property
     def receives(self) -> tuple[tuple[str, Attr], ...]:
@@ -129,7 +130,15 @@ def read_spelling(text: str, op: Op, parse: Callable[[str], Term]) -> Spelling:
     constructor = signature(f"; {match['ctor']}") if match["ctor"] is not None else None
     own = signature(match["params"]) if match["params"] is not None else op.signature
     template = parse(match["template"]) if match["template"] else None
-    return Spelling(name, op.name, own, constructor, template)
+    return Spelling(name, op.name, own, constructor, template, None if template else _defaults(own, op))
+
+
+def _defaults(own: Signature, row: Op) -> tuple[tuple[str, Attr], ...] | None:
+    """The attributes of an operation that a spelling does not give, None where one must be given."""
+    given = dict(own.attrs)
+    attrs = tuple((name, as_attr(given.get(name, default))) for name, default in row.signature.attrs)
+    operands = {name for name, _ in own.operands}
+    return None if any(value is REQUIRED or name in operands for name, value in (*attrs, *own.attrs)) else attrs
 
 
 class BindError(TypeError):
@@ -189,6 +198,13 @@ def as_attr(value: Attr) -> Attr:
         items = tuple(as_attr(item) for item in value)
         return UNKNOWN if UNKNOWN in items else items
     return value
+
+
+def term_of(spelling: Spelling, row: Op, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term:
+    """The term of a call of `spelling`; raises `BindError` if the arguments do not fit."""
+    if spelling.alone is not None and not keywords and len(args) == len(spelling.signature.operands):
+        return make(row.name, tuple([as_term(arg) for arg in args]), spelling.alone)
+    return build(spelling, row, bind(spelling, args, keywords))
 
 
 def build(spelling: Spelling, row: Op, given: Mapping[str, Attr]) -> Term:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -97,8 +99,21 @@ def rewrite_graph(
 
 def rewritten(trace: Graphed, matcher: Matcher, form: Form) -> tuple[fx.GraphModule, list[Plan]]:
     """As `rewrite_graph`, with the places of the replacements."""
-    offered = plans(trace, matcher, form)
-    return _accepted(trace, offered) if offered else (trace.module, [])
+    with collector_paused():
+        offered = plans(trace, matcher, form)
+        return _accepted(trace, offered) if offered else (trace.module, [])
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Without the garbage collector: what is made here is kept to the end, and looking through it takes longer."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 # --- what can be replaced -----------------------------------------------------------------------------
@@ -163,8 +178,7 @@ class Planner:
 
     def __post_init__(self) -> None:
         """Match only what has a form of the wanted kind: most rules have none, and their conditions cost time."""
-        listed = self.matcher.index.items()
-        index = {op: [known for known in rules if self.form.has(known.rule, known.variant)] for op, rules in listed}
+        index = self.matcher.index.only(lambda known: self.form.has(known.rule, known.variant))
         self.matcher = replace(self.matcher, index=index)
 
     def read(self, node: fx.Node) -> Plan | None:
