@@ -147,7 +147,14 @@ class BindError(TypeError):
 
 # Keyword names that mean the first operand, whatever the row calls it.
 _FIRST = ("input", "self")
-_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
+_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction", "p": "ord"}
+
+
+def parameter(names: Sequence[str], key: str) -> str:
+    """The parameter that a keyword gives, among those of a spelling."""
+    if key in names:
+        return key
+    return names[0] if key in _FIRST and names else _RENAMED.get(key, key)
 
 
 def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> dict[str, Attr]:
@@ -172,9 +179,7 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
     elif rest and not any(isinstance(value, str) for value in rest):
         raise BindError(f"{spelling.name} takes {len(names)} arguments")
     for key, value in keywords.items():
-        name = _RENAMED.get(key, key)
-        if name not in names and name in _FIRST and names and names[0] not in given:
-            name = names[0]
+        name = parameter(names, key)
         if name in names and name not in given:
             given[name] = value
     for name, default in receives:

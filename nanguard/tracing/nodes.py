@@ -16,7 +16,7 @@ from torch import fx
 
 from nanguard import ops
 from nanguard.ops import BindError
-from nanguard.ops.row import term_of
+from nanguard.ops.row import parameter, term_of
 from nanguard.reading.narrowing import compares, narrow, of_every_entry, without_facts
 from nanguard.stated import Range
 from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
@@ -47,6 +47,7 @@ _LOOKS = frozenset({"abs", "all", "any", "amax", "amin"})  # what depends on eve
 _IN_PLACE = frozenset(
     getattr(operator, name) for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__")
 ) - {operator.index, operator.inv, operator.invert}
+_WRITING = frozenset({"__setitem__", *(f"__{function.__name__}__" for function in _IN_PLACE)})  # the methods behind
 # Keywords that do not change the values that are computed.
 _HARMLESS = frozenset({"device", "pin_memory", "memory_format", "non_blocking", "inplace", "_stacklevel"})
 
@@ -86,9 +87,9 @@ def _called(target: Any) -> _Called:
     else:
         name = target if isinstance(target, str) else getattr(target, "__name__", "")
     trailing = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
-    sets = target is operator.setitem or target in _IN_PLACE or name == "__setitem__"
-    writes = trailing and target not in vars(operator).values()
-    return _Called(name, sets or writes, name in _IMPURE or name.endswith("_"))
+    special = name in _WRITING or target is operator.setitem or target in _IN_PLACE
+    writes = special or (trailing and target not in vars(operator).values())
+    return _Called(name, writes, writes or name in _IMPURE or (name.endswith("_") and not name.endswith("__")))
 
 
 def called(node: fx.Node) -> str:
@@ -153,8 +154,9 @@ def spell(name: str, target: Any, args: Sequence[Attr], keywords: Mapping[str, A
             continue
         if not keywords:
             return Spelled(term)
-        known = {"input", "self", "axis", "keepdims", "ddof", *(key for key, _ in spelling.receives)}
-        dropped = tuple(key for key, value in keywords.items() if key not in known and _matters(target, key, value))
+        names = [name for name, _ in spelling.receives]
+        unknown = [key for key in keywords if parameter(names, key) not in names]
+        dropped = tuple(key for key in unknown if _matters(target, key, keywords[key]))
         if best is None or len(dropped) < len(best.dropped):
             best = Spelled(term, dropped)
     return best
