@@ -18,11 +18,12 @@ import torch
 from torch import fx
 from torch.fx import subgraph_rewriter
 
+from nanguard import collector
 from nanguard.matching import rules
 from nanguard.matching.match import matcher
 from nanguard.runtime.captured import Options
 from nanguard.runtime.graphs import Given, rewritten_module
-from nanguard.runtime.rewriting import collector_paused, plans
+from nanguard.runtime.rewriting import plans
 from nanguard.tracing.arguments import taken_apart
 
 SIZES = (1_000, 2_000, 4_000, 8_000)
@@ -66,7 +67,7 @@ def seconds_of_matching(nodes: int) -> float:
     module = graph(nodes)
     given = Given(module.graph, module, taken_apart(inspect.Signature(), {}), {})
     start = time.process_time()
-    with collector_paused():
+    with collector.paused():
         plans(given, matcher(rules.load(), "float32"), Options().form("float32"))
     return time.process_time() - start
 

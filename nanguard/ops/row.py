@@ -19,6 +19,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from nanguard.matching.interval import Interval
@@ -44,6 +45,7 @@ class Signature:
 REQUIRED = object()
 
 
+@cache
 def signature(text: str) -> Signature:
     """Read a signature as the table writes it."""
     operands, _, attrs = text.partition(";")

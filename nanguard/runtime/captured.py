@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from nanguard import collector
 from nanguard.errors import NanguardError
 from nanguard.finding import Span
 from nanguard.matching import rules
@@ -318,7 +319,7 @@ class Captured:
         """Capture for some arguments, prove it, rewrite it and keep it; raises `NanguardError`."""
         key = key if key is not None else self.key(given)
         module = self.module
-        with self.alone():
+        with collector.paused(), self.alone():
             traced = trace(
                 self.original if module is None else module, arguments=given.values(),
                 method=getattr(self.fn, "__name__", "forward"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import gc
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -13,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import fx
 
-from nanguard import ops
+from nanguard import collector, ops
 from nanguard.errors import NanguardError
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match, Matcher
@@ -99,21 +97,9 @@ def rewrite_graph(
 
 def rewritten(trace: Graphed, matcher: Matcher, form: Form) -> tuple[fx.GraphModule, list[Plan]]:
     """As `rewrite_graph`, with the places of the replacements."""
-    with collector_paused():
+    with collector.paused():
         offered = plans(trace, matcher, form)
         return _accepted(trace, offered) if offered else (trace.module, [])
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Without the garbage collector: what is made here is kept to the end, and looking through it takes longer."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 # --- what can be replaced -----------------------------------------------------------------------------
