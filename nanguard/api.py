@@ -84,11 +84,11 @@ def rewrite(
     """The loss with its unstable expressions replaced; it is called like the original.
 
     A function gives a function, a module a module of the same class with the same parameters, an
-    `fx.GraphModule` or an exported program one of its kind.  `prefer` is "stable" for the exact forms, or "clamp"
-    for clamped ones, with `eps` or one that works in the dtype.  `select` and `ignore` are codes, prefixes of
-    codes or names of rules.  `example_inputs` are the arguments of one call, a tuple of positional ones or a dict,
-    on which the capture is proved; without them some are made up.  The result has `.report()`, what was replaced,
-    and `.graph` and `.code`.
+    `fx.GraphModule` one of its kind, and a `torch.export.ExportedProgram`, which cannot be called, the module that
+    runs it, as its `.module()` does.  `prefer` is "stable" for the exact forms, or "clamp" for clamped ones, with
+    `eps` or one that works in the dtype.  `select` and `ignore` are codes, prefixes of codes or names of rules.
+    `example_inputs` are the arguments of one call, a tuple of positional ones or a dict, on which the capture is
+    proved; without them some are made up.  The result has `.report()`, what was replaced, and `.graph` and `.code`.
 
     Raises `NanguardError`, with the place and the reason, for a loss that cannot be captured faithfully; with
     `strict` false it warns and gives the original.
@@ -113,6 +113,8 @@ def _selectors(given: Sequence[str]) -> tuple[str, ...]:
 
 def _rewritten(loss: Any, options: Options, example_inputs: Any) -> object:
     torch = load_torch()
+    if isinstance(loss, torch.export.ExportedProgram):
+        loss = loss.module()
     if isinstance(loss, torch.fx.GraphModule):
         from nanguard.runtime.graphs import graph_module
 
@@ -139,6 +141,7 @@ def _module(loss: Any, options: Options, example_inputs: Any) -> Any:
     vars(stable).pop("forward", None)
     captured = Captured(function, stable, options)
     capture = captured.start(example_inputs)
+    captured.keep_whole(capture)
     _attach(stable, "forward", captured, always=True)
     _attach(stable, "report", captured.report)
     _attach(stable, "graph", capture.graph)

@@ -94,19 +94,23 @@ def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ..
 
     The types of the attribute values are part of the key: ``1``, ``1.0`` and ``True`` are three constants.
     """
-    key = (op, args, attrs, tuple([type(value) for _, value in attrs])) if attrs else (op, args)
+    key: _Key = (op, args, attrs, tuple([type(value) for _, value in attrs])) if attrs else (op, args)
     known = _terms.get(key)
-    term = known() if known is not None else None
-    if term is None:
-        digest = zlib.crc32(f"{op}{attrs}{[arg.digest for arg in args]}".encode("utf-8", "surrogatepass"))
-        size = 1
-        for arg in args:
-            size += arg.size
-        value = attrs[0][1] if op == "const" else None
-        term = Term(op, args, attrs, digest, size, value, type(value) in (int, float))
-        reference = _Reference(term, _forget)
-        reference.key = key
-        _terms[key] = reference
+    if known is not None and (term := known()) is not None:
+        return term
+    return _new(key, op, args, attrs)
+
+
+def _new(key: _Key, op: str, args: tuple[Term, ...], attrs: tuple[tuple[str, Attr], ...]) -> Term:
+    digest = zlib.crc32(f"{op}{attrs}{[arg.digest for arg in args]}".encode("utf-8", "surrogatepass"))
+    size = 1
+    for arg in args:
+        size += arg.size
+    value = attrs[0][1] if op == "const" else None
+    term = Term(op, args, attrs, digest, size, value, type(value) in (int, float))
+    reference = _Reference(term, _forget)
+    reference.key = key
+    _terms[key] = reference
     return term
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
 
@@ -123,3 +124,53 @@ def test_an_exported_program() -> None:
     assert [replacement.code for replacement in done] == ["NG102"]
     far = 1000 * X
     assert torch.allclose(stable(far), -F.logsigmoid(-loss.layer(far)).mean())
+
+
+def test_an_exported_program_with_a_dynamic_size() -> None:
+    program = torch.export.export(Scaled(), (X,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
+    stable = nanguard.rewrite(program)
+    assert [replacement.code for replacement in stable.report()] == ["NG101"]
+    x = torch.full((7,), -200.0)
+    assert torch.equal(stable(x), torch.full((7,), -400.0))
+    assert torch.equal(torch.export.export(stable, (x,)).module()(x), stable(x))
+    assert torch.equal(torch.compile(stable, backend="eager", fullgraph=True)(x), stable(x))
+
+
+class Scaled(nn.Module):
+    """A loss with a parameter and a number of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.scale = 2.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * torch.log(torch.sigmoid(x * self.weight))
+
+
+def test_a_rewritten_module_is_compiled_whole() -> None:
+    stable = nanguard.rewrite(Scaled())
+    compiled = torch.compile(stable, backend="eager", fullgraph=True)
+    x = torch.tensor([-200.0, 1.0])
+    value = compiled(x)
+    assert torch.equal(value, 2 * F.logsigmoid(x))
+    value.sum().backward()
+    assert stable.weight.grad is not None
+    stable.scale = 3.0  # what was rewritten is not true of it any more
+    assert compiled(x)[1].item() == pytest.approx(3 * F.logsigmoid(x)[1].item())
+
+
+def test_a_guarded_module_is_compiled_as_it_was_written() -> None:
+    guarded = nanguard.guard(Scaled())
+    x = torch.tensor([-1.0, 1.0])
+    assert torch.equal(guarded(x), 2 * F.logsigmoid(x))
+    compiled = torch.compile(guarded, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(x), 2 * F.logsigmoid(x))
+
+
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="inductor compiles for the CPU with a C++ compiler: none is here"
+)
+def test_inductor_gets_the_stable_graph() -> None:
+    compiled = torch.compile(risky, backend="nanguard", options={"inner": "inductor"}, fullgraph=True)
+    assert torch.allclose(compiled(X), F.logsigmoid(X), rtol=1e-6)  # without a gradient: half the compiling

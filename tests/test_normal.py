@@ -90,3 +90,9 @@ def test_a_match_names_the_terms_of_the_program(matcher: Matcher) -> None:
 def test_a_guard_is_looked_through_and_named(matcher: Matcher) -> None:
     found = [m for m in matcher.matches(ops.parse("log(sigmoid(x) + 1e-8)")) if m.rule.code == "NG101"]
     assert [str(guard) for guard in found[0].guards] == ["sigmoid(x) + 1e-08"]
+
+
+def test_the_order_of_a_norm_may_be_called_p() -> None:
+    x = ops.parse("x")
+    assert ops.call("Tensor.norm", (x,), {"p": 1, "dim": 1}) is ops.parse("vector_norm(x, ord=1, dim=1)")
+    assert ops.call("torch.nn.functional.normalize", (x,), {"p": 1.0}) is ops.parse("normalize(x, 1e-12, p=1.0)")

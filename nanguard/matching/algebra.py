@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from nanguard import ops
 from nanguard.term import Term, const, is_number, make, number
@@ -28,19 +29,20 @@ def negative(term: Term) -> Term:
     return product((MINUS_ONE, term))
 
 
-def parts(op: str, terms: Iterable[Term]) -> Iterable[Term]:
+def parts(op: str, terms: Iterable[Term]) -> list[Term]:
     """The operands of nested sums or products, flat."""
+    listed: list[Term] = []
     for term in terms:
         if term.op == op:
-            yield from term.args
+            listed.extend(term.args)
         else:
-            yield term
+            listed.append(term)
+    return listed
 
 
 def split(term: Term) -> tuple[float, Term | None]:
     """A term as coefficient times the rest (None for a constant)."""
-    value = number(term)
-    if value is not None:
+    if term.numeric and (value := number(term)) is not None:
         return value, None
     if term.op == "mul" and is_number(term.args[0]):
         rest = term.args[1:]
@@ -54,7 +56,19 @@ def split(term: Term) -> tuple[float, Term | None]:
 
 def moves(term: Term) -> bool:
     """Whether a term moves the entries of its first operand, so that a factor may stand outside or inside of it."""
-    return ops.family(term) == ops.MOVEMENT and term.op != "stack" and bool(term.args)
+    return term.op in _movements() and bool(term.args)
+
+
+@cache
+def _movements() -> frozenset[str]:
+    return frozenset(row.name for row in ops.rows().values() if row.family == ops.MOVEMENT and row.name != "stack")
+
+
+def core(term: Term) -> Term:
+    """What movements at the root of a term move."""
+    while moves(term):
+        term = term.args[0]
+    return term
 
 
 def total(terms: Iterable[Term]) -> Term:
@@ -98,7 +112,7 @@ def _whole(value: float) -> int | float:
 
 def _order(term: Term) -> tuple[bool, int]:
     """Constants first, the rest by digest."""
-    return not is_number(term), term.digest
+    return not term.numeric, term.digest
 
 
 def product(terms: Iterable[Term]) -> Term:
@@ -106,14 +120,13 @@ def product(terms: Iterable[Term]) -> Term:
     coefficient = 1.0
     exponents: dict[tuple[Term, bool], float] = {}
     for term in parts("mul", terms):
-        value = number(term)
-        if value is not None:
+        if term.numeric and (value := number(term)) is not None:
             coefficient *= value
             continue
         base, exponent = _base(term)
         key = (base, exponent > 0)
         exponents[key] = exponents.get(key, 0.0) + exponent
-    listed = [power(base, exponent) for (base, _), exponent in exponents.items()]
+    listed = [base if exponent == 1 else power(base, exponent) for (base, _), exponent in exponents.items()]
     if coefficient == 0:
         return const(0)
     if not listed:
@@ -130,8 +143,9 @@ def product(terms: Iterable[Term]) -> Term:
 
 
 def _base(term: Term) -> tuple[Term, float]:
-    exponent = number(term.args[1]) if term.op == "pow" else None
-    return (term.args[0], exponent) if exponent is not None else (term, 1.0)
+    if term.op != "pow" or (exponent := number(term.args[1])) is None:
+        return term, 1.0
+    return term.args[0], exponent
 
 
 def power(base: Term, exponent: float) -> Term:

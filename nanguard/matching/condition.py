@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -61,10 +62,15 @@ def parse(text: str) -> Condition:
     if node.func.id not in _PREDICATES:
         raise ExpressionError(f"unknown predicate {node.func.id!r}{nearest(node.func.id, tuple(_PREDICATES))}")
     try:
-        inspect.signature(_PREDICATES[node.func.id]).bind(None, *node.args)
+        _signature(node.func.id).bind(None, *node.args)
     except TypeError:
         raise ExpressionError(f"{node.func.id} takes another number of arguments: {text!r}") from None
     return Condition(node.func.id, tuple(_argument(arg, text) for arg in node.args), negated)
+
+
+@cache
+def _signature(predicate: str) -> inspect.Signature:
+    return inspect.signature(_PREDICATES[predicate])
 
 
 def _argument(node: ast.expr, text: str) -> str | float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -54,7 +54,9 @@ def _rank(match: Match) -> tuple[bool, bool, bool, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
+class Compiled:
+    """A pattern of a rule in normal form."""
+
     rule: Rule
     variant: Variant
     pattern: Term
@@ -68,7 +70,7 @@ class Matcher:
     normal: Normalizer
     unguarded: Normalizer
     ranges: RangeTable
-    index: dict[str, list[_Compiled]]
+    index: pattern.Index[Compiled]
     guards: list[tuple[Term, Identity]] = field(default_factory=list)
     known_guards: dict[Term, bool] = field(default_factory=dict)
 
@@ -80,24 +82,20 @@ class Matcher:
         row = ops.row(term.op)
         if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or term.op in ("neg", "either"):
             return []
-        if not (self.index.get(term.op) or term.op in algebra.WRITTEN or term.op in self.normal.spellings):
+        known = term.op in self.index.entries or term.op in self.normal.spellings.entries
+        if not known and term.op not in algebra.WRITTEN:
             return []  # the root of its normal form is this very operation, about which there is no rule
         found = list(self.fitting(term, self.normal, ()))
         if self.unguarded.head(term) is not self.normal.head(term):
-            guards = self.guarding(term)
-            found.extend(self.fitting(term, self.unguarded, guards))
-        return sorted(found, key=_rank)
+            found.extend(self.fitting(term, self.unguarded, self.guarding(term)))
+        return sorted(found, key=_rank) if len(found) > 1 else found
 
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
         """The rules that fit a form of `term`, each at most once (once for each branch of a selection)."""
         seen: set[tuple[str, str]] = set()
         facts = _Facts(self, term, guards)
         for form, rest, moved in forms(term, normal.head(term)):
-            candidates = self.index.get(form.op, ())
-            lacks_root, lacks = self.normal.traits.lacking(form) if candidates else (0, 0)
-            for compiled in candidates:
-                if compiled.needs.root & lacks_root or compiled.needs.anywhere & lacks:
-                    continue
+            for compiled in self.index.candidates(form, self.normal.traits):
                 kind = (compiled.rule.code, compiled.variant.untaken)  # of a selection, either branch may be the one
                 if kind in seen or (guards and not compiled.rule.guarded):
                     continue
@@ -108,16 +106,16 @@ class Matcher:
                         break
 
     def made(
-        self, term: Term, compiled: _Compiled, bound: Bindings, rest: tuple[Term, ...], moved: tuple[Term, ...],
+        self, term: Term, compiled: Compiled, bound: Bindings, rest: tuple[Term, ...], moved: tuple[Term, ...],
         facts: _Facts,
     ) -> Match:  # fmt: skip
         written = facts.written
         joined = compiled.pattern.op if bound.rest else "mul"
-        bindings = {name: restore(value, written) for name, value in bound.terms.items()}
+        bindings = {name: restore(value, written.get) for name, value in bound.terms.items()}
         return Match(
             compiled.rule, compiled.variant, term,
             {**bindings, **self.operands(term, compiled.variant.match, bound)}, bound.attrs,
-            tuple(restore(value, written) for value in (*rest, *bound.rest)), joined, facts.guards, moved,
+            tuple(restore(value, written.get) for value in (*rest, *bound.rest)), joined, facts.guards, moved,
         )  # fmt: skip
 
     def operands(self, term: Term, source: Term, bound: Bindings) -> dict[str, Term]:
@@ -127,18 +125,6 @@ class Matcher:
             return {}
         pairs = ((part, arg) for part, arg in zip(source.args, term.args, strict=True) if part.op == "variable")
         return {part.name: arg for part, arg in pairs if self.normal(arg) is bound.terms.get(part.name)}
-
-    def written(self, term: Term, guards: tuple[Term, ...]) -> dict[Term, Term]:
-        """The subterms of `term` as written, by their normal forms."""
-        result: dict[Term, Term] = {}
-        for node in near(term):
-            if node is not term:
-                if node.op == "assume":  # it has the same normal form as what it narrows, and says more
-                    result[self.normal(node)] = node
-                result.setdefault(self.normal(node), node)
-                if guards:
-                    result.setdefault(self.unguarded(node), node)
-        return result
 
     def guarding(self, term: Term) -> tuple[Term, ...]:
         """The guards among the subterms of `term`, outermost last."""
@@ -170,20 +156,64 @@ class _Facts:
         self.matcher, self.term, self.guards = matcher, term, guards
 
     @cached_property
-    def written(self) -> dict[Term, Term]:
+    def written(self) -> Written:
         """The subterms as written, by their normal forms."""
-        return self.matcher.written(self.term, self.guards)
+        return Written(self.matcher, self.term, self.guards)
 
     def interval(self, term: Term) -> Interval:
         """The interval of a term of the normal form."""
-        return self.matcher.ranges.interval(self.written.get(term, term))
+        return self.matcher.ranges.interval(self.written.get(term) or term)
+
+
+class Written:
+    """The subterms of a term as they are written, by their normal forms; behind guards, by those without them too.
+
+    Of several that have one form it is the first, but for what a test has narrowed, which says more.
+    """
+
+    def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
+        self.matcher, self.term, self.guards = matcher, term, guards
+        self.found: dict[Term, Term | None] = {}
+
+    def get(self, form: Term) -> Term | None:
+        """The subterm that has a normal form, None where none has."""
+        if form not in self.found:
+            self.found[form] = self.find(form)
+        return self.found[form]
+
+    def find(self, form: Term) -> Term | None:
+        below = self.below
+        held = [node for node in self.matcher.normal.held.get(form, ()) if node in below]
+        narrowed = [node for node in held if node.op == "assume"]
+        if self.guards and not narrowed:
+            held.extend(node for node in self.matcher.unguarded.held.get(form, ()) if node in below)
+        if not held:
+            return None
+        if narrowed:
+            return narrowed[0] if len(narrowed) == 1 else max(narrowed, key=self.order.__getitem__)
+        return held[0] if len(held) == 1 else min(held, key=self.order.__getitem__)
+
+    @cached_property
+    def below(self) -> set[Term]:
+        """The terms near the root, without it."""
+        return closest(self.term) - {self.term}
+
+    @cached_property
+    def order(self) -> dict[Term, int]:
+        """The places of these, operands first."""
+        return {node: place for place, node in enumerate(near(self.term))}
 
 
 def near(term: Term) -> Iterator[Term]:
-    """A term and the terms below it, operands first; of very many those that are nearest to it.
+    """A term and the terms below it, operands first; of very many those that are closest to it.
 
     What a rule is about lies near the root, and a graph of thousands of nodes has thousands of roots.
     """
+    return walk(term, known=_Beyond(closest(term)))
+
+
+def closest(term: Term) -> set[Term]:
+    """A term and the terms below it; of very many those that are closest to it."""
     chosen: set[Term] = {term}
     waiting = deque(term.args)
     while waiting and len(chosen) < _NEAR:
@@ -191,7 +221,7 @@ def near(term: Term) -> Iterator[Term]:
         if node not in chosen:
             chosen.add(node)
             waiting.extend(node.args)
-    return walk(term, known=_Beyond(chosen))
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +245,9 @@ def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
     table = RangeTable(dtype, compiled.ranges.relations, normal)
     normal.ranges = table
     unguarded = Normalizer(
-        compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits, plain=normal
-    )
+        compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits, plain=normal,
+        further=compiled.unguarded.further,
+    )  # fmt: skip
     return Matcher(normal, unguarded, table, compiled.index, compiled.guards)
 
 
@@ -230,11 +261,12 @@ def _compile(rules: RuleSet, dtype: str) -> Matcher:
     table = range_table(dtype, rules.relations, normal)
     normal.ranges = table
     unguarded = normalizer(rules.spellings, (*rules.identities, *rules.guards), table, traits)
-    index: dict[str, list[_Compiled]] = {}
+    unguarded.further = unguarded.rewrites.only(lambda rewrite: rewrite.identity in rules.guards)
+    index: pattern.Index[Compiled] = pattern.Index()
     for rule in rules.rules:
         for variant in rule.variants:
             source = normal.head(variant.match)
-            index.setdefault(source.op, []).append(_Compiled(rule, variant, source, normal.traits.needs(source)))
+            index.add(source.op, Compiled(rule, variant, source, normal.traits.needs(source)))
     guards = [(normal.head(guard.source), guard) for guard in rules.guards]
     return Matcher(normal, unguarded, table, index, guards)
 
@@ -255,13 +287,13 @@ def forms(term: Term, head: Term) -> Iterator[tuple[Term, tuple[Term, ...], tupl
                 yield factor, head.args[:index] + head.args[index + 1 :], moved
 
 
-def restore(term: Term, written: Mapping[Term, Term]) -> Term:
+def restore(term: Term, written: Callable[[Term], Term | None]) -> Term:
     """A normal form as a term of the program: as written where it stands there, else in binary operations."""
     done: dict[Term, Term] = {}  # what a term shares with itself is restored once
 
     def visit(node: Term) -> Term:
         if node not in done:
-            found = written.get(node)
+            found = written(node)
             done[node] = found if found is not None else _binary(node, tuple(visit(arg) for arg in node.args))
         return done[node]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from nanguard import ops
 from nanguard.matching import algebra, pattern
-from nanguard.matching.condition import Condition, Ranges
+from nanguard.matching.condition import Ranges
 from nanguard.matching.rules import Identity
 from nanguard.term import Term, const, fill, is_number, make, number, walk
 
@@ -22,11 +22,10 @@ _STEPS = 40  # applications of identities at one node: far more than any chain t
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A compiled identity: both sides in normal form."""
+    """A compiled identity: its left side in normal form."""
 
     source: Term
-    target: Term
-    when: tuple[Condition, ...]
+    identity: Identity
     needs: pattern.Needs
 
 
@@ -37,14 +36,16 @@ class Normalizer:
     `plain` is a normalizer with fewer identities, whose forms are the same where none of the others fits.
     """
 
-    spellings: dict[str, list[Rewrite]]
-    rewrites: dict[str, list[Rewrite]]
+    spellings: pattern.Index[Rewrite]
+    rewrites: pattern.Index[Rewrite]
     ranges: Ranges | None = None
     memo: dict[Term, Term] = field(default_factory=dict)
+    held: dict[Term, list[Term]] = field(default_factory=dict)  # the terms that have a normal form
     made: dict[Term, Term] = field(default_factory=dict)
     heads: dict[Term, Term] = field(default_factory=dict)
     traits: pattern.Traits = field(default_factory=pattern.Traits)
     plain: Normalizer | None = None
+    further: pattern.Index[Rewrite] = field(default_factory=pattern.Index)  # the identities that `plain` has not got
 
     def __call__(self, term: Term) -> Term:
         """The normal form of `term`."""
@@ -53,16 +54,27 @@ class Normalizer:
             memo = self.memo
             nodes = walk(term, known=memo) if any(arg not in memo for arg in term.args) else (term,)
             for node in nodes:
-                memo[node] = self.formed(node, tuple([memo[arg] for arg in node.args]))
+                memo[node] = found = self.formed(node, tuple([memo[arg] for arg in node.args]))
+                self.held.setdefault(found, []).append(node)
             found = memo[term]
         return found
 
     def formed(self, node: Term, args: tuple[Term, ...]) -> Term:
         """The normal form of a node over operands that are in normal form."""
         plain = self.plain
-        if plain is not None and all(plain(arg) is form for arg, form in zip(node.args, args, strict=True)):
-            return self.settle(plain(node))
-        return self.settle(shape(node, args))
+        if plain is not None and args == tuple([plain(arg) for arg in node.args]):
+            form = plain(node)
+            return self.settle(form) if self.goes_on(form) else form
+        head = self.heads.get(node)
+        if head is None:
+            head = self.heads[node] = self.spelled(shape(node, args))
+        return self.settle(head)
+
+    def goes_on(self, form: Term) -> bool:
+        """Whether an identity that `plain` has not got may fit a form in which it has come to an end."""
+        if form.op in algebra.NARY and any(arg.op == "pow" for arg in form.args):
+            return True
+        return algebra.moves(form) or self.first(self.further, form) is not None
 
     def head(self, term: Term) -> Term:
         """The normal form of `term` before identities are applied at its root: what patterns are compared with."""
@@ -73,7 +85,7 @@ class Normalizer:
 
     def topped(self, term: Term, args: tuple[Term, ...]) -> Term:
         plain = self.plain
-        if plain is not None and all(plain(arg) is form for arg, form in zip(term.args, args, strict=True)):
+        if plain is not None and args == tuple([plain(arg) for arg in term.args]):
             return plain.head(term)
         return self.spelled(shape(term, args))
 
@@ -82,12 +94,10 @@ class Normalizer:
         if algebra.moves(head):
             inner = self.spelled(head.args[0])
             return head if inner is head.args[0] else make(head.op, (inner, *head.args[1:]), head.attrs)
-        for rewrite in self.spellings.get(head.op, ()):
-            if not self.traits.met(rewrite.needs, head):
-                continue
+        for rewrite in self.spellings.candidates(head, self.traits):
             for found in pattern.match(rewrite.source, head, leave_rest=False):
                 if self.allowed(rewrite, found):
-                    target = fill(rewrite.target, found.terms, found.attrs)
+                    target = fill(rewrite.identity.target, found.terms, found.attrs)
                     return self.head(target)
         return head
 
@@ -126,21 +136,26 @@ class Normalizer:
 
     def identity(self, term: Term) -> Term | None:
         """The right side of the first identity whose left side `term` is (or has, in a sum or product)."""
-        for rewrite in self.rewrites.get(term.op, ()):
-            if not self.traits.met(rewrite.needs, term):
-                continue
+        fitting = self.first(self.rewrites, term)
+        if fitting is None:
+            return None
+        rewrite, found = fitting
+        result = self(fill(rewrite.identity.target, found.terms, found.attrs))
+        return algebra.join(term.op, (result, *found.rest)) if found.rest else result
+
+    def first(self, rewrites: pattern.Index[Rewrite], term: Term) -> tuple[Rewrite, pattern.Bindings] | None:
+        """The first of some identities that fits `term`, and how."""
+        for rewrite in rewrites.candidates(term, self.traits):
             for found in pattern.match(rewrite.source, term):
-                if not self.allowed(rewrite, found):
-                    continue
-                result = self(fill(rewrite.target, found.terms, found.attrs))
-                return algebra.join(term.op, (result, *found.rest)) if found.rest else result
+                if self.allowed(rewrite, found):
+                    return rewrite, found
         return None
 
     def allowed(self, rewrite: Rewrite, found: pattern.Bindings) -> bool:
         """Whether the conditions of an identity hold (none of them is known to without ranges)."""
-        ranges = self.ranges
-        return not rewrite.when or (
-            ranges is not None and all(condition.holds(found.terms, found.attrs, ranges) for condition in rewrite.when)
+        ranges, when = self.ranges, rewrite.identity.when
+        return not when or (
+            ranges is not None and all(condition.holds(found.terms, found.attrs, ranges) for condition in when)
         )
 
 
@@ -148,15 +163,15 @@ def normalizer(
     spellings: Sequence[Identity], identities: Sequence[Identity], ranges: Ranges | None, traits: pattern.Traits
 ) -> Normalizer:
     """A normalizer for some identities; the earlier ones are in force when the later ones are compiled."""
-    result = Normalizer({}, {}, ranges, traits=traits)
+    result = Normalizer(pattern.Index(), pattern.Index(), ranges, traits=traits)
     for table, listed in ((result.spellings, spellings), (result.rewrites, identities)):
         for identity in listed:
             source = shape(identity.source, tuple(map(result, identity.source.args)))
             source = source if table is result.spellings else result.spelled(source)
-            table.setdefault(source.op, []).append(
-                Rewrite(source, identity.target, identity.when, result.traits.needs(source))
-            )
+            needs = result.traits.needs(source)
+            table.add(source.op, Rewrite(source, identity, needs))
             result.memo.clear()
+            result.held.clear()
             result.made.clear()
             result.heads.clear()
     return result

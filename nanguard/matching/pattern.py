@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
+from typing import Generic, Protocol, TypeVar
 
 from nanguard import ops
 from nanguard.matching import algebra
 from nanguard.term import Attr, Hole, Term, is_number, make, number, walk
+
+_COMBINATIONS = 20_000  # of traits, whose candidates are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class Traits:
     bits: dict[object, int] = field(default_factory=dict)
     own: dict[Term, int] = field(default_factory=dict)
     below: dict[Term, int] = field(default_factory=dict)
+    named: dict[object, int] = field(default_factory=dict)  # the bits of a node by what it and its operands are called
 
     def needs(self, pattern: Term) -> Needs:
         """What a term must have if the pattern is to match it."""
         self.below.clear()
         self.own.clear()
+        self.named.clear()
         root, anywhere = self.number(_wanted(pattern)), 0
         for node in walk(pattern):
             anywhere |= self.number(_wanted(node))
@@ -54,31 +60,36 @@ class Traits:
             result |= self.bits.setdefault(trait, 1 << len(self.bits))
         return result
 
-    def lacking(self, term: Term) -> tuple[int, int]:
-        """The traits that a term has not got, at its root and anywhere."""
+    def had(self, term: Term) -> tuple[int, int]:
+        """The traits of a term, at its root and anywhere."""
         below = self.below.get(term)
         if below is None:
             below = self.gather(term)
-        return ~self.own[term], ~below
-
-    def met(self, needs: Needs, term: Term) -> bool:
-        """Whether the term has what a pattern needs."""
-        root, anywhere = self.lacking(term)
-        return not (needs.root & root or needs.anywhere & anywhere)
+        return self.own[term], below
 
     def gather(self, term: Term) -> int:
         """Note the traits of a term and of all that is below it."""
         below = self.below
         nodes = walk(term, known=below) if any(arg not in below for arg in term.args) else (term,)
         for node in nodes:
-            own = 0
-            for trait in _had(node):
-                own |= self.bits.get(trait, 0)
-            self.own[node] = own
+            self.own[node] = bits = self.at(node)
             for arg in node.args:
-                own |= self.below[arg]
-            self.below[node] = own
-        return self.below[term]
+                bits |= below[arg]
+            below[node] = bits
+        return below[term]
+
+    def at(self, node: Term) -> int:
+        """The traits that one node of a term has."""
+        name = _called(node)
+        key = (name, None) if algebra.moves(node) else (name, *[_called(algebra.core(arg)) for arg in node.args])
+        bits = self.named.get(key)
+        if bits is None:
+            own, *operands = map(_names, key)
+            bits = 0
+            for trait in (*own, *(pair for names in operands for pair in product(own, names))):
+                bits |= self.bits.get(trait, 0)
+            self.named[key] = bits
+        return bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,55 @@ class Needs:
     anywhere: int
 
 
+class Needy(Protocol):
+    """What is compared with terms that have what it needs."""
+
+    @property
+    def needs(self) -> Needs:
+        """What a term must have."""
+
+
+N = TypeVar("N", bound=Needy)
+
+
+@dataclass(slots=True)
+class Index(Generic[N]):
+    """Patterns, or what has some, by the operation at the root of terms that they may match.
+
+    Terms with the same traits have the same candidates, which are looked for once.
+    """
+
+    entries: dict[str, list[N]] = field(default_factory=dict)
+    met: dict[tuple[str, int, int], tuple[N, ...]] = field(default_factory=dict)
+
+    def add(self, op: str, entry: N) -> None:
+        """Take an entry for terms with this operation at their root, after those there are."""
+        self.entries.setdefault(op, []).append(entry)
+        self.met.clear()
+
+    def only(self, wanted: Callable[[N], bool]) -> Index[N]:
+        """The index without what is not wanted."""
+        kept = ((op, list(filter(wanted, listed))) for op, listed in self.entries.items())
+        return Index({op: listed for op, listed in kept if listed})
+
+    def candidates(self, term: Term, traits: Traits) -> tuple[N, ...]:
+        """The entries that may match a term, in their order."""
+        if term.op not in self.entries:
+            return ()
+        own, below = traits.had(term)
+        key = (term.op, own, below)
+        found = self.met.get(key)
+        if found is None:
+            if len(self.met) >= _COMBINATIONS:
+                self.met.clear()
+            found = self.met[key] = tuple(
+                entry
+                for entry in self.entries[term.op]
+                if not (entry.needs.root & ~own or entry.needs.anywhere & ~below)
+            )
+        return found
+
+
 def _wanted(node: Term) -> Iterator[object]:
     """The traits that one node of a pattern asks for.
 
@@ -96,35 +156,32 @@ def _wanted(node: Term) -> Iterator[object]:
     """
     if node.op == "variable" or _is_negated_variable(node):
         return
-    name = _names(node)[-1:]
+    name = _names(_called(node))[-1:]
     yield from name
     if ops.family(node) == ops.MOVEMENT:
         return
     for arg in node.args:
         if arg.op != "variable" and not _is_negated_variable(arg) and ops.family(arg) != ops.MOVEMENT:
-            yield from product(name, _names(arg)[-1:])
+            yield from product(name, _names(_called(arg))[-1:])
 
 
-def _had(node: Term) -> Iterator[object]:
-    """The traits that one node of a term has."""
-    names = _names(node)
-    yield from names
-    if not algebra.moves(node):
-        for arg in node.args:
-            while algebra.moves(arg):
-                arg = arg.args[0]
-            yield from product(names, _names(arg))
-
-
-def _names(node: Term) -> tuple[object, ...]:
-    """What a node is called, the most particular last: a power also by its exponent, a constant by its value."""
-    if node.op == "pow":
+def _called(node: Term) -> object:
+    """What a node is called: a power also by its exponent, a constant by its value."""
+    op = node.op
+    if op == "pow":
         exponent = number(node.args[1])
-        return ("pow",) if exponent is None else ("pow", ("pow", round(exponent, 4)))
-    if node.op == "const":
+        return op if exponent is None else (op, round(exponent, 4))
+    if op == "const":
         value = number(node)
-        return () if value is None else (("const", round(value, 4)),)
-    return (node.op,)
+        return None if value is None else (op, round(value, 4))
+    return op
+
+
+def _names(called: object) -> tuple[object, ...]:
+    """The traits that a name stands for, the most particular last: a power with an exponent is a power too."""
+    if called is None:
+        return ()
+    return ("pow", called) if isinstance(called, tuple) and called[0] == "pow" else (called,)
 
 
 def match(pattern: Term, term: Term, leave_rest: bool = True) -> Iterator[Bindings]:
@@ -230,12 +287,21 @@ def same_attr(a: Attr, b: Attr) -> bool:
 
 def _nary(pattern: Term, term: Term, bound: Bindings, leave_rest: bool) -> Iterator[Bindings]:
     """Match the operands of a sum or product as multisets; a variable takes what the others leave."""
-    fixed = [arg for arg in pattern.args if arg.op != "variable"]
-    variables = [arg.name for arg in pattern.args if arg.op == "variable"]
+    fixed, variables = _kinds(pattern)
     if len(term.args) < len(fixed) + (1 if variables else 0) or len(term.args) > algebra.WIDEST:
+        return
+    if not fixed:
+        yield from _share(variables, term.args, bound, term.op, leave_rest)
         return
     for found, left in _choose(fixed, term.args, bound):
         yield from _share(variables, left, found, term.op, leave_rest)
+
+
+@lru_cache(4096)
+def _kinds(pattern: Term) -> tuple[list[Term], list[str]]:
+    """The operands of a sum or product of a pattern that are no variables, and the names of those that are."""
+    fixed = [arg for arg in pattern.args if arg.op != "variable"]
+    return fixed, [arg.name for arg in pattern.args if arg.op == "variable"]
 
 
 def _choose(
@@ -272,7 +338,7 @@ def _share(
     for taker in takers:
         singles = [name for name in variables if name is not taker]
         for found, rest in _singly(singles, left, bound):
-            yield from _bind(taker, algebra.join(op, rest), found)
+            yield from _bind(taker, rest[0] if len(rest) == 1 else algebra.join(op, rest), found)
 
 
 def _singly(

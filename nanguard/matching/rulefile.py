@@ -79,11 +79,9 @@ class RuleFile:
         """The first line that sets the key `about` or opens its table, else the first with that text, else 1."""
         if not about:
             return 1
-        lines = self.text.splitlines()
-        key = re.compile(rf"\s*(\[+\s*)?[\"']?{re.escape(about)}[\"']?\s*[=\].]")
-        keyed = (number for number, line in enumerate(lines, 1) if key.match(line))
-        holding = (number for number, line in enumerate(lines, 1) if about in line)
-        return next(keyed, next(holding, 1))
+        holding = [(number, line) for number, line in enumerate(self.text.splitlines(), 1) if about in line]
+        keyed = (number for number, line in holding if _sets(line, about))
+        return next(keyed, holding[0][0] if holding else 1)
 
     def only(self, data: Mapping[str, Any], known: Sequence[str], what: str) -> None:
         """Refuse keys that nobody reads."""
@@ -246,10 +244,20 @@ class RuleFile:
                 yield Identity(source, target, self.conditions(table, names(source)))
 
 
+def _sets(line: str, key: str) -> bool:
+    """Whether a line sets a key or opens its table."""
+    text = line.lstrip().lstrip("[").lstrip()
+    text = text[1:] if text.startswith(("'", '"')) else text
+    rest = text.removeprefix(key)
+    rest = rest[1:] if rest.startswith(("'", '"')) else rest
+    return text.startswith(key) and rest.lstrip().startswith(("=", "]", "."))
+
+
 def names(pattern: Term) -> set[str]:
     """The variables of a pattern, those of its attributes too."""
-    found = {node.name for node in walk(pattern) if node.op == "variable"}
-    return found | {value.name for node in walk(pattern) for _, value in node.attrs if isinstance(value, Hole)}
+    nodes = list(walk(pattern))
+    found = {node.name for node in nodes if node.op == "variable"}
+    return found | {value.name for node in nodes for _, value in node.attrs if isinstance(value, Hole)}
 
 
 def _plain(value: object) -> bool:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nanguard import collector
 from nanguard.matching.rule import Example, Identity, Relation, Rule, Variant
 from nanguard.matching.rulefile import TABLES, RuleError, RuleFile
 from nanguard.settings import Name, Named
@@ -73,7 +74,8 @@ def load(extra: tuple[str, ...] = ()) -> RuleSet:
     own = sorted(folder().glob("*.toml"))
     if not own:
         raise RuleError(f"{folder()}: no rules found; reinstall nanguard")
-    return read([*own, *map(Path, extra)])
+    with collector.paused():
+        return read([*own, *map(Path, extra)])
 
 
 def read(paths: Sequence[Path]) -> RuleSet:

@@ -24,9 +24,8 @@ from nanguard.ops.row import (
     BindError,
     Op,
     Spelling,
-    bind,
-    build,
     read_spelling,
+    term_of,
 )  # fmt: skip
 from nanguard.term import Attr, Term
 
@@ -113,7 +112,7 @@ def call(name: str, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term 
     error: BindError | None = None
     for spelling in spellings().get(name, ()):
         try:
-            return build(spelling, rows()[spelling.op], bind(spelling, args, keywords))
+            return term_of(spelling, rows()[spelling.op], args, keywords)
         except BindError as failed:
             error = failed
     if error is not None:

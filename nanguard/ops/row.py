@@ -19,6 +19,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from nanguard.matching.interval import Interval
@@ -44,6 +45,7 @@ class Signature:
 REQUIRED = object()
 
 
+@cache
 def signature(text: str) -> Signature:
     """Read a signature as the table writes it."""
     operands, _, attrs = text.partition(";")
@@ -100,6 +102,7 @@ class Spelling:
     signature: Signature
     constructor: Signature | None = None  # for a module
     template: Term | None = None
+    alone: tuple[tuple[str, Attr], ...] | None = None  # the attributes of a call with all operands and no more
 
     @property
     def receives(self) -> tuple[tuple[str, Attr], ...]:
@@ -129,7 +132,15 @@ def read_spelling(text: str, op: Op, parse: Callable[[str], Term]) -> Spelling:
     constructor = signature(f"; {match['ctor']}") if match["ctor"] is not None else None
     own = signature(match["params"]) if match["params"] is not None else op.signature
     template = parse(match["template"]) if match["template"] else None
-    return Spelling(name, op.name, own, constructor, template)
+    return Spelling(name, op.name, own, constructor, template, None if template else _defaults(own, op))
+
+
+def _defaults(own: Signature, row: Op) -> tuple[tuple[str, Attr], ...] | None:
+    """The attributes of an operation that a spelling does not give, None where one must be given."""
+    given = dict(own.attrs)
+    attrs = tuple((name, as_attr(given.get(name, default))) for name, default in row.signature.attrs)
+    operands = {name for name, _ in own.operands}
+    return None if any(value is REQUIRED or name in operands for name, value in (*attrs, *own.attrs)) else attrs
 
 
 class BindError(TypeError):
@@ -138,7 +149,14 @@ class BindError(TypeError):
 
 # Keyword names that mean the first operand, whatever the row calls it.
 _FIRST = ("input", "self")
-_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
+_RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction", "p": "ord"}
+
+
+def parameter(names: Sequence[str], key: str) -> str:
+    """The parameter that a keyword gives, among those of a spelling."""
+    if key in names:
+        return key
+    return names[0] if key in _FIRST and names else _RENAMED.get(key, key)
 
 
 def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> dict[str, Attr]:
@@ -163,9 +181,7 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
     elif rest and not any(isinstance(value, str) for value in rest):
         raise BindError(f"{spelling.name} takes {len(names)} arguments")
     for key, value in keywords.items():
-        name = _RENAMED.get(key, key)
-        if name not in names and name in _FIRST and names and names[0] not in given:
-            name = names[0]
+        name = parameter(names, key)
         if name in names and name not in given:
             given[name] = value
     for name, default in receives:
@@ -189,6 +205,13 @@ def as_attr(value: Attr) -> Attr:
         items = tuple(as_attr(item) for item in value)
         return UNKNOWN if UNKNOWN in items else items
     return value
+
+
+def term_of(spelling: Spelling, row: Op, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term:
+    """The term of a call of `spelling`; raises `BindError` if the arguments do not fit."""
+    if spelling.alone is not None and not keywords and len(args) == len(spelling.signature.operands):
+        return make(row.name, tuple([as_term(arg) for arg in args]), spelling.alone)
+    return build(spelling, row, bind(spelling, args, keywords))
 
 
 def build(spelling: Spelling, row: Op, given: Mapping[str, Attr]) -> Term:

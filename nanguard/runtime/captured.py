@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from nanguard import collector
 from nanguard.errors import NanguardError
 from nanguard.finding import Span
 from nanguard.matching import rules
@@ -152,6 +153,18 @@ class _Captures:
     known: dict[tuple[object, ...], Capture | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A rewritten graph that stands for a method, called with so many tensors while its object has these settings."""
+
+    forward: Callable[..., Any]
+    inputs: int
+    settings: tuple[tuple[str, Any], ...]
+
+
+_SETTINGS = (bool, int, float, str, type(None))
+
+
 class Captured:
     """Runs the rewritten form of a function, or of a method of an object."""
 
@@ -191,6 +204,7 @@ class Captured:
         self.quick: dict[object, Capture] = {}  # captures by what is quickly told
         self.warned = self.busy = False
         self.tape: Any = None  # of the mode, where it runs under one
+        self.whole: _Whole | None = None
 
     @property
     def original(self) -> Callable[..., Any]:
@@ -208,9 +222,34 @@ class Captured:
         self._reset()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return self.original(*args, **kwargs)
-        return self.call(args, kwargs)
+        return self.compiled(args, kwargs) if torch.compiler.is_compiling() else self.call(args, kwargs)
+
+    def compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What `torch.compile` sees: the rewritten graph where it holds whatever comes in, else the original."""
+        owner, whole = self._owner(), self.whole
+        if owner is None:
+            return self.fn(*args, **kwargs)
+        if whole is None or kwargs or len(args) != whole.inputs:
+            return self.fn(owner, *args, **kwargs)
+        for name, value in whole.settings:
+            if getattr(owner, name) != value:
+                return self.fn(owner, *args, **kwargs)
+        return whole.forward(owner, *args)
+
+    def keep_whole(self, capture: Capture) -> None:
+        """Let `torch.compile` see the graph of a capture, where it depends on no more than numbers of its module."""
+        module = self.module
+        if module is None or not capture.general or capture.extra or capture.outside:
+            return
+        if not all(isinstance(watched.value, ModuleType) or callable(watched.value) for watched in capture.watched):
+            return
+        settings = tuple(
+            (name, value) for name, value in vars(module).items() if name not in _INTERNAL and name not in _OURS
+        )  # fmt: skip
+        inner = [part for part in module.modules() if part is not module and not is_layer(part)]
+        if not inner and all(type(value) in _SETTINGS for _, value in settings):
+            inputs = sum(node.op == "placeholder" for node in capture.rewritten.graph.nodes)
+            self.whole = _Whole(type(capture.rewritten).forward, inputs, settings)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result for some arguments."""
@@ -318,7 +357,7 @@ class Captured:
         """Capture for some arguments, prove it, rewrite it and keep it; raises `NanguardError`."""
         key = key if key is not None else self.key(given)
         module = self.module
-        with self.alone():
+        with collector.paused(), self.alone():
             traced = trace(
                 self.original if module is None else module, arguments=given.values(),
                 method=getattr(self.fn, "__name__", "forward"),

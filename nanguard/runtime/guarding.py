@@ -167,9 +167,9 @@ class GuardedForward(Captured):
     """The forward of one guarded module."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or is_off():
-            return self.original(*args, **kwargs)
-        return self.call(args, kwargs)
+        if torch.compiler.is_compiling():
+            return self.compiled(args, kwargs)
+        return self.original(*args, **kwargs) if is_off() else self.call(args, kwargs)
 
 
 def guarded(target: Any, options: Options) -> Any:

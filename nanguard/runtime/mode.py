@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from nanguard.runtime.captured import Captured, Options
 
 _LONGEST = 4000  # calls on one tape; a program that makes more is left alone from there on
+_CHAIN = 200  # calls that are made again to check a replacement
+_DRAWS, _TESTS = 3, 2  # kinds of values that are tried, and how many must fit
 # How a tensor becomes something that Python can decide on.
 _DECIDING = frozenset({
     "__bool__", "__float__", "__int__", "__index__", "__contains__", "item", "tolist", "is_nonzero", "equal",
@@ -335,8 +337,35 @@ class Peephole(TorchFunctionMode):
         return result
 
     def agrees(self, root: fx.Node, plan: Plan, leaves: Mapping[Term, fx.Node]) -> bool:
-        """Whether the replacement gives the same as the program on ordinary inputs, and the same gradients."""
-        chain = [step.node for step in self.tape.steps if step.node is root or step.node in plan.inside]
+        """Whether the replacement gives the same as the program on ordinary values, and the same gradients.
+
+        The values are drawn for its leaves or, where these are not free (a normalised vector), for the inputs that
+        they are computed from.
+        """
+        wanted = {root, *leaves.values()}
+        free = _independent(set(leaves.values()))
+        inputs = [node for node in self.tape.graph.nodes if node.op == "placeholder"]
+        return any(self.agrees_from(drawn, self.between(drawn, wanted), root, plan, leaves) for drawn in (free, inputs))
+
+    def between(self, drawn: Sequence[fx.Node], wanted: set[fx.Node]) -> list[fx.Node]:
+        """The nodes of the tape, in their order, through which the wanted ones depend on the drawn ones."""
+        needed = wanted.union(*(_above(node, set(drawn)) for node in wanted))
+        found: set[fx.Node] = set(drawn)
+        listed: list[fx.Node] = []
+        for step in self.tape.steps:
+            node = step.node
+            if node in needed and node not in found and not found.isdisjoint(node.all_input_nodes):
+                found.add(node)
+                listed.append(node)
+        return listed
+
+    def agrees_from(
+        self, drawn: Sequence[fx.Node], chain: Sequence[fx.Node], root: fx.Node, plan: Plan,
+        leaves: Mapping[Term, fx.Node],
+    ) -> bool:  # fmt: skip
+        """Whether it agrees for values of some nodes, from which a chain of others is computed again."""
+        if len(chain) > _CHAIN or not all(map(pure, chain)):
+            return False
         relative = GUARDED if plan.match.guards else CLOSE
         tried = 0
         alone = (
@@ -348,14 +377,18 @@ class Peephole(TorchFunctionMode):
         with contextlib.ExitStack() as stack:
             for context in alone:
                 stack.enter_context(context)
-            for draw in range(2):
-                values = {**self.values, **_drawn(set(leaves.values()), self.values, draw)}
-                free = [values[node] for node in dict.fromkeys(leaves.values()) if values[node].is_floating_point()]
+            for draw in range(_DRAWS):
+                values = {**self.values, **_drawn(drawn, self.values, draw)}
+                free = [values[node] for node in drawn if values[node].is_floating_point()]
                 try:
-                    expected = _with_gradients(_again(chain, root, values), free)
-                    if not all(bool(part.isfinite().all()) for part in expected):
-                        continue
-                    found = _with_gradients(self.made(plan, leaves, values), free)
+                    again = _again(chain, values)
+                    expected = _with_gradients(again[root], free)
+                except Exception:
+                    continue  # the program does not take these
+                if not all(bool(part.isfinite().all()) for part in expected):
+                    continue
+                try:
+                    found = _with_gradients(self.made(plan, leaves, again), free)
                 except Exception:
                     return False
                 tried += 1
@@ -363,6 +396,8 @@ class Peephole(TorchFunctionMode):
                 pairs = zip(found, expected, strict=True)
                 if not all(same(one, other, precision, precision / 10) for one, other in pairs):
                     return False
+                if tried == _TESTS:
+                    break
         return tried > 0
 
     def report(self, node: fx.Node, plan: Plan) -> None:
@@ -428,26 +463,42 @@ def _run(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return function(*args, **kwargs)
 
 
-def _again(chain: Sequence[fx.Node], root: fx.Node, values: Mapping[fx.Node, Any]) -> torch.Tensor:
-    """The value of a root, computed again from other values of the leaves."""
+def _independent(leaves: set[fx.Node]) -> list[fx.Node]:
+    """The leaves that are not computed from others of them."""
+    return sorted((leaf for leaf in leaves if not leaves & _above(leaf, leaves)), key=lambda node: node.name)
+
+
+def _above(node: fx.Node, ends: set[fx.Node]) -> set[fx.Node]:
+    """The nodes that a node is computed from, down to some."""
+    found: set[fx.Node] = set()
+    waiting = list(node.all_input_nodes)
+    while waiting:
+        other = waiting.pop()
+        if other not in found:
+            found.add(other)
+            waiting.extend(() if other in ends else other.all_input_nodes)
+    return found
+
+
+def _again(chain: Sequence[fx.Node], values: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
+    """The values with those of a chain of nodes computed again."""
     done = dict(values)
     for node in chain:
         args, kwargs = fx.map_arg((node.args, node.kwargs), done.__getitem__)
         done[node] = _run(node, args, kwargs)
-    result: torch.Tensor = done[root]
-    return result
+    return done
 
 
-def _drawn(nodes: set[fx.Node], values: Mapping[fx.Node, Any], draw: int) -> dict[fx.Node, Any]:
-    """Harmless values in the place of floating tensors: between 0 and 1, or around 0."""
+def _drawn(nodes: Sequence[fx.Node], values: Mapping[fx.Node, Any], draw: int) -> dict[fx.Node, Any]:
+    """Harmless values in the place of floating tensors: between 0 and 1, around 0, or between -1 and 0."""
     found: dict[fx.Node, Any] = {}
     generator = torch.Generator().manual_seed(draw)
-    for node in sorted(nodes, key=lambda node: node.name):
+    for node in nodes:
         value = values[node]
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             shape = tuple(value.shape)
             unit = 0.05 + 0.9 * torch.rand(shape, generator=generator)
-            drawn = unit if draw == 0 else 4 * unit - 2
+            drawn = (unit, 4 * unit - 2, -unit)[draw]
             found[node] = drawn.to(value.device, value.dtype).requires_grad_()
     return found
 
@@ -458,7 +509,7 @@ def _with_gradients(result: torch.Tensor, free: Sequence[torch.Tensor]) -> list[
         return [result]
     weights = torch.arange(1, result.numel() + 1, device=result.device).reshape(result.shape).cos()
     total = (result * weights.to(result.dtype)).sum()
-    gradients = torch.autograd.grad(total, list(free), allow_unused=True)
+    gradients = torch.autograd.grad(total, list(free), allow_unused=True, retain_graph=True)
     return [
         result.detach(),
         *(torch.zeros_like(leaf) if part is None else part for leaf, part in zip(free, gradients, strict=True)),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import fx
 
-from nanguard import ops
+from nanguard import collector, ops
 from nanguard.errors import NanguardError
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match, Matcher
@@ -97,8 +97,9 @@ def rewrite_graph(
 
 def rewritten(trace: Graphed, matcher: Matcher, form: Form) -> tuple[fx.GraphModule, list[Plan]]:
     """As `rewrite_graph`, with the places of the replacements."""
-    offered = plans(trace, matcher, form)
-    return _accepted(trace, offered) if offered else (trace.module, [])
+    with collector.paused():
+        offered = plans(trace, matcher, form)
+        return _accepted(trace, offered) if offered else (trace.module, [])
 
 
 # --- what can be replaced -----------------------------------------------------------------------------
@@ -163,8 +164,7 @@ class Planner:
 
     def __post_init__(self) -> None:
         """Match only what has a form of the wanted kind: most rules have none, and their conditions cost time."""
-        listed = self.matcher.index.items()
-        index = {op: [known for known in rules if self.form.has(known.rule, known.variant)] for op, rules in listed}
+        index = self.matcher.index.only(lambda known: self.form.has(known.rule, known.variant))
         self.matcher = replace(self.matcher, index=index)
 
     def read(self, node: fx.Node) -> Plan | None:

@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import fx
 
 from nanguard import ops
 from nanguard.ops import BindError
-from nanguard.ops.row import bind, build
+from nanguard.ops.row import parameter, term_of
 from nanguard.reading.narrowing import compares, narrow, of_every_entry, without_facts
 from nanguard.stated import Range
 from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
@@ -47,6 +47,7 @@ _LOOKS = frozenset({"abs", "all", "any", "amax", "amin"})  # what depends on eve
 _IN_PLACE = frozenset(
     getattr(operator, name) for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__")
 ) - {operator.index, operator.inv, operator.invert}
+_WRITING = frozenset({"__setitem__", *(f"__{function.__name__}__" for function in _IN_PLACE)})  # the methods behind
 # Keywords that do not change the values that are computed.
 _HARMLESS = frozenset({"device", "pin_memory", "memory_format", "non_blocking", "inplace", "_stacklevel"})
 
@@ -70,37 +71,54 @@ def functions() -> Mapping[Any, str]:
 _PRIVATE = {"_softmax": "softmax", "_log_softmax": "log_softmax", "log_sigmoid": "logsigmoid"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """What is known of a call by what is called."""
+
+    name: str  # the plain name: ``clamp_`` of ``Tensor.clamp_``
+    writes: bool  # into its first operand
+    draws: bool
+
+
+@lru_cache(1024)
+def _called(target: Any) -> _Called:
+    if isinstance(target, torch._ops.OpOverload):
+        name = target._schema.name.partition("::")[2]
+    else:
+        name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    trailing = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
+    special = name in _WRITING or target is operator.setitem or target in _IN_PLACE
+    writes = special or (trailing and target not in vars(operator).values())
+    return _Called(name, writes, writes or name in _IMPURE or (name.endswith("_") and not name.endswith("__")))
+
+
 def called(node: fx.Node) -> str:
     """The plain name of what a node calls: ``clamp_`` of ``Tensor.clamp_``."""
-    if isinstance(node.target, torch._ops.OpOverload):
-        return node.target._schema.name.partition("::")[2]
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return _called(node.target).name
 
 
 def writes(node: fx.Node) -> fx.Node | None:
     """The node whose value this one writes into, None for the many that write nowhere."""
-    out = node.kwargs.get("out")
-    if isinstance(out, fx.Node):
-        return out
-    first = node.args[0] if node.args else None
-    if not isinstance(first, fx.Node) or node.op not in ("call_method", "call_function"):
+    kwargs = node.kwargs
+    if kwargs:
+        out = kwargs.get("out")
+        if isinstance(out, fx.Node):
+            return out
+    elif not _called(node.target).writes:
         return None
-    name = called(node)
-    if node.target is operator.setitem or node.target in _IN_PLACE or name == "__setitem__":
-        return first
-    trailing = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
-    plain = trailing and node.target not in vars(operator).values()
-    return first if plain or node.kwargs.get("inplace") is True else None
+    if node.op not in ("call_method", "call_function"):
+        return None
+    first = node.args[0] if node.args else None
+    if not isinstance(first, fx.Node):
+        return None
+    return first if _called(node.target).writes or kwargs.get("inplace") is True else None
 
 
 def pure(node: fx.Node) -> bool:
     """Whether a node that nobody uses may go: it writes nothing, draws nothing, calls no module."""
     return (
-        node.op in ("call_function", "call_method")
-        and writes(node) is None
-        and called(node) not in _IMPURE
-        and not called(node).endswith("_")
-    )
+        node.op in ("call_function", "call_method") and not _called(node.target).draws and writes(node) is None
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +147,16 @@ def spell(name: str, target: Any, args: Sequence[Attr], keywords: Mapping[str, A
     for spelling in ops.spellings().get(name, ()):
         row = ops.rows()[spelling.op]
         try:
-            term = build(spelling, row, bind(spelling, args, keywords))
+            term = term_of(spelling, row, args, keywords)
         except BindError:
             continue
         if not _sound(term):
             continue
-        known = {"input", "self", "axis", "keepdims", "ddof", *(key for key, _ in spelling.receives)}
-        dropped = tuple(key for key, value in keywords.items() if key not in known and _matters(target, key, value))
+        if not keywords:
+            return Spelled(term)
+        names = [name for name, _ in spelling.receives]
+        unknown = [key for key in keywords if parameter(names, key) not in names]
+        dropped = tuple(key for key in unknown if _matters(target, key, keywords[key]))
         if best is None or len(dropped) < len(best.dropped):
             best = Spelled(term, dropped)
     return best
@@ -232,9 +253,9 @@ class Reader:
 
     def is_view(self, node: fx.Node, term: Term) -> bool:
         """Whether the result may share its storage with the first operand."""
-        if not node.all_input_nodes or called(node) in _COPIES or called(node) in _JOINS:
+        if ops.family(term) not in (ops.MOVEMENT, ops.CAST) and node.target not in (getattr, operator.getitem):
             return False
-        return ops.family(term) in (ops.MOVEMENT, ops.CAST) or node.target in (getattr, operator.getitem)
+        return bool(node.all_input_nodes) and called(node) not in _COPIES and called(node) not in _JOINS
 
     def write(self, node: fx.Node, target: fx.Node, term: Term) -> None:
         """A write into `target`: all names of this tensor have the new value, views of it an unknown."""
