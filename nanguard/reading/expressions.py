@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import ast
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nanguard import ops
 from nanguard.matching.interval import Interval
 from nanguard.reading.calls import KNOWN, Call, label
 from nanguard.reading.decisions import Decisions
+from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.narrowing import is_mask, narrow
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
@@ -54,6 +56,7 @@ _CONSTANTS: Mapping[str, float] = {
     "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
     "torch.nan": float("nan"), "math.nan": float("nan"),
 }  # fmt: skip
+_SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
 
@@ -79,13 +82,17 @@ class Expressions(Decisions):
     """Evaluates expressions; the calls of functions of the file are left to the subclass."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.places: dict[tuple[ast.expr, Term], Place] = {}
         self.kin: dict[Term, Term] = {}  # values with alternatives, and what these are worked out from
         self.steps = 0
+        self.cuts = 0  # calls that were not followed
         self.defined: dict[ast.AST, Function] = {}  # functions and lambdas, as they were first met
         self.placed: set[str] = set()  # the functions that have a place
         self.building: list[Instance] = []  # objects whose constructor is being read
         self.writes = 0  # to objects that existed before: what a method gives may change with them
+        self.unrepeatable = 0  # times that a result depended on more than can be compared
+        self.memory = Memory()
 
     @abstractmethod
     def call_function(
@@ -112,9 +119,52 @@ class Expressions(Decisions):
         if self.steps > _MAX_STEPS:
             raise BudgetSpent
         handler = _HANDLERS.get(type(node))
-        value = state.look(handler(self, node, state, frame)) if handler else opaque(ast.unparse(node)[:80])
+        value = handler(self, node, state, frame) if handler else opaque(ast.unparse(node)[:80])
+        if type(value) is Term:
+            value = self.look(value, state)
         frame.values[node] = value
         return value
+
+    def worked_out(self, node: ast.expr, state: State, frame: Frame) -> Value:
+        """The value of an expression that several paths lead to: read again only where something is different."""
+        if self.building or type(node) in _SIMPLE:
+            return self.evaluate(node, state, frame)
+        names = self.memory.names(node)
+        held = [state.env.get(name) for name in names]
+        key = (node, state.without_gradient, self.writes, *held)
+        known = self.memory.find(key, state.facts)
+        if known is not None:
+            self.steps += 1
+            self.met.update(known.met)
+            frame.values.update(known.values)
+            state.env.update(known.bound)
+            return known.value
+        before = self.changes(frame)
+        outer, frame.values = frame.values, {}
+        with self.meeting() as met:
+            value = self.evaluate(node, state, frame)
+        if self.changes(frame) == before:
+            bound = [
+                (name, state.env[name]) for name, old in zip(names, held, strict=True) if state.env.get(name) is not old
+            ]
+            self.memory.keep(key, Known(value, met, relevant(met, state.facts), frame.values, bound))
+        outer.update(frame.values)
+        frame.values = outer
+        return value
+
+    def changes(self, frame: Frame) -> tuple[int, ...]:
+        """Counts of what an expression can do beside giving its value; where one grows it has to be read again."""
+        return self.cuts, self.writes, self.unrepeatable, len(frame.returns)
+
+    @contextmanager
+    def meeting(self) -> Iterator[set[Term]]:
+        """The terms that are met meanwhile."""
+        outside, self.met = self.met, set()
+        try:
+            yield self.met
+        finally:
+            outside.update(self.met)
+            self.met = outside
 
     def operation(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
@@ -126,8 +176,8 @@ class Expressions(Decisions):
         choices, base = self.choices(args)
         results: list[Value] = []
         for chosen in choices:
-            given = [_argument(state.look(value)) for value in chosen]
-            named = {key: _argument(state.look(value)) for key, value in keywords.items()}
+            given = [_argument(self.look(value, state)) for value in chosen]
+            named = {key: _argument(self.look(value, state)) for key, value in keywords.items()}
             try:
                 term = ops.call(name, given, named)
             except ops.BindError:
@@ -227,6 +277,10 @@ class Expressions(Decisions):
     def comparison(self, node: ast.Compare, state: State, frame: Frame) -> Value:
         left = self.evaluate(node.left, state, frame)
         rights = [self.evaluate(right, state, frame) for right in node.comparators]
+        return self.comparing(node, left, rights, state, frame)
+
+    def comparing(self, node: ast.Compare, left: Value, rights: list[Value], state: State, frame: Frame) -> Value:
+        """A comparison of values."""
         if len(rights) == 1 and type(node.ops[0]) in _COMPARISONS and not is_option(left):
             a, b = known(left), known(rights[0])
             if a is not None and b is not None:

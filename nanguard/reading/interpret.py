@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanguard.reading.expressions import Expressions, Place
+from nanguard.reading.memory import Known, relevant
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
 from nanguard.reading.state import Frame, State, join, limit
@@ -60,10 +61,9 @@ class Interpreter(Expressions):
         self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
-        self.results: dict[object, Value] = {}  # of calls, by all that they depend on
+        self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
         self.ended: list[dict[str, Value]] = []  # the names of files that were read to their end
         self.entered: set[ast.AST] = set()  # functions that were read
-        self.cuts = 0  # calls that were not followed
         self.returned: set[Term] = set()  # what targets give back: a use that no term of the file shows
 
     # --- statements --------------------------------------------------------------------------------------------------
@@ -85,17 +85,17 @@ class Interpreter(Expressions):
         """The states after one statement."""
         match node:
             case ast.Expr(value=value):
-                self.evaluate(value, state, frame)
+                self.worked_out(value, state, frame)
             case ast.Assign(targets=targets, value=value):
-                held = self.evaluate(value, state, frame)
+                held = self.worked_out(value, state, frame)
                 for target in targets:
                     self.assign(target, held, state, frame)
             case ast.AnnAssign(target=target, value=value) if value is not None:
-                self.assign(target, self.evaluate(value, state, frame), state, frame)
+                self.assign(target, self.worked_out(value, state, frame), state, frame)
             case ast.AugAssign():
                 self.augmented(node, state, frame)
             case ast.Return(value=value):
-                frame.returns.append(self.evaluate(value, state, frame) if value is not None else const(None))
+                frame.returns.append(self.worked_out(value, state, frame) if value is not None else const(None))
                 return []
             case ast.Raise() | ast.Break() | ast.Continue():
                 return [] if isinstance(node, ast.Raise) else [state]
@@ -197,11 +197,10 @@ class Interpreter(Expressions):
         return followed.state.env
 
     def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
-        place = ast.copy_location(_loaded(node.target), node.target)
-        current = self.evaluate(place, state, frame)
-        added = self.evaluate(node.value, state, frame)
-        whole = ast.copy_location(ast.BinOp(place, node.op, node.value), node)
-        self.assign(node.target, self.arithmetic(node.op, current, added, whole, state, frame), state, frame)
+        if node not in self.wholes:
+            place = ast.copy_location(_loaded(node.target), node.target)
+            self.wholes[node] = ast.copy_location(ast.BinOp(place, node.op, node.value), node)
+        self.assign(node.target, self.worked_out(self.wholes[node], state, frame), state, frame)
 
     def branches(self, node: ast.If, state: State, frame: Frame) -> list[State]:
         results: list[State] = []
@@ -211,7 +210,7 @@ class Interpreter(Expressions):
 
     def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:
         """A loop: its body once, with what it carries from turn to turn unknown."""
-        item = self.element(self.evaluate(node.iter, state, frame))
+        item = self.element(self.worked_out(node.iter, state, frame))
         inside = self.carried(node.body, state)
         self.assign(node.target, item, inside, frame)
         return self.after_loop(node.body, node.orelse, state, inside, frame)
@@ -253,7 +252,7 @@ class Interpreter(Expressions):
         before = state.without_gradient
         for item in node.items:
             text = ast.unparse(item.context_expr)
-            value = self.evaluate(item.context_expr, state, frame)
+            value = self.worked_out(item.context_expr, state, frame)
             if "no_grad" in text or "inference_mode" in text:
                 state.without_gradient = True
             if item.optional_vars is not None:
@@ -274,7 +273,7 @@ class Interpreter(Expressions):
         return self.block(node.finalbody, limit(results), frame) if node.finalbody else results
 
     def match_(self, node: ast.Match, state: State, frame: Frame) -> list[State]:
-        subject = self.evaluate(node.subject, state, frame)
+        subject = self.worked_out(node.subject, state, frame)
         results: list[State] = []
         for case in node.cases:
             branch = state.copy()
@@ -297,26 +296,31 @@ class Interpreter(Expressions):
             return opaque(function.qualname, tuple(held))
         if instance is not None and not isinstance(function.node, ast.Lambda):
             args = (instance, *args)
-        key = self.depends(function, args, keywords, state)
-        if key in self.results:
-            return self.results[key]
-        before = self.cuts, self.writes
-        inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
-        self.bind(function, args, keywords, inner, frame)
-        result = self.run(function, inner, frame.depth + 1)
-        if key is not None and (self.cuts, self.writes) == before:
-            self.results[key] = result
-        return result
-
-    def depends(
-        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State
-    ) -> object:  # fmt: skip
-        """All that the result of a call depends on, None for a function whose surroundings may still change."""
-        if not self.settled(function.closure):
-            return None
+        if not self.settled(function.closure):  # what is around it may still change
+            self.unrepeatable += 1
+            return self.follow(function, args, keywords, state, frame)
         given = tuple(map(content, args))
         named = tuple((key, content(value)) for key, value in keywords.items())
-        return function.node, given, named, frozenset(state.facts.items()), state.without_gradient, self.writes
+        key = (function.node, state.without_gradient, self.writes, given, named)
+        known = self.memory.find(key, state.facts)
+        if known is not None:
+            self.met.update(known.met)
+            return known.value
+        before, unrepeatable = (self.cuts, self.writes), self.unrepeatable
+        with self.meeting() as met:
+            result = self.follow(function, args, keywords, state, frame)
+        if (self.cuts, self.writes) == before:
+            self.memory.keep(key, Known(result, met, relevant(met, state.facts)))
+            self.unrepeatable = unrepeatable  # the functions inside of it are its own
+        return result
+
+    def follow(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> Value:  # fmt: skip
+        """Read a function with the arguments of a call."""
+        inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
+        self.bind(function, args, keywords, inner, frame)
+        return self.run(function, inner, frame.depth + 1)
 
     def settled(self, closure: dict[str, Value]) -> bool:
         """Whether names are those of a file that was read to its end."""
@@ -369,6 +373,7 @@ class Interpreter(Expressions):
         self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
     ) -> Value:
         instance = Instance(cls)
+        self.unrepeatable += 1  # each time it is another object
         init = cls.find("__init__")
         if isinstance(init, Function):
             self.building.append(instance)

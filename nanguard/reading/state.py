@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from nanguard.reading.values import Value, either, is_option
+from nanguard.reading.values import Value, either
 from nanguard.term import Term
 
 MAX_STATES = 8  # paths followed apart in one function; more are joined
@@ -22,18 +22,6 @@ class State:
     def copy(self) -> State:
         """An independent continuation of this path."""
         return State(dict(self.env), dict(self.facts), self.without_gradient)
-
-    def look(self, value: Value) -> Value:
-        """The value, or what a test has decided that it is."""
-        if isinstance(value, Term) and value in self.facts:
-            decided = self.facts[value]
-            if not isinstance(decided, bool):
-                return decided
-        return value
-
-    def option_open(self, value: Value) -> bool:
-        """Whether the value is an option that no test has decided yet."""
-        return is_option(value) and self.look(value) is value
 
 
 @dataclass(slots=True)
