@@ -164,8 +164,10 @@ class Decisions(ABC):
         if inner is None:
             return
         compared = subjects(inner)
+        if not compared:
+            return
         for name, held in state.env.items():
-            if isinstance(held, Term) and without_facts(held) in compared:
+            if type(held) is Term and (held if held.op != "assume" else without_facts(held)) in compared:
                 state.env[name] = narrow(held, inner, truth)
 
 

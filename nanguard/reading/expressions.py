@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ast
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nanguard import ops
@@ -57,6 +56,9 @@ _CONSTANTS: Mapping[str, float] = {
     "torch.nan": float("nan"), "math.nan": float("nan"),
 }  # fmt: skip
 _SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
+_MANY_STEPS = 15_000  # expressions per target after which paths are joined, and calls followed once at most
+_FILE_STEPS = 150_000  # expressions per file after which that is so after few of them
+_FEW_STEPS = 2_000
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
 
@@ -85,13 +87,16 @@ class Expressions(Decisions):
         super().__init__()
         self.places: dict[tuple[ast.expr, Term], Place] = {}
         self.kin: dict[Term, Term] = {}  # values with alternatives, and what these are worked out from
-        self.steps = 0
+        self.steps = 0  # expressions that were read for the target at hand
+        self.taken = 0  # the same for the targets before
+        self.allowed = _MANY_STEPS
         self.cuts = 0  # calls that were not followed
         self.defined: dict[ast.AST, Function] = {}  # functions and lambdas, as they were first met
         self.placed: set[str] = set()  # the functions that have a place
         self.building: list[Instance] = []  # objects whose constructor is being read
         self.writes = 0  # to objects that existed before: what a method gives may change with them
         self.unrepeatable = 0  # times that a result depended on more than can be compared
+        self.constants: dict[ast.Constant, Term] = {}
         self.memory = Memory()
 
     @abstractmethod
@@ -110,6 +115,17 @@ class Expressions(Decisions):
         self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
     ) -> Value:
         """An object of a class of the file."""
+
+    @property
+    def hurried(self) -> bool:
+        """Whether so much has been read for one target that the rest of it is read in less detail."""
+        return self.steps > self.allowed
+
+    def start(self) -> None:
+        """Begin another target: the more the file has taken, the less is read in detail for each."""
+        self.taken += self.steps
+        self.steps = 0
+        self.allowed = _MANY_STEPS if self.taken < _FILE_STEPS else _FEW_STEPS
 
     # --- the expression at hand --------------------------------------------------------------------------------------
 
@@ -141,12 +157,15 @@ class Expressions(Decisions):
             return known.value
         before = self.changes(frame)
         outer, frame.values = frame.values, {}
-        with self.meeting() as met:
+        outside, self.met = self.met, set()
+        try:
             value = self.evaluate(node, state, frame)
+        finally:
+            met, self.met = self.met, outside
+            outside.update(met)
         if self.changes(frame) == before:
-            bound = [
-                (name, state.env[name]) for name, old in zip(names, held, strict=True) if state.env.get(name) is not old
-            ]
+            env = state.env
+            bound = [(name, env[name]) for name, old in zip(names, held, strict=True) if env.get(name) is not old]
             self.memory.keep(key, Known(value, met, relevant(met, state.facts), frame.values, bound))
         outer.update(frame.values)
         frame.values = outer
@@ -156,16 +175,6 @@ class Expressions(Decisions):
         """Counts of what an expression can do beside giving its value; where one grows it has to be read again."""
         return self.cuts, self.writes, self.unrepeatable, len(frame.returns)
 
-    @contextmanager
-    def meeting(self) -> Iterator[set[Term]]:
-        """The terms that are met meanwhile."""
-        outside, self.met = self.met, set()
-        try:
-            yield self.met
-        finally:
-            outside.update(self.met)
-            self.met = outside
-
     def operation(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
         frame: Frame,
@@ -174,10 +183,10 @@ class Expressions(Decisions):
         if name not in ops.spellings():
             return None
         choices, base = self.choices(args)
+        named = {key: _argument(self.look(value, state)) for key, value in keywords.items()}
         results: list[Value] = []
         for chosen in choices:
             given = [_argument(self.look(value, state)) for value in chosen]
-            named = {key: _argument(self.look(value, state)) for key, value in keywords.items()}
             try:
                 term = ops.call(name, given, named)
             except ops.BindError:
@@ -203,6 +212,11 @@ class Expressions(Decisions):
         Operands that are worked out from the same values are chosen together: ``x - x.amax()`` takes one ``x``.  Gives
         also what the operands are all worked out from, if that is one.
         """
+        for value in args:
+            if type(value) is Term and value.op == "either":
+                break
+        else:
+            return [tuple(args)], None
         lists: list[tuple[tuple[Value, ...], dict[Term, int]]] = [((), {})]
         for value in args:
             options: tuple[Value, ...] = alternatives(value) if isinstance(value, Term) else (value,)
@@ -237,8 +251,12 @@ class Expressions(Decisions):
         return External(f"builtins.{node.id}")
 
     def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
-        value = node.value
-        return const(value if isinstance(value, bool | int | float | str | type(None)) else "...")
+        found = self.constants.get(node)
+        if found is None:
+            value = node.value
+            found = const(value if isinstance(value, bool | int | float | str | type(None)) else "...")
+            self.constants[node] = found
+        return found
 
     def binary(self, node: ast.BinOp, state: State, frame: Frame) -> Value:
         left = self.evaluate(node.left, state, frame)
@@ -754,7 +772,7 @@ def _replaced(held: Items | Many, key: Term | None, value: Value) -> Items | Man
 
 def _argument(value: Value) -> Attr:
     """A value as the ops table takes it."""
-    if isinstance(value, Items):
+    if type(value) is Items:
         return tuple(_argument(item) for item in value.items)
     return to_term(value)
 

@@ -12,7 +12,7 @@ from nanguard.reading.expressions import Expressions, Place
 from nanguard.reading.memory import Known, relevant
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
-from nanguard.reading.state import Frame, State, join, limit
+from nanguard.reading.state import MAX_STATES, Frame, State, join, limit
 from nanguard.reading.stating import Stating, assumed, stated
 from nanguard.reading.values import (
     Class,
@@ -76,7 +76,7 @@ class Interpreter(Expressions):
                 frame.values = {}
                 frame.snapshot = None
                 following.extend(self.statement(statement, state, frame))
-            states = limit(following)
+            states = limit(following, 1 if self.hurried else MAX_STATES)
             if not states:
                 break
         return states
@@ -290,7 +290,7 @@ class Interpreter(Expressions):
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
-        if frame.depth >= _MAX_DEPTH or function.node in self.active:
+        if frame.depth >= (1 if self.hurried else _MAX_DEPTH) or function.node in self.active:
             self.cuts += 1
             held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
             return opaque(function.qualname, tuple(held))
@@ -307,8 +307,12 @@ class Interpreter(Expressions):
             self.met.update(known.met)
             return known.value
         before, unrepeatable = (self.cuts, self.writes), self.unrepeatable
-        with self.meeting() as met:
+        outside, self.met = self.met, set()
+        try:
             result = self.follow(function, args, keywords, state, frame)
+        finally:
+            met, self.met = self.met, outside
+            outside.update(met)
         if (self.cuts, self.writes) == before:
             self.memory.keep(key, Known(result, met, relevant(met, state.facts)))
             self.unrepeatable = unrepeatable  # the functions inside of it are its own

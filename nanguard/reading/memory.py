@@ -74,9 +74,18 @@ def relevant(met: Collection[Term], facts: Facts) -> Facts:
 
 def _names(node: ast.expr) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name):
+    waiting: list[ast.AST] = [node]
+    while waiting:
+        part = waiting.pop()
+        if type(part) is ast.Name:
             found[part.id] = None
+            continue
+        for name in part._fields:
+            value = getattr(part, name)
+            if type(value) is list:
+                waiting.extend([item for item in value if item is not None])
+            elif isinstance(value, ast.expr | ast.arguments):
+                waiting.append(value)
     if "super" in found:  # it means the object at hand and the class around the function
         found.update({"self": None, "__class__": None})
     return tuple(found)

@@ -98,11 +98,13 @@ def _target(interpreter: Interpreter, function: Function, owner: Class | None) -
 
 def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
     """Run one job of reading within its budget."""
-    interpreter.steps = 0
+    interpreter.start()
     interpreter.active.clear()
     interpreter.building.clear()
     try:
         job()
+        if interpreter.hurried:
+            failed[name] = "too many paths to follow; some were joined"
     except BudgetSpent:
         failed[name] = "too many paths to follow; read in part"
     except RecursionError:

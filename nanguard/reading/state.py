@@ -42,11 +42,12 @@ def join(states: list[State]) -> State:
     env: dict[str, Value] = {}
     for name in {name: None for state in states for name in state.env}:
         found = [state.env[name] for state in states if name in state.env]
-        env[name] = either(found)
+        one = found[0]
+        env[name] = one if all(value is one for value in found) else either(found)
     facts = {term: value for term, value in first.facts.items() if all(s.facts.get(term) is value for s in rest)}
     return State(env, facts, first.without_gradient)
 
 
-def limit(states: list[State]) -> list[State]:
+def limit(states: list[State], most: int = MAX_STATES) -> list[State]:
     """The states, joined into one if they are too many."""
-    return states if len(states) <= MAX_STATES else [join(states)]
+    return states if len(states) <= most else [join(states)]
