@@ -136,8 +136,11 @@ class Expressions(Decisions):
             raise BudgetSpent
         handler = _HANDLERS.get(type(node))
         value = handler(self, node, state, frame) if handler else opaque(ast.unparse(node)[:80])
-        if type(value) is Term:
-            value = self.look(value, state)
+        if type(value) is Term:  # as `look` does, for nearly everything that is read comes by here
+            self.met.add(value)
+            decided = state.facts.get(value)
+            if decided is not None and not isinstance(decided, bool):
+                value = decided
         frame.values[node] = value
         return value
 

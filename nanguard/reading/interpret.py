@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,43 +83,40 @@ class Interpreter(Expressions):
 
     def statement(self, node: ast.stmt, state: State, frame: Frame) -> list[State]:
         """The states after one statement."""
+        follow = _STATEMENTS.get(type(node))
+        if follow is not None:
+            return follow(self, node, state, frame)
         match node:
-            case ast.Expr(value=value):
-                self.worked_out(value, state, frame)
-            case ast.Assign(targets=targets, value=value):
-                held = self.worked_out(value, state, frame)
-                for target in targets:
-                    self.assign(target, held, state, frame)
             case ast.AnnAssign(target=target, value=value) if value is not None:
                 self.assign(target, self.worked_out(value, state, frame), state, frame)
             case ast.AugAssign():
                 self.augmented(node, state, frame)
-            case ast.Return(value=value):
-                frame.returns.append(self.worked_out(value, state, frame) if value is not None else const(None))
-                return []
             case ast.Raise() | ast.Break() | ast.Continue():
                 return [] if isinstance(node, ast.Raise) else [state]
-            case ast.If():
-                return self.branches(node, state, frame)
-            case ast.For() | ast.AsyncFor():
-                return self.loop(node, state, frame)
-            case ast.While():
-                return self.while_(node, state, frame)
-            case ast.With() | ast.AsyncWith():
-                return self.with_(node, state, frame)
-            case ast.Try() | ast.TryStar():
-                return self.try_(node, state, frame)
-            case ast.Match():
-                return self.match_(node, state, frame)
             case ast.Assert(test=test):
                 return [branch for outcome, branch in self.decide(test, state, frame) if outcome]
             case ast.Delete(targets=targets):
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        state.env.pop(target.id, None)
+                for name in targets:
+                    if isinstance(name, ast.Name):
+                        state.env.pop(name.id, None)
             case _:
                 self.define(node, state, frame)
         return [state]
+
+    def alone(self, node: ast.Expr, state: State, frame: Frame) -> list[State]:
+        """An expression as a statement."""
+        self.worked_out(node.value, state, frame)
+        return [state]
+
+    def assignment(self, node: ast.Assign, state: State, frame: Frame) -> list[State]:
+        held = self.worked_out(node.value, state, frame)
+        for target in node.targets:
+            self.assign(target, held, state, frame)
+        return [state]
+
+    def return_(self, node: ast.Return, state: State, frame: Frame) -> list[State]:
+        frame.returns.append(self.worked_out(node.value, state, frame) if node.value is not None else const(None))
+        return []
 
     def define(self, node: ast.stmt, state: State, frame: Frame) -> None:
         """Imports, functions and classes."""
@@ -211,12 +208,12 @@ class Interpreter(Expressions):
     def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:
         """A loop: its body once, with what it carries from turn to turn unknown."""
         item = self.element(self.worked_out(node.iter, state, frame))
-        inside = self.carried(node.body, state)
+        inside = self.carried(node, state)
         self.assign(node.target, item, inside, frame)
         return self.after_loop(node.body, node.orelse, state, inside, frame)
 
     def while_(self, node: ast.While, state: State, frame: Frame) -> list[State]:
-        inside = self.carried(node.body, state)
+        inside = self.carried(node, state)
         entered = [branch for outcome, branch in self.decide(node.test, inside, frame) if outcome]
         if not entered:
             return self.block(node.orelse, [state], frame)
@@ -237,15 +234,13 @@ class Interpreter(Expressions):
                     state.env[name] = total
         return self.block(orelse, [join([*after, before])], frame) if orelse else [join([*after, before])]
 
-    def carried(self, body: list[ast.stmt], state: State) -> State:
-        """The state at the start of any turn: names that the body assigns may hold what an earlier turn left."""
+    def carried(self, node: ast.For | ast.AsyncFor | ast.While, state: State) -> State:
+        """The state at the start of any turn: names that the body binds may hold what an earlier turn left."""
         inside = state.copy()
-        for statement in body:
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in inside.env:
-                    held = inside.env[node.id]
-                    if isinstance(held, Term) and held.op != "symbol":
-                        inside.env[node.id] = opaque(f"{node.id} of an earlier turn", tuple(terms_in(held)))
+        for name in self.memory.bound(node):
+            held = inside.env.get(name)
+            if isinstance(held, Term) and held.op != "symbol":
+                inside.env[name] = opaque(f"{name} of an earlier turn", tuple(terms_in(held)))
         return inside
 
     def with_(self, node: ast.With | ast.AsyncWith, state: State, frame: Frame) -> list[State]:
@@ -516,3 +511,11 @@ def _loaded(target: ast.expr) -> ast.expr:
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix and prefix != "<module>" else name
+
+
+_STATEMENTS: Mapping[type[ast.stmt], Callable[..., list[State]]] = {
+    ast.Expr: Interpreter.alone, ast.Assign: Interpreter.assignment, ast.Return: Interpreter.return_,
+    ast.If: Interpreter.branches, ast.For: Interpreter.loop, ast.AsyncFor: Interpreter.loop,
+    ast.While: Interpreter.while_, ast.With: Interpreter.with_, ast.AsyncWith: Interpreter.with_,
+    ast.Try: Interpreter.try_, ast.TryStar: Interpreter.try_, ast.Match: Interpreter.match_,
+}  # fmt: skip

@@ -48,10 +48,14 @@ class Memory:
     def __init__(self) -> None:
         self.known: dict[object, list[Known]] = {}
         self.used: dict[ast.expr, tuple[str, ...]] = {}
+        self.stored: dict[ast.stmt, frozenset[str]] = {}
 
     def find(self, key: object, facts: Facts) -> Known | None:
         """What is known for a key where this has been decided."""
-        return next((known for known in self.known.get(key, ()) if known.holds(facts)), None)
+        for known in self.known.get(key, ()):
+            if known.holds(facts):
+                return known
+        return None
 
     def keep(self, key: object, known: Known) -> None:
         """Remember a result."""
@@ -64,6 +68,15 @@ class Memory:
         found = self.used.get(node)
         if found is None:
             found = self.used[node] = _names(node)
+        return found
+
+    def bound(self, loop: ast.For | ast.AsyncFor | ast.While) -> frozenset[str]:
+        """The names that the body of a loop binds."""
+        found = self.stored.get(loop)
+        if found is None:
+            parts = (part for statement in loop.body for part in ast.walk(statement))
+            names = (part for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
+            found = self.stored[loop] = frozenset(name.id for name in names)
         return found
 
 
