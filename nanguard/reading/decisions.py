@@ -166,7 +166,7 @@ class Decisions(ABC):
         compared = subjects(inner)
         if not compared:
             return
-        for name, held in state.env.items():
+        for name, held in state.env.local():
             if type(held) is Term and (held if held.op != "assume" else without_facts(held)) in compared:
                 state.env[name] = narrow(held, inner, truth)
 

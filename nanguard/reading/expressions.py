@@ -16,6 +16,7 @@ from nanguard.reading.calls import KNOWN, Call, label
 from nanguard.reading.decisions import Decisions
 from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.narrowing import is_mask, narrow
+from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Bound,
@@ -75,7 +76,7 @@ class Place:
     term: Term
     target: str
     values: Mapping[ast.expr, Value]
-    env: Mapping[str, Value]
+    env: Scope
     path: str
     depth: int  # 0 where the function was read on its own, more where a caller was followed into it
 
@@ -156,7 +157,7 @@ class Expressions(Decisions):
             self.steps += 1
             self.met.update(known.met)
             frame.values.update(known.values)
-            state.env.update(known.bound)
+            state.env.own.update(known.bound)
             return known.value
         before = self.changes(frame)
         outer, frame.values = frame.values, {}
@@ -242,16 +243,16 @@ class Expressions(Decisions):
         key = (node, term)
         if key not in self.places:
             if frame.snapshot is None:
-                frame.snapshot = dict(state.env)
+                frame.snapshot = state.env.copy()
             self.placed.add(frame.qualname)
             self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot, frame.path, frame.depth)
         return term
 
     def name(self, node: ast.Name, state: State, frame: Frame) -> Value:
-        if node.id in state.env:
-            value = state.env[node.id]
-            return self.plain(value) if isinstance(value, External) else value
-        return External(f"builtins.{node.id}")
+        value = state.env.get(node.id)
+        if value is None:
+            return External(f"builtins.{node.id}")
+        return self.plain(value) if isinstance(value, External) else value
 
     def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
         found = self.constants.get(node)

@@ -12,6 +12,7 @@ from nanguard.reading.expressions import Expressions, Place
 from nanguard.reading.memory import Known, relevant
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
+from nanguard.reading.scope import Scope
 from nanguard.reading.state import MAX_STATES, Frame, State, join, limit
 from nanguard.reading.stating import Stating, assumed, stated
 from nanguard.reading.values import (
@@ -62,7 +63,7 @@ class Interpreter(Expressions):
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
-        self.ended: list[dict[str, Value]] = []  # the names of files that were read to their end
+        self.ended: list[Scope] = []  # the names of files that were read to their end
         self.entered: set[ast.AST] = set()  # functions that were read
         self.returned: set[Term] = set()  # what targets give back: a use that no term of the file shows
 
@@ -98,7 +99,7 @@ class Interpreter(Expressions):
             case ast.Delete(targets=targets):
                 for name in targets:
                     if isinstance(name, ast.Name):
-                        state.env.pop(name.id, None)
+                        state.env.own.pop(name.id, None)
             case _:
                 self.define(node, state, frame)
         return [state]
@@ -141,11 +142,10 @@ class Interpreter(Expressions):
         """A class: its constants and its methods, which close over what is around the class."""
         qualname = _join(frame.qualname, node.name)
         bases = tuple(self.base(base, state, frame) for base in node.bases)
-        inner = State(dict(state.env), dict(state.facts))
-        before = dict(inner.env)
+        inner = State(Scope({}, state.env), dict(state.facts))
         constants = [part for part in node.body if not isinstance(part, _DEFINITIONS)]
         self.block(constants, [inner], Frame(qualname, 0, frame.path))
-        members = {name: value for name, value in inner.env.items() if before.get(name) is not value}
+        members = inner.env.own
         result = Class(node.name, members, bases, node)
         for part in node.body:
             if isinstance(part, _DEFINITIONS):
@@ -172,10 +172,11 @@ class Interpreter(Expressions):
             found = self.project.find(held.name)
         return None
 
-    def module(self, path: Path, name: str) -> dict[str, Value]:
+    def module(self, path: Path, name: str) -> Scope:
         """The names of another file of the project, with the wanted one and those that it uses among them."""
         if path not in self.modules:
-            self.modules[path] = Followed(State({}), outlined(path) if self.project.tree(path) is not None else None)
+            outline = outlined(path) if self.project.tree(path) is not None else None
+            self.modules[path] = Followed(State(Scope({})), outline)
             self.ended.append(self.modules[path].state.env)
         followed = self.modules[path]
         if followed.outline is None or name in followed.asked:
@@ -210,20 +211,20 @@ class Interpreter(Expressions):
         item = self.element(self.worked_out(node.iter, state, frame))
         inside = self.carried(node, state)
         self.assign(node.target, item, inside, frame)
-        return self.after_loop(node.body, node.orelse, state, inside, frame)
+        return self.after_loop(node, state, inside, frame)
 
     def while_(self, node: ast.While, state: State, frame: Frame) -> list[State]:
         inside = self.carried(node, state)
         entered = [branch for outcome, branch in self.decide(node.test, inside, frame) if outcome]
         if not entered:
             return self.block(node.orelse, [state], frame)
-        return self.after_loop(node.body, node.orelse, state, entered[0], frame)
+        return self.after_loop(node, state, entered[0], frame)
 
     def after_loop(
-        self, body: list[ast.stmt], orelse: list[ast.stmt], before: State, inside: State, frame: Frame
-    ) -> list[State]:
-        carried = dict(inside.env)
-        after = self.block(body, [inside], frame)
+        self, node: ast.For | ast.AsyncFor | ast.While, before: State, inside: State, frame: Frame
+    ) -> list[State]:  # fmt: skip
+        carried = {name: inside.env.get(name) for name in self.memory.bound(node)}
+        after = self.block(node.body, [inside], frame)
         before = before.copy()
         for name, held in carried.items():
             totals = [totalled(state.env.get(name), held, before.env.get(name)) for state in after]
@@ -232,7 +233,7 @@ class Interpreter(Expressions):
                 before.env[name] = known_totals[0]  # the sum over no turn is one of its values
                 for state, total in zip(after, known_totals, strict=True):
                     state.env[name] = total
-        return self.block(orelse, [join([*after, before])], frame) if orelse else [join([*after, before])]
+        return self.block(node.orelse, [join([*after, before])], frame)
 
     def carried(self, node: ast.For | ast.AsyncFor | ast.While, state: State) -> State:
         """The state at the start of any turn: names that the body binds may hold what an earlier turn left."""
@@ -317,11 +318,11 @@ class Interpreter(Expressions):
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
     ) -> Value:  # fmt: skip
         """Read a function with the arguments of a call."""
-        inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
+        inner = State(Scope({}, function.closure), dict(state.facts), state.without_gradient)
         self.bind(function, args, keywords, inner, frame)
         return self.run(function, inner, frame.depth + 1)
 
-    def settled(self, closure: dict[str, Value]) -> bool:
+    def settled(self, closure: Scope) -> bool:
         """Whether names are those of a file that was read to its end."""
         return any(closure is names for names in self.ended)
 
@@ -401,7 +402,7 @@ class Interpreter(Expressions):
         `plain` is what an argument of which nothing is known is taken for: a constructor's is a number.
         """
         spec = function.node.args
-        state = State(dict(function.closure))
+        state = State(Scope({}, function.closure))
         frame = Frame(function.qualname, 0, function.path)
         defaults, ranges = _defaults(spec), self.stating.of(function)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
@@ -429,7 +430,7 @@ class Interpreter(Expressions):
         return self.objects[cls]
 
 
-def totalled(after: Value | None, carried: Value, before: Value | None) -> Term | None:
+def totalled(after: Value | None, carried: Value | None, before: Value | None) -> Term | None:
     """What a name that a turn of a loop only adds to holds after the loop: what it held before and a sum.
 
     None for a name that a turn changes in another way.

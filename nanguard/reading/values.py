@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nanguard.reading.scope import Scope
 from nanguard.term import Term, const, make, symbol
 
 
@@ -21,7 +22,7 @@ class Function:
     """A function of the file: its definition, the names it closes over, the class it belongs to."""
 
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    closure: dict[str, Value]
+    closure: Scope
     qualname: str
     owner: Class | None = None
     path: str = ""
