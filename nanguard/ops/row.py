@@ -19,7 +19,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from nanguard.matching.interval import Interval
@@ -93,7 +93,7 @@ class Op:
         return tuple(name for name, _ in self.signature.operands)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spelling:
     """One way to write an operation."""
 
@@ -104,10 +104,15 @@ class Spelling:
     template: Term | None = None
     alone: tuple[tuple[str, Attr], ...] | None = None  # the attributes of a call with all operands and no more
 
-    @property
+    @cached_property
     def receives(self) -> tuple[tuple[str, Attr], ...]:
         """The parameters in the order in which they are taken from positional arguments."""
         return (*self.signature.operands, *self.signature.attrs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of these parameters."""
+        return tuple(name for name, _ in self.receives)
 
 
 _SPELLING = re.compile(r"^(?P<name>[\w.]+)(\[(?P<ctor>.*)\])?(\((?P<params>.*?)\))?(\s*->\s*(?P<template>.+))?$")
@@ -164,13 +169,10 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
 
     Raises `BindError` if an operand is missing or there are too many arguments.
     """
-    receives = spelling.receives
-    names = [name for name, _ in receives]
-    given: dict[str, Attr] = {}
-    positional = list(args)
+    receives, names = spelling.receives, spelling.names
     plain = len(spelling.signature.operands) if spelling.signature.star else len(names)
-    given.update(zip(names[:plain], positional, strict=False))
-    rest = positional[plain:]
+    given: dict[str, Attr] = dict(zip(names[:plain], args, strict=False))
+    rest = args[plain:]
     if rest and spelling.signature.star:
         first = rest[0]
         given[names[plain]] = first if len(rest) == 1 else tuple(rest)
@@ -194,7 +196,7 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
 
 def as_term(value: Attr) -> Term:
     """An argument as an operand."""
-    return value if isinstance(value, Term) else const(value)
+    return value if type(value) is Term else const(value)
 
 
 def as_attr(value: Attr) -> Attr:
@@ -219,8 +221,10 @@ def build(spelling: Spelling, row: Op, given: Mapping[str, Attr]) -> Term:
     if spelling.template is not None:
         terms = {name: as_term(given[name]) for name, _ in spelling.receives if not isinstance(given[name], tuple)}
         return fill(spelling.template, terms, {name: as_attr(given[name]) for name, _ in spelling.receives})
-    operands = tuple(as_term(given[name]) for name, _ in spelling.signature.operands)
-    attrs = tuple((name, as_attr(given.get(name, default))) for name, default in row.signature.attrs)
+    operands = tuple([as_term(given[name]) for name, _ in spelling.signature.operands])
+    if not row.signature.attrs:
+        return make(row.name, operands)
+    attrs = tuple([(name, as_attr(given.get(name, default))) for name, default in row.signature.attrs])
     if any(name == "dim" and _is_tensor(given.get(name)) for name, _ in attrs):
         raise BindError(f"{spelling.name} takes a number for dim")  # torch.max(x, other) is another operation
     return make(row.name, operands, attrs)

@@ -14,9 +14,28 @@ from nanguard.term import Term, const, make
 class Decisions(ABC):
     """Follows both sides of a test that is not known, and remembers what it decided."""
 
+    def __init__(self) -> None:
+        self.met: set[Term] = set()  # the terms about which it was asked what has been decided
+
     @abstractmethod
-    def evaluate(self, node: ast.expr, state: State, frame: Frame) -> Value:
+    def worked_out(self, node: ast.expr, state: State, frame: Frame) -> Value:
         """The value of an expression."""
+
+    @abstractmethod
+    def comparing(self, node: ast.Compare, left: Value, rights: list[Value], state: State, frame: Frame) -> Value:
+        """The value of a comparison of values."""
+
+    def look(self, value: Value, state: State) -> Value:
+        """The value, or what a test has decided that it is."""
+        if type(value) is not Term:
+            return value
+        self.met.add(value)
+        decided = state.facts.get(value)
+        return value if decided is None or isinstance(decided, bool) else decided
+
+    def option_open(self, value: Value, state: State) -> bool:
+        """Whether the value is an option that no test has decided yet."""
+        return is_option(value) and self.look(value, state) is value
 
     def decide(self, test: ast.expr, state: State, frame: Frame) -> list[tuple[bool, State]]:
         """The ways a test can go, each with what is known then."""
@@ -29,8 +48,8 @@ class Decisions(ABC):
                 return self.connected(parts, True, state, frame)
             case ast.Compare(left=left, ops=[sign], comparators=[right]):
                 return self.compared(test, left, sign, right, state, frame)
-        value = self.evaluate(test, state, frame)
-        if state.option_open(value):
+        value = self.worked_out(test, state, frame)
+        if self.option_open(value, state):
             return self.truth_of_option(value, state)
         return self.split(value, state)
 
@@ -65,12 +84,12 @@ class Decisions(ABC):
         self, test: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr, state: State, frame: Frame
     ) -> list[tuple[bool, State]]:
         """A test with one comparison."""
-        value = self.evaluate(left, state, frame)
-        other = self.evaluate(right, state, frame)
+        value = self.worked_out(left, state, frame)
+        other = self.worked_out(right, state, frame)
         constant = known(other)
         if isinstance(sign, ast.Is | ast.IsNot | ast.Eq | ast.NotEq) and constant is not None:
             positive = isinstance(sign, ast.Is | ast.Eq)
-            if state.option_open(value):
+            if self.option_open(value, state):
                 return self.option_is(value, constant, positive, state)
             if isinstance(sign, ast.Is | ast.IsNot) or constant.value is None:
                 held = known(value)
@@ -80,7 +99,9 @@ class Decisions(ABC):
                     return self.may_be_none(value, positive, state)
         if isinstance(sign, ast.In | ast.NotIn):
             return self.contained(value, other, isinstance(sign, ast.In), state)
-        return self.split(self.evaluate(test, state, frame), state)
+        result = self.look(self.comparing(test, value, [other], state, frame), state)
+        frame.values[test] = result
+        return self.split(result, state)
 
     def may_be_none(self, value: Value, positive: bool, state: State) -> list[tuple[bool, State]]:
         """``value is None``: both ways where None is among what it may be."""
@@ -108,6 +129,7 @@ class Decisions(ABC):
         same, other = state.copy(), state.copy()
         same.facts[value] = constant
         excluded = make("eq", (value, constant))
+        self.met.add(excluded)
         if state.facts.get(excluded) is False:
             return [(not positive, state)]
         other.facts[excluded] = False
@@ -124,6 +146,7 @@ class Decisions(ABC):
         if not isinstance(value, Term):
             truth = bool(value.items) if isinstance(value, Items) else True
             return [(truth, state)]
+        self.met.add(value)
         decided = state.facts.get(value)
         if isinstance(decided, bool):
             return [(decided, state)]
@@ -141,8 +164,10 @@ class Decisions(ABC):
         if inner is None:
             return
         compared = subjects(inner)
-        for name, held in state.env.items():
-            if isinstance(held, Term) and without_facts(held) in compared:
+        if not compared:
+            return
+        for name, held in state.env.local():
+            if type(held) is Term and (held if held.op != "assume" else without_facts(held)) in compared:
                 state.env[name] = narrow(held, inner, truth)
 
 

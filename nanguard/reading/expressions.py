@@ -14,7 +14,9 @@ from nanguard import ops
 from nanguard.matching.interval import Interval
 from nanguard.reading.calls import KNOWN, Call, label
 from nanguard.reading.decisions import Decisions
+from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.narrowing import is_mask, narrow
+from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Bound,
@@ -54,6 +56,10 @@ _CONSTANTS: Mapping[str, float] = {
     "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
     "torch.nan": float("nan"), "math.nan": float("nan"),
 }  # fmt: skip
+_SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
+_MANY_STEPS = 15_000  # expressions per target after which paths are joined, and calls followed once at most
+_FILE_STEPS = 60_000  # expressions per file after which that is so after few of them
+_FEW_STEPS = 1_000
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
 
@@ -70,7 +76,7 @@ class Place:
     term: Term
     target: str
     values: Mapping[ast.expr, Value]
-    env: Mapping[str, Value]
+    env: Scope
     path: str
     depth: int  # 0 where the function was read on its own, more where a caller was followed into it
 
@@ -79,13 +85,20 @@ class Expressions(Decisions):
     """Evaluates expressions; the calls of functions of the file are left to the subclass."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.places: dict[tuple[ast.expr, Term], Place] = {}
         self.kin: dict[Term, Term] = {}  # values with alternatives, and what these are worked out from
-        self.steps = 0
+        self.steps = 0  # expressions that were read for the target at hand
+        self.taken = 0  # the same for the targets before
+        self.allowed = _MANY_STEPS
+        self.cuts = 0  # calls that were not followed
         self.defined: dict[ast.AST, Function] = {}  # functions and lambdas, as they were first met
         self.placed: set[str] = set()  # the functions that have a place
         self.building: list[Instance] = []  # objects whose constructor is being read
         self.writes = 0  # to objects that existed before: what a method gives may change with them
+        self.unrepeatable = 0  # times that a result depended on more than can be compared
+        self.constants: dict[ast.Constant, Term] = {}
+        self.memory = Memory()
 
     @abstractmethod
     def call_function(
@@ -104,6 +117,17 @@ class Expressions(Decisions):
     ) -> Value:
         """An object of a class of the file."""
 
+    @property
+    def hurried(self) -> bool:
+        """Whether so much has been read for one target that the rest of it is read in less detail."""
+        return self.steps > self.allowed
+
+    def start(self) -> None:
+        """Begin another target: the more the file has taken, the less is read in detail for each."""
+        self.taken += self.steps
+        self.steps = 0
+        self.allowed = _MANY_STEPS if self.taken < _FILE_STEPS else _FEW_STEPS
+
     # --- the expression at hand --------------------------------------------------------------------------------------
 
     def evaluate(self, node: ast.expr, state: State, frame: Frame) -> Value:
@@ -112,9 +136,48 @@ class Expressions(Decisions):
         if self.steps > _MAX_STEPS:
             raise BudgetSpent
         handler = _HANDLERS.get(type(node))
-        value = state.look(handler(self, node, state, frame)) if handler else opaque(ast.unparse(node)[:80])
+        value = handler(self, node, state, frame) if handler else opaque(ast.unparse(node)[:80])
+        if type(value) is Term:  # as `look` does, for nearly everything that is read comes by here
+            self.met.add(value)
+            decided = state.facts.get(value)
+            if decided is not None and not isinstance(decided, bool):
+                value = decided
         frame.values[node] = value
         return value
+
+    def worked_out(self, node: ast.expr, state: State, frame: Frame) -> Value:
+        """The value of an expression that several paths lead to: read again only where something is different."""
+        if self.building or type(node) in _SIMPLE:
+            return self.evaluate(node, state, frame)
+        names = self.memory.names(node)
+        held = [state.env.get(name) for name in names]
+        key = (node, state.without_gradient, self.writes, *held)
+        known = self.memory.find(key, state.facts)
+        if known is not None:
+            self.steps += 1
+            self.met.update(known.met)
+            frame.values.update(known.values)
+            state.env.own.update(known.bound)
+            return known.value
+        before = self.changes(frame)
+        outer, frame.values = frame.values, {}
+        outside, self.met = self.met, set()
+        try:
+            value = self.evaluate(node, state, frame)
+        finally:
+            met, self.met = self.met, outside
+            outside.update(met)
+        if self.changes(frame) == before:
+            env = state.env
+            bound = [(name, env[name]) for name, old in zip(names, held, strict=True) if env.get(name) is not old]
+            self.memory.keep(key, Known(value, met, relevant(met, state.facts), frame.values, bound))
+        outer.update(frame.values)
+        frame.values = outer
+        return value
+
+    def changes(self, frame: Frame) -> tuple[int, ...]:
+        """Counts of what an expression can do beside giving its value; where one grows it has to be read again."""
+        return self.cuts, self.writes, self.unrepeatable, len(frame.returns)
 
     def operation(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,
@@ -124,10 +187,10 @@ class Expressions(Decisions):
         if name not in ops.spellings():
             return None
         choices, base = self.choices(args)
+        named = {key: _argument(self.look(value, state)) for key, value in keywords.items()}
         results: list[Value] = []
         for chosen in choices:
-            given = [_argument(state.look(value)) for value in chosen]
-            named = {key: _argument(state.look(value)) for key, value in keywords.items()}
+            given = [_argument(self.look(value, state)) for value in chosen]
             try:
                 term = ops.call(name, given, named)
             except ops.BindError:
@@ -153,6 +216,11 @@ class Expressions(Decisions):
         Operands that are worked out from the same values are chosen together: ``x - x.amax()`` takes one ``x``.  Gives
         also what the operands are all worked out from, if that is one.
         """
+        for value in args:
+            if type(value) is Term and value.op == "either":
+                break
+        else:
+            return [tuple(args)], None
         lists: list[tuple[tuple[Value, ...], dict[Term, int]]] = [((), {})]
         for value in args:
             options: tuple[Value, ...] = alternatives(value) if isinstance(value, Term) else (value,)
@@ -175,20 +243,24 @@ class Expressions(Decisions):
         key = (node, term)
         if key not in self.places:
             if frame.snapshot is None:
-                frame.snapshot = dict(state.env)
+                frame.snapshot = state.env.copy()
             self.placed.add(frame.qualname)
             self.places[key] = Place(node, term, frame.qualname, frame.values, frame.snapshot, frame.path, frame.depth)
         return term
 
     def name(self, node: ast.Name, state: State, frame: Frame) -> Value:
-        if node.id in state.env:
-            value = state.env[node.id]
-            return self.plain(value) if isinstance(value, External) else value
-        return External(f"builtins.{node.id}")
+        value = state.env.get(node.id)
+        if value is None:
+            return External(f"builtins.{node.id}")
+        return self.plain(value) if isinstance(value, External) else value
 
     def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
-        value = node.value
-        return const(value if isinstance(value, bool | int | float | str | type(None)) else "...")
+        found = self.constants.get(node)
+        if found is None:
+            value = node.value
+            found = const(value if isinstance(value, bool | int | float | str | type(None)) else "...")
+            self.constants[node] = found
+        return found
 
     def binary(self, node: ast.BinOp, state: State, frame: Frame) -> Value:
         left = self.evaluate(node.left, state, frame)
@@ -227,6 +299,10 @@ class Expressions(Decisions):
     def comparison(self, node: ast.Compare, state: State, frame: Frame) -> Value:
         left = self.evaluate(node.left, state, frame)
         rights = [self.evaluate(right, state, frame) for right in node.comparators]
+        return self.comparing(node, left, rights, state, frame)
+
+    def comparing(self, node: ast.Compare, left: Value, rights: list[Value], state: State, frame: Frame) -> Value:
+        """A comparison of values."""
         if len(rights) == 1 and type(node.ops[0]) in _COMPARISONS and not is_option(left):
             a, b = known(left), known(rights[0])
             if a is not None and b is not None:
@@ -700,7 +776,7 @@ def _replaced(held: Items | Many, key: Term | None, value: Value) -> Items | Man
 
 def _argument(value: Value) -> Attr:
     """A value as the ops table takes it."""
-    if isinstance(value, Items):
+    if type(value) is Items:
         return tuple(_argument(item) for item in value.items)
     return to_term(value)
 

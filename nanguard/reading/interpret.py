@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanguard.reading.expressions import Expressions, Place
+from nanguard.reading.memory import Known, relevant
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
-from nanguard.reading.state import Frame, State, join, limit
+from nanguard.reading.scope import Scope
+from nanguard.reading.state import MAX_STATES, Frame, State, join, limit
 from nanguard.reading.stating import Stating, assumed, stated
 from nanguard.reading.values import (
     Class,
@@ -60,10 +62,9 @@ class Interpreter(Expressions):
         self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
-        self.results: dict[object, Value] = {}  # of calls, by all that they depend on
-        self.ended: list[dict[str, Value]] = []  # the names of files that were read to their end
+        self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
+        self.ended: list[Scope] = []  # the names of files that were read to their end
         self.entered: set[ast.AST] = set()  # functions that were read
-        self.cuts = 0  # calls that were not followed
         self.returned: set[Term] = set()  # what targets give back: a use that no term of the file shows
 
     # --- statements --------------------------------------------------------------------------------------------------
@@ -76,50 +77,47 @@ class Interpreter(Expressions):
                 frame.values = {}
                 frame.snapshot = None
                 following.extend(self.statement(statement, state, frame))
-            states = limit(following)
+            states = limit(following, 1 if self.hurried else MAX_STATES)
             if not states:
                 break
         return states
 
     def statement(self, node: ast.stmt, state: State, frame: Frame) -> list[State]:
         """The states after one statement."""
+        follow = _STATEMENTS.get(type(node))
+        if follow is not None:
+            return follow(self, node, state, frame)
         match node:
-            case ast.Expr(value=value):
-                self.evaluate(value, state, frame)
-            case ast.Assign(targets=targets, value=value):
-                held = self.evaluate(value, state, frame)
-                for target in targets:
-                    self.assign(target, held, state, frame)
             case ast.AnnAssign(target=target, value=value) if value is not None:
-                self.assign(target, self.evaluate(value, state, frame), state, frame)
+                self.assign(target, self.worked_out(value, state, frame), state, frame)
             case ast.AugAssign():
                 self.augmented(node, state, frame)
-            case ast.Return(value=value):
-                frame.returns.append(self.evaluate(value, state, frame) if value is not None else const(None))
-                return []
             case ast.Raise() | ast.Break() | ast.Continue():
                 return [] if isinstance(node, ast.Raise) else [state]
-            case ast.If():
-                return self.branches(node, state, frame)
-            case ast.For() | ast.AsyncFor():
-                return self.loop(node, state, frame)
-            case ast.While():
-                return self.while_(node, state, frame)
-            case ast.With() | ast.AsyncWith():
-                return self.with_(node, state, frame)
-            case ast.Try() | ast.TryStar():
-                return self.try_(node, state, frame)
-            case ast.Match():
-                return self.match_(node, state, frame)
             case ast.Assert(test=test):
                 return [branch for outcome, branch in self.decide(test, state, frame) if outcome]
             case ast.Delete(targets=targets):
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        state.env.pop(target.id, None)
+                for name in targets:
+                    if isinstance(name, ast.Name):
+                        state.env.own.pop(name.id, None)
             case _:
                 self.define(node, state, frame)
         return [state]
+
+    def alone(self, node: ast.Expr, state: State, frame: Frame) -> list[State]:
+        """An expression as a statement."""
+        self.worked_out(node.value, state, frame)
+        return [state]
+
+    def assignment(self, node: ast.Assign, state: State, frame: Frame) -> list[State]:
+        held = self.worked_out(node.value, state, frame)
+        for target in node.targets:
+            self.assign(target, held, state, frame)
+        return [state]
+
+    def return_(self, node: ast.Return, state: State, frame: Frame) -> list[State]:
+        frame.returns.append(self.worked_out(node.value, state, frame) if node.value is not None else const(None))
+        return []
 
     def define(self, node: ast.stmt, state: State, frame: Frame) -> None:
         """Imports, functions and classes."""
@@ -144,11 +142,10 @@ class Interpreter(Expressions):
         """A class: its constants and its methods, which close over what is around the class."""
         qualname = _join(frame.qualname, node.name)
         bases = tuple(self.base(base, state, frame) for base in node.bases)
-        inner = State(dict(state.env), dict(state.facts))
-        before = dict(inner.env)
+        inner = State(Scope({}, state.env), dict(state.facts))
         constants = [part for part in node.body if not isinstance(part, _DEFINITIONS)]
         self.block(constants, [inner], Frame(qualname, 0, frame.path))
-        members = {name: value for name, value in inner.env.items() if before.get(name) is not value}
+        members = inner.env.own
         result = Class(node.name, members, bases, node)
         for part in node.body:
             if isinstance(part, _DEFINITIONS):
@@ -175,10 +172,11 @@ class Interpreter(Expressions):
             found = self.project.find(held.name)
         return None
 
-    def module(self, path: Path, name: str) -> dict[str, Value]:
+    def module(self, path: Path, name: str) -> Scope:
         """The names of another file of the project, with the wanted one and those that it uses among them."""
         if path not in self.modules:
-            self.modules[path] = Followed(State({}), outlined(path) if self.project.tree(path) is not None else None)
+            outline = outlined(path) if self.project.tree(path) is not None else None
+            self.modules[path] = Followed(State(Scope({})), outline)
             self.ended.append(self.modules[path].state.env)
         followed = self.modules[path]
         if followed.outline is None or name in followed.asked:
@@ -197,11 +195,10 @@ class Interpreter(Expressions):
         return followed.state.env
 
     def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
-        place = ast.copy_location(_loaded(node.target), node.target)
-        current = self.evaluate(place, state, frame)
-        added = self.evaluate(node.value, state, frame)
-        whole = ast.copy_location(ast.BinOp(place, node.op, node.value), node)
-        self.assign(node.target, self.arithmetic(node.op, current, added, whole, state, frame), state, frame)
+        if node not in self.wholes:
+            place = ast.copy_location(_loaded(node.target), node.target)
+            self.wholes[node] = ast.copy_location(ast.BinOp(place, node.op, node.value), node)
+        self.assign(node.target, self.worked_out(self.wholes[node], state, frame), state, frame)
 
     def branches(self, node: ast.If, state: State, frame: Frame) -> list[State]:
         results: list[State] = []
@@ -211,23 +208,23 @@ class Interpreter(Expressions):
 
     def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:
         """A loop: its body once, with what it carries from turn to turn unknown."""
-        item = self.element(self.evaluate(node.iter, state, frame))
-        inside = self.carried(node.body, state)
+        item = self.element(self.worked_out(node.iter, state, frame))
+        inside = self.carried(node, state)
         self.assign(node.target, item, inside, frame)
-        return self.after_loop(node.body, node.orelse, state, inside, frame)
+        return self.after_loop(node, state, inside, frame)
 
     def while_(self, node: ast.While, state: State, frame: Frame) -> list[State]:
-        inside = self.carried(node.body, state)
+        inside = self.carried(node, state)
         entered = [branch for outcome, branch in self.decide(node.test, inside, frame) if outcome]
         if not entered:
             return self.block(node.orelse, [state], frame)
-        return self.after_loop(node.body, node.orelse, state, entered[0], frame)
+        return self.after_loop(node, state, entered[0], frame)
 
     def after_loop(
-        self, body: list[ast.stmt], orelse: list[ast.stmt], before: State, inside: State, frame: Frame
-    ) -> list[State]:
-        carried = dict(inside.env)
-        after = self.block(body, [inside], frame)
+        self, node: ast.For | ast.AsyncFor | ast.While, before: State, inside: State, frame: Frame
+    ) -> list[State]:  # fmt: skip
+        carried = {name: inside.env.get(name) for name in self.memory.bound(node)}
+        after = self.block(node.body, [inside], frame)
         before = before.copy()
         for name, held in carried.items():
             totals = [totalled(state.env.get(name), held, before.env.get(name)) for state in after]
@@ -236,24 +233,22 @@ class Interpreter(Expressions):
                 before.env[name] = known_totals[0]  # the sum over no turn is one of its values
                 for state, total in zip(after, known_totals, strict=True):
                     state.env[name] = total
-        return self.block(orelse, [join([*after, before])], frame) if orelse else [join([*after, before])]
+        return self.block(node.orelse, [join([*after, before])], frame)
 
-    def carried(self, body: list[ast.stmt], state: State) -> State:
-        """The state at the start of any turn: names that the body assigns may hold what an earlier turn left."""
+    def carried(self, node: ast.For | ast.AsyncFor | ast.While, state: State) -> State:
+        """The state at the start of any turn: names that the body binds may hold what an earlier turn left."""
         inside = state.copy()
-        for statement in body:
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in inside.env:
-                    held = inside.env[node.id]
-                    if isinstance(held, Term) and held.op != "symbol":
-                        inside.env[node.id] = opaque(f"{node.id} of an earlier turn", tuple(terms_in(held)))
+        for name in self.memory.bound(node):
+            held = inside.env.get(name)
+            if isinstance(held, Term) and held.op != "symbol":
+                inside.env[name] = opaque(f"{name} of an earlier turn", tuple(terms_in(held)))
         return inside
 
     def with_(self, node: ast.With | ast.AsyncWith, state: State, frame: Frame) -> list[State]:
         before = state.without_gradient
         for item in node.items:
             text = ast.unparse(item.context_expr)
-            value = self.evaluate(item.context_expr, state, frame)
+            value = self.worked_out(item.context_expr, state, frame)
             if "no_grad" in text or "inference_mode" in text:
                 state.without_gradient = True
             if item.optional_vars is not None:
@@ -274,7 +269,7 @@ class Interpreter(Expressions):
         return self.block(node.finalbody, limit(results), frame) if node.finalbody else results
 
     def match_(self, node: ast.Match, state: State, frame: Frame) -> list[State]:
-        subject = self.evaluate(node.subject, state, frame)
+        subject = self.worked_out(node.subject, state, frame)
         results: list[State] = []
         for case in node.cases:
             branch = state.copy()
@@ -291,34 +286,43 @@ class Interpreter(Expressions):
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
-        if frame.depth >= _MAX_DEPTH or function.node in self.active:
+        if frame.depth >= (1 if self.hurried else _MAX_DEPTH) or function.node in self.active:
             self.cuts += 1
             held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
             return opaque(function.qualname, tuple(held))
         if instance is not None and not isinstance(function.node, ast.Lambda):
             args = (instance, *args)
-        key = self.depends(function, args, keywords, state)
-        if key in self.results:
-            return self.results[key]
-        before = self.cuts, self.writes
-        inner = State(dict(function.closure), dict(state.facts), state.without_gradient)
-        self.bind(function, args, keywords, inner, frame)
-        result = self.run(function, inner, frame.depth + 1)
-        if key is not None and (self.cuts, self.writes) == before:
-            self.results[key] = result
-        return result
-
-    def depends(
-        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State
-    ) -> object:  # fmt: skip
-        """All that the result of a call depends on, None for a function whose surroundings may still change."""
-        if not self.settled(function.closure):
-            return None
+        if not self.settled(function.closure):  # what is around it may still change
+            self.unrepeatable += 1
+            return self.follow(function, args, keywords, state, frame)
         given = tuple(map(content, args))
         named = tuple((key, content(value)) for key, value in keywords.items())
-        return function.node, given, named, frozenset(state.facts.items()), state.without_gradient, self.writes
+        key = (function.node, state.without_gradient, self.writes, given, named)
+        known = self.memory.find(key, state.facts)
+        if known is not None:
+            self.met.update(known.met)
+            return known.value
+        before, unrepeatable = (self.cuts, self.writes), self.unrepeatable
+        outside, self.met = self.met, set()
+        try:
+            result = self.follow(function, args, keywords, state, frame)
+        finally:
+            met, self.met = self.met, outside
+            outside.update(met)
+        if (self.cuts, self.writes) == before:
+            self.memory.keep(key, Known(result, met, relevant(met, state.facts)))
+            self.unrepeatable = unrepeatable  # the functions inside of it are its own
+        return result
 
-    def settled(self, closure: dict[str, Value]) -> bool:
+    def follow(
+        self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
+    ) -> Value:  # fmt: skip
+        """Read a function with the arguments of a call."""
+        inner = State(Scope({}, function.closure), dict(state.facts), state.without_gradient)
+        self.bind(function, args, keywords, inner, frame)
+        return self.run(function, inner, frame.depth + 1)
+
+    def settled(self, closure: Scope) -> bool:
         """Whether names are those of a file that was read to its end."""
         return any(closure is names for names in self.ended)
 
@@ -369,6 +373,7 @@ class Interpreter(Expressions):
         self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
     ) -> Value:
         instance = Instance(cls)
+        self.unrepeatable += 1  # each time it is another object
         init = cls.find("__init__")
         if isinstance(init, Function):
             self.building.append(instance)
@@ -397,7 +402,7 @@ class Interpreter(Expressions):
         `plain` is what an argument of which nothing is known is taken for: a constructor's is a number.
         """
         spec = function.node.args
-        state = State(dict(function.closure))
+        state = State(Scope({}, function.closure))
         frame = Frame(function.qualname, 0, function.path)
         defaults, ranges = _defaults(spec), self.stating.of(function)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
@@ -425,7 +430,7 @@ class Interpreter(Expressions):
         return self.objects[cls]
 
 
-def totalled(after: Value | None, carried: Value, before: Value | None) -> Term | None:
+def totalled(after: Value | None, carried: Value | None, before: Value | None) -> Term | None:
     """What a name that a turn of a loop only adds to holds after the loop: what it held before and a sum.
 
     None for a name that a turn changes in another way.
@@ -507,3 +512,11 @@ def _loaded(target: ast.expr) -> ast.expr:
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix and prefix != "<module>" else name
+
+
+_STATEMENTS: Mapping[type[ast.stmt], Callable[..., list[State]]] = {
+    ast.Expr: Interpreter.alone, ast.Assign: Interpreter.assignment, ast.Return: Interpreter.return_,
+    ast.If: Interpreter.branches, ast.For: Interpreter.loop, ast.AsyncFor: Interpreter.loop,
+    ast.While: Interpreter.while_, ast.With: Interpreter.with_, ast.AsyncWith: Interpreter.with_,
+    ast.Try: Interpreter.try_, ast.TryStar: Interpreter.try_, ast.Match: Interpreter.match_,
+}  # fmt: skip

@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from nanguard.finding import Span, Target
+from nanguard.reading.discover import definitions
 from nanguard.reading.expressions import BudgetSpent, Place
 from nanguard.reading.interpret import Interpreter
 from nanguard.reading.outline import Reach
 from nanguard.reading.project import Project
+from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.stating import Ranges, Stating
 from nanguard.reading.values import Class, External, Function, Instance, Value, alternatives, is_option, to_term
@@ -74,17 +76,19 @@ def read(
             return Reading(path, source, (), {}, frozenset(), seen=project.seen)
         targets = [target for target in targets if any(first <= target.span.line <= last for first, last in lines)]
     interpreter = Interpreter(project, Stating(project, path, tree, ranges))
-    module = State({})
+    module = State(Scope({}))
     failed: dict[str, str] = {}
     whole = partial(interpreter.block, tree.body, [module], Frame("<module>", 0, path))
     _bounded(whole, "<module>", interpreter, failed)
     interpreter.ended.append(module.env)
+    nodes = {found.node.lineno: found.node for found in definitions(tree) if not isinstance(found.node, ast.ClassDef)}
     for target in targets:
         found = _find(target.name, module.env)
         if found is not None and found[0].node.lineno == target.span.line:
             _bounded(partial(_target, interpreter, *found), target.name, interpreter, failed)
         else:
-            _bounded(partial(_unreached, interpreter, target, tree, module), target.name, interpreter, failed)
+            unreached = partial(_unreached, interpreter, target, nodes[target.span.line], module)
+            _bounded(unreached, target.name, interpreter, failed)
     for node, function in list(interpreter.defined.items()):
         if isinstance(node, ast.Lambda) and node not in interpreter.entered and function.path == path:
             _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
@@ -98,18 +102,20 @@ def _target(interpreter: Interpreter, function: Function, owner: Class | None) -
 
 def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
     """Run one job of reading within its budget."""
-    interpreter.steps = 0
+    interpreter.start()
     interpreter.active.clear()
     interpreter.building.clear()
     try:
         job()
+        if interpreter.hurried:
+            failed[name] = "too many paths to follow; some were joined"
     except BudgetSpent:
         failed[name] = "too many paths to follow; read in part"
     except RecursionError:
         failed[name] = "nested too deeply; read in part"
 
 
-def _find(name: str, env: dict[str, Value]) -> tuple[Function, Class | None] | None:
+def _find(name: str, env: Scope) -> tuple[Function, Class | None] | None:
     """The function of a qualified name, among the names of the module."""
     held: Value | None = env.get(name.split(".")[0])
     owner: Class | None = None
@@ -120,15 +126,14 @@ def _find(name: str, env: dict[str, Value]) -> tuple[Function, Class | None] | N
     return (held, owner) if isinstance(held, Function) else None
 
 
-def _unreached(interpreter: Interpreter, target: Target, tree: ast.Module, module: State) -> None:
+def _unreached(
+    interpreter: Interpreter, target: Target, node: ast.FunctionDef | ast.AsyncFunctionDef, module: State
+) -> None:  # fmt: skip
     """Read a function that no name of the module leads to: one that is nested, or defined twice."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno == target.span.line:
-            if node in interpreter.defined and node not in interpreter.entered:
-                _target(interpreter, interpreter.defined[node], interpreter.defined[node].owner)
-            elif target.name not in interpreter.placed:
-                _target(interpreter, Function(node, module.env, target.name, None, target.path), None)
-            return
+    if node in interpreter.defined and node not in interpreter.entered:
+        _target(interpreter, interpreter.defined[node], interpreter.defined[node].owner)
+    elif target.name not in interpreter.placed:
+        _target(interpreter, Function(node, module.env, target.name, None, target.path), None)
 
 
 def span(path: str, node: ast.expr) -> Span:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from nanguard.reading.values import Value, either, is_option
+from nanguard.reading.scope import Scope
+from nanguard.reading.values import Value, either
 from nanguard.term import Term
 
 MAX_STATES = 8  # paths followed apart in one function; more are joined
@@ -15,25 +16,13 @@ MAX_STATES = 8  # paths followed apart in one function; more are joined
 class State:
     """Names, and what tests on the way have decided about options and conditions."""
 
-    env: dict[str, Value]
+    env: Scope
     facts: dict[Term, Value | bool] = field(default_factory=dict)
     without_gradient: bool = False
 
     def copy(self) -> State:
         """An independent continuation of this path."""
-        return State(dict(self.env), dict(self.facts), self.without_gradient)
-
-    def look(self, value: Value) -> Value:
-        """The value, or what a test has decided that it is."""
-        if isinstance(value, Term) and value in self.facts:
-            decided = self.facts[value]
-            if not isinstance(decided, bool):
-                return decided
-        return value
-
-    def option_open(self, value: Value) -> bool:
-        """Whether the value is an option that no test has decided yet."""
-        return is_option(value) and self.look(value) is value
+        return State(self.env.copy(), dict(self.facts), self.without_gradient)
 
 
 @dataclass(slots=True)
@@ -45,20 +34,21 @@ class Frame:
     path: str = ""  # of the file that the statements stand in
     returns: list[Value] = field(default_factory=list)
     values: dict[ast.expr, Value] = field(default_factory=dict)
-    snapshot: dict[str, Value] | None = None  # the names in scope, once a place of the statement needs them
+    snapshot: Scope | None = None  # the names in scope, once a place of the statement needs them
 
 
 def join(states: list[State]) -> State:
     """One state for several: values that differ become one of them."""
     first, *rest = states
-    env: dict[str, Value] = {}
-    for name in {name: None for state in states for name in state.env}:
+    own: dict[str, Value] = {}
+    for name in {name: None for state in states for name in state.env.own}:
         found = [state.env[name] for state in states if name in state.env]
-        env[name] = either(found)
+        one = found[0]
+        own[name] = one if all(value is one for value in found) else either(found)
     facts = {term: value for term, value in first.facts.items() if all(s.facts.get(term) is value for s in rest)}
-    return State(env, facts, first.without_gradient)
+    return State(Scope(own, first.env.outer), facts, first.without_gradient)
 
 
-def limit(states: list[State]) -> list[State]:
+def limit(states: list[State], most: int = MAX_STATES) -> list[State]:
     """The states, joined into one if they are too many."""
-    return states if len(states) <= MAX_STATES else [join(states)]
+    return states if len(states) <= most else [join(states)]

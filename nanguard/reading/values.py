@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nanguard.reading.scope import Scope
 from nanguard.term import Term, const, make, symbol
 
 
@@ -21,7 +22,7 @@ class Function:
     """A function of the file: its definition, the names it closes over, the class it belongs to."""
 
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    closure: dict[str, Value]
+    closure: Scope
     qualname: str
     owner: Class | None = None
     path: str = ""
@@ -184,8 +185,8 @@ def known(value: Value) -> Term | None:
 
 def to_term(value: Value) -> Term:
     """The value as an operand; what has no number in it is opaque, with the terms inside kept as operands."""
-    if isinstance(value, Term):
-        if is_option(value):
+    if type(value) is Term:
+        if value.op == "symbol" and is_option(value):
             default = value.attr("default")
             return not_none(value) if default is None or isinstance(default, str) else const(default)
         return value
@@ -196,9 +197,9 @@ def to_term(value: Value) -> Term:
 
 def terms_in(value: Value) -> list[Term]:
     """The terms that a value holds."""
+    if type(value) is Term:
+        return [value] if value.op != "const" else []
     match value:
-        case Term():
-            return [value] if value.op != "const" else []
         case Items(items=items):
             return [term for item in items for term in terms_in(item)]
         case Many(item=item):
@@ -212,6 +213,8 @@ def terms_in(value: Value) -> list[Term]:
 
 def content(value: Value) -> object:
     """What makes a value equal to another: containers that are equal item by item are."""
+    if type(value) is Term:
+        return value
     match value:
         case Items(items=items):
             return ("items", *map(content, items))
@@ -229,10 +232,7 @@ _LARGEST = 20_000  # nodes of alternatives that are still told apart
 
 def either(values: list[Value]) -> Value:
     """One of several values, it is not known which."""
-    distinct: list[Value] = []
-    for value in values:
-        if not any(value is other for other in distinct):
-            distinct.append(value)
+    distinct = list({id(value): value for value in values}.values())
     if len(distinct) == 1:
         return distinct[0]
     if all(isinstance(value, Items) for value in distinct):
