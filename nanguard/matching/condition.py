@@ -162,11 +162,12 @@ _LINEAR = ("symbol", "opaque", "const", "add", "mul", "abs", "relu", "clamp", "e
 
 def _linear(ranges: Ranges, x: Term) -> bool:
     """`x` is as likely small as its arguments are: no power, exponential or sum over entries stands between them."""
-    below = [x]
+    below, seen = [x], set[Term]()
     while below:
         node = below.pop()
-        if node.op == "pow" and number(node.args[1]) == -1:
+        if node in seen or (node.op == "pow" and number(node.args[1]) == -1):
             continue
+        seen.add(node)
         if node.op not in _LINEAR and ops.family(node) != ops.MOVEMENT:
             return False
         below.extend(node.args)
@@ -479,9 +480,12 @@ _MIXING = ("add", "mul", "sum", "mean", "scatter_add")
 
 def _mixture(ranges: Ranges, p: Term) -> bool:
     """A sum of products of probabilities that come from logits, with weights that are never negative."""
-    below, found = [p], False
+    below, seen, found = [p], set[Term](), False
     while below:
         node = below.pop()
+        if node in seen:
+            continue
+        seen.add(node)
         if node.op in _PROBABILITIES:
             found = True
         elif node.op in _MIXING or ops.family(node) == ops.CAST:
@@ -543,9 +547,12 @@ def _has_singularity(ranges: Ranges, x: Term) -> bool:
     What ``x[mask] = value`` puts in is worked out for the selected entries alone, and does not count.
     """
     rows = ops.rows()
-    below = [x]
+    below, seen = [x], set[Term]()
     while below:
         node = below.pop()
+        if node in seen:  # a graph in which values are shared has exponentially many paths
+            continue
+        seen.add(node)
         open_power = node.op == "pow" and number(node.args[1]) is None  # it is most likely a square
         if node.op in rows and rows[node.op].singular and not open_power:
             return True

@@ -165,16 +165,16 @@ def unrelated(terms: Sequence[Term], matcher: Matcher) -> bool:
 
 def _single(term: Term) -> bool:
     """Whether every leaf is used once in a term, so that its interval is exact."""
-    counts: dict[Term, int] = {}
-    stack = [term]
+    stack, seen = [term], set[Term]()
     while stack:
         node = stack.pop()
-        if not node.args:
-            counts[node] = counts.get(node, 0) + (node.op != "const")
+        if node.op == "const":
+            continue
+        if node in seen:
+            return False  # what is used twice has leaves that are
+        seen.add(node)
         stack.extend(node.args)
-        if len(stack) > _MAX_TERMS:
-            return False
-    return all(count <= 1 for count in counts.values())
+    return True
 
 
 def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
@@ -236,9 +236,12 @@ def _by_entry(node: Term) -> bool:
 
 def _is_flat(root: Term) -> bool:
     """Whether no gradient goes through a term: it is made of masks, of what is detached, and of numbers."""
-    stack = [root]
+    stack, seen = [root], set[Term]()
     while stack:
         node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
         row = ops.row(node.op)
         if node.op in ("const", "detach") or node.attr("kind") == "mask" or (row is not None and row.mask):
             continue
