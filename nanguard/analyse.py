@@ -18,6 +18,7 @@ from nanguard import ops
 from nanguard.finding import FileResult, Finding, Span, Target
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.expressions import Place
+from nanguard.reading.narrowing import compares
 from nanguard.reading.read import Reading, modules, read, span
 from nanguard.reading.uses import Uses, UseTable
 from nanguard.settings import Settings, selected
@@ -153,7 +154,7 @@ def suspects(
             if table is None:
                 table = UseTable([place.term for place in reading.places], reading.returned)
             uses = table.of(place.term)
-            if harmless(match.variant.hazard, match.variant.stable is not None, uses):
+            if harmless(match.variant.hazard, match.variant.stable is not None, uses) or _only_compared(place, uses):
                 continue
             counts[key] = counts.get(key, 0) + 1
             yield Suspect(match, place, uses, table.around(place.term))
@@ -170,6 +171,14 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
     if (uses.offset or uses.chosen) and hazard == "accuracy-loss":
         return True
     return uses.masked and not repairable and hazard not in ("ineffective-guard", "gradient-nonfinite")
+
+
+def _only_compared(place: Place, uses: Uses) -> bool:
+    """Whether a value is worked out inside of a comparison, and for it alone: under a name it may have other uses."""
+    if not uses.compared:
+        return False
+    tests = (node for node, value in place.values.items() if isinstance(value, Term) and compares(value))
+    return any(node is not place.node and any(part is place.node for part in ast.walk(node)) for node in tests)
 
 
 def _finding(suspect: Suspect, reading: Reading, dtype: str, eps: float | None) -> Finding:

@@ -65,13 +65,15 @@ CASTS = (*(
     Op(name, signature(params), CAST, f"Tensor.{name}", listed(spellings, name), range=_same)
     for name, params, spellings in (
         ("to", "x; dtype=None", "Tensor.to Tensor.type Tensor.type_as(x;other) Tensor.float(x) Tensor.double(x)"
-         " Tensor.half(x) Tensor.bfloat16(x) builtins.float(x) Tensor.item(x) Tensor.cuda(x) Tensor.cpu(x)"
-         " Tensor.tolist(x) torch.as_tensor torch.tensor Tensor.numpy(x) torch.from_numpy"),
+         " Tensor.half(x) Tensor.bfloat16(x) Tensor.cuda(x) Tensor.cpu(x) torch.as_tensor"
+         " torch.tensor torch.from_numpy"),
         ("contiguous", "x", "Tensor.contiguous Tensor.clone torch.clone Tensor.requires_grad_(x)"
          " nn.Identity[] torch.atleast_1d torch.atleast_2d Tensor.retain_grad"),
         ("dropout", "x; p=0.5, training=False", "F.dropout nn.Dropout[p=0.5] F.dropout1d F.dropout2d"),
     )),
-    Op("detach", signature("x"), CAST, "Tensor.detach", ("Tensor.detach", "Tensor.detach_"), range=_same),
+    # a number of Python, or an array of numpy, has no gradient
+    Op("detach", signature("x"), CAST, "Tensor.detach", ("Tensor.detach", "Tensor.detach_", "Tensor.item(x)",
+       "Tensor.tolist(x)", "Tensor.numpy(x)", "builtins.float(x)"), range=_same),
     Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
        ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
        range=lambda x: replace(x, integer=True, low_open=False, high_open=False,

@@ -54,7 +54,8 @@ _FEW = 4  # known items of a list that a comprehension is read over one by one
 _CONSTANTS: Mapping[str, float] = {
     "math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf"),
     "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
-    "torch.nan": float("nan"), "math.nan": float("nan"),
+    "math.tau": 6.283185307179586, "torch.inf": float("inf"), "numpy.inf": float("inf"),
+    "torch.nan": float("nan"), "math.nan": float("nan"), "numpy.nan": float("nan"),
 }  # fmt: skip
 _SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
 _MANY_STEPS = 15_000  # expressions per target after which paths are joined, and calls followed once at most
@@ -425,7 +426,7 @@ class Expressions(Decisions):
         match value:
             case External(name=module):
                 full = f"{module}.{name}"
-                return const(_CONSTANTS[full]) if full in _CONSTANTS else self.plain(External(full))
+                return self.plain(External(full))
             case Instance():
                 return self.instance_member(value, name, state, frame)
             case Super(instance=instance, after=after):
@@ -442,6 +443,8 @@ class Expressions(Decisions):
 
     def plain(self, value: External) -> Value:
         """A name of another file as a number or text, if it is that there; functions are followed when called."""
+        if value.name in _CONSTANTS:  # from torch import inf
+            return const(_CONSTANTS[value.name])
         found = self.followed(value)
         return found if isinstance(found, Term) and found.op == "const" else value
 

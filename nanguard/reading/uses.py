@@ -16,12 +16,14 @@ class Uses:
 
     `masked`: it goes behind a selection (where, masked_fill, an index), which drops its entries that are non-finite;
     `chosen`: a test of what it is worked out from decides between it and another form;
+    `compared`: it goes into comparisons alone, which take a nan or an infinity as they are, and give no gradient back;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
     digits that a small value has lost do not count.
     """
 
     masked: bool = False
     chosen: bool = False
+    compared: bool = False
     detached: bool = False
     offset: bool = False
 
@@ -56,9 +58,12 @@ class UseTable:
         return tuple(found)
 
     def work_out(self, term: Term) -> Uses:
-        users = [(user, index) for user, index in self.users.get(term, ()) if not _compares(user)]
-        if not users or term in self.returned:
+        every = self.users.get(term, ())
+        users = [(user, index) for user, index in every if not _compares(user)]
+        if not every or term in self.returned:
             return Uses()
+        if all(self.of(user).compared and _passes(user) for user, _ in users):
+            return Uses(compared=True)
         return Uses(
             masked=all(_selects(user, index) or (self.of(user).masked and _passes(user)) for user, index in users),
             chosen=all(

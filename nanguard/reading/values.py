@@ -192,6 +192,11 @@ def to_term(value: Value) -> Term:
         return value
     if isinstance(value, Built):
         return opaque(value.name.rpartition(".")[2], tuple(terms_in(value)), value.place)
+    if isinstance(value, External):
+        return opaque(value.name.removeprefix("builtins."))
+    if isinstance(value, TensorMethod):
+        owner = value.term.name if value.term.op in ("symbol", "opaque") else ""
+        return opaque(f"{owner}.{value.name}", (value.term,))
     return opaque(type(value).__name__, tuple(terms_in(value)))
 
 

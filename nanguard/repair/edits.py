@@ -59,7 +59,8 @@ def placed(
         return None
     edit, keeps = replaced
     lost = Counter(comments(ground.text(node))) - Counter(comments(edit.text))
-    return Placed((*edits, edit), keeps and not lost and not change.overridable)
+    kept = keeps and not lost and not change.overridable and not change.settings(tensors)
+    return Placed((*edits, edit), kept)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ class _Change:
             isinstance(part, ast.Call) and (dotted(part.func) or "").startswith("self.") and not of_torch(part)
             for part in self.left
         )
+
+    def settings(self, tensors: frozenset[str] | None) -> set[str]:
+        """The arguments and attributes that go and are no tensors: without them the new expression holds for these."""
+        seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)])
+        gone = seen - names_in([self.value]) - self.modules - _callers([self.node])
+        reach = Reach(self.ground, self.node)
+        return {name for name in gone if tensors is not None and name not in tensors and not reach.sources({name})}
 
     def sound(self, sure: bool) -> bool:
         """Whether the new expression has the value that the old one is known to have."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from nanguard import ops
 from nanguard.ops.row import REQUIRED, Op
-from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make
+from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make, number
 
 _ATOM, _UNARY = 9, 6
 _WORDLESS = ("opaque", "either", "pick", "sort", "unbind", "stack")  # what they take is not all in their terms
@@ -92,6 +92,8 @@ def _write(term: Term, words: Words, level: int) -> str:
         left = sign[1] + 1 if sign[0] == "**" else sign[1]
         text = f"{_write(term.args[0], words, left)} {sign[0]} {_write(term.args[1], words, right)}"
         return f"({text})" if level > sign[1] else text
+    if term.op == "neg" and term.args[0].op == "mul" and number(term.args[0].args[0]) == -1:  # -(-1.0 * x)
+        return _write(term.args[0].args[1], words, level)
     if term.op == "neg":
         text = f"-{_write(term.args[0], words, _UNARY)}"
         return f"({text})" if level > _UNARY else text
