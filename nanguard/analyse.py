@@ -156,6 +156,8 @@ def suspects(
             uses = table.of(place.term)
             if harmless(match.variant.hazard, match.variant.stable is not None, uses) or _only_compared(place, uses):
                 continue
+            if not _of_data(match.root):
+                continue
             counts[key] = counts.get(key, 0) + 1
             yield Suspect(match, place, uses, table.around(place.term))
 
@@ -170,7 +172,14 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
         return True
     if (uses.offset or uses.chosen) and hazard == "accuracy-loss":
         return True
+    if uses.caught and not repairable and hazard == "forward-nonfinite":
+        return True
     return uses.masked and not repairable and hazard not in ("ineffective-guard", "gradient-nonfinite")
+
+
+def _of_data(root: Term) -> bool:
+    """Whether anything that differs from one call to the next goes into a term: not only numbers and settings."""
+    return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask", "index") for node in walk(root))
 
 
 def _only_compared(place: Place, uses: Uses) -> bool:
@@ -185,7 +194,7 @@ def _finding(suspect: Suspect, reading: Reading, dtype: str, eps: float | None) 
     from nanguard.repair.diagnose import Context, finding
     from nanguard.repair.ground import ground
 
-    site = reading.site(suspect.place, suspect.uses.masked)
+    site = reading.site(suspect.place, suspect.uses.caught)
     text = ground(reading.text(suspect.place.path))
     return finding(suspect.match, site, None, Context(modules(suspect.place), dtype, eps, ground=text))
 
@@ -261,7 +270,7 @@ def prove(
     for suspect in _outermost_first(suspected):
         if settled.covers(suspect):
             continue
-        site: Site = reading.site(suspect.place, suspect.uses.masked)
+        site: Site = reading.site(suspect.place, suspect.uses.caught)
         proof = confirm(suspect.match, matcher, site.names)
         if proof is None and not settings.pedantic:
             continue

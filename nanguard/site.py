@@ -14,8 +14,8 @@ class Site:
     """One place where a program computes a term.
 
     `names` is the source text of the terms that the program has a name or an expression for at this place, so that
-    a replacement can be written in the program's own words.  `masked` says that every use of the value is behind a
-    selection (where, masked_fill, an index), which makes a non-finite entry harmless in the forward direction.
+    a replacement can be written in the program's own words.  `caught` says that the program puts a value of its own in
+    the place of entries that are nan or infinite, so that a replacement which has none of these gives another result.
     `doubtful` are terms of which more is known here than can be said: the program has looked at their values.
     """
 
@@ -24,5 +24,5 @@ class Site:
     target: str
     text: str
     names: Mapping[Term, str] = field(default_factory=dict)
-    masked: bool = False
+    caught: bool = False
     doubtful: frozenset[Term] = frozenset()

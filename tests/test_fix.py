@@ -107,7 +107,7 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         "def f(x, i):\n    q = torch.softmax(x, dim=1)\n    p = q.gather(1, i[:, None])[:, 0]\n    i = i + 1\n"
         "    return torch.log(p), i",
         [],
-        ["return torch.log(torch.clamp(p, 0.0001)), i"],
+        ["return torch.log(torch.clamp(p, 1e-08)), i"],
     ),
     "operand bound anew": (
         "def f(x):\n    p = torch.sigmoid(x)\n    x = x * 2\n    return torch.log(p) + x",
@@ -214,7 +214,7 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     "a divisor by its own name": (
         "def f(x, n=23, padding=2):\n    size = (x.max() - x.min()) / (n - 2 * padding)\n    return x / size",
         [],
-        ["return x / torch.clamp(size, 0.0001)"],
+        ["return x / torch.clamp(size, 1e-08)"],
     ),
     "numbers of another function": (
         "def f(x):\n    import math\n    return torch.log(torch.exp(x) + torch.exp(-x)) - math.log(2)",
@@ -224,7 +224,7 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     "division in place": (
         "def f(x, y):\n    y /= x.norm()\n    return y",
         [],
-        ["y /= torch.clamp(x.norm(), 0.0001)"],
+        ["y /= torch.clamp(x.norm(), 1e-08)"],
     ),
     "an attribute": (
         "class M(torch.nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"

@@ -169,7 +169,7 @@ def test_a_condition_on_the_way_narrows_the_range(body: str) -> None:
 def test_the_span_is_the_expression_in_utf8_bytes() -> None:
     found = reading("def f(x):\n    ü = 'ß'; return -torch.log(torch.sigmoid(x))")
     (place,) = [place for place in found.places if place.term.op == "log"]
-    site = found.site(place, masked=False)
+    site = found.site(place, caught=False)
     line = HEAD.count("\n") + 2
     assert site.span == Span("loss.py", line, 23, line, 50)
     assert site.text == "torch.log(torch.sigmoid(x))"
@@ -178,7 +178,7 @@ def test_the_span_is_the_expression_in_utf8_bytes() -> None:
 def test_the_words_of_the_program_are_kept() -> None:
     found = reading("def f(a, b):\n    score = torch.dot(a, b)\n    return torch.log(torch.sigmoid(score))")
     (place,) = [place for place in found.places if place.term.op == "log"]
-    names = found.site(place, masked=False).names
+    names = found.site(place, caught=False).names
     assert {text for term, text in names.items() if term.op == "dot"} == {"score"}
 
 

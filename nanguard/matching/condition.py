@@ -270,10 +270,57 @@ def _norms(ranges: Ranges, count: float) -> bool:
 
 
 def _exponential(ranges: Ranges, x: Term) -> bool:
-    """An exponential, also of another base, or a sum or mean of these: 0 by underflow alone."""
+    """An exponential, also of another base, a sigmoid, or a sum or mean of these: 0 by underflow alone.
+
+    What is divided by it overflows in truth.
+    """
     x = _core(x)
     x = _core(x.args[0]) if x.op in ("sum", "mean", "amax") else x
-    return x.op == "exp" or (x.op == "pow" and (number(x.args[0]) or 0) > 0)
+    return x.op in ("exp", "sigmoid", "one_minus_sigmoid") or (x.op == "pow" and (number(x.args[0]) or 0) > 0)
+
+
+def _crossing(ranges: Ranges, x: Term) -> bool:
+    """The size of what passes through 0 as it goes from one sign to the other: a determinant, ``1 + x``, ``y / x``.
+
+    It is 0 nowhere in particular, where a difference of two tensors is 0 once they are equal.
+    """
+    size = _core(x)
+    if size.op != "abs" and not (size.op == "pow" and number(size.args[1]) == 2):
+        return False
+    term = getattr(ranges, "term", x)
+    while term.op in ("log", "log2", "log10", size.op) or ops.family(term) in (ops.MOVEMENT, ops.CAST):
+        if term.op == "diagonal":
+            return True
+        term = term.args[0]
+    inner = _core(size.args[0])
+    if inner.op == "mul":
+        return any(part.op == "pow" and (number(part.args[1]) or 0) < 0 for part in inner.args)
+    return inner.op == "add" and number(inner.args[0]) is not None and ranges.interval(inner).unknown
+
+
+def _replaced(ranges: Ranges, x: Term) -> bool:
+    """A mask that is no test of `x` itself puts a number other than 0 in its place, so that the rest is safe."""
+    x = _core(x)
+    x = _core(x.args[0]) if x.op == "abs" else x
+    if x.op != "where":
+        return False
+    kept = [branch for branch in x.args[1:] if number(branch) is None]
+    safe = any(number(branch) for branch in x.args[1:])
+    return len(kept) == 1 and safe and not any(node is _core(kept[0]) for node in walk(x.args[0]))
+
+
+def _learned(ranges: Ranges, x: Term) -> bool:
+    """Parameters of a module and numbers alone, no input of it: their norm is not 0 once they are initialised."""
+    below, found = [x], False
+    while below:
+        node = below.pop()
+        if node.op == "opaque" and node.name == "Parameter":
+            found = True
+        elif node.op == "opaque" or (node.op == "symbol" and node.attr("kind") == "tensor"):
+            return False
+        else:
+            below.extend(node.args)
+    return found
 
 
 def _one_minus(ranges: Ranges, x: Term) -> bool:
@@ -644,6 +691,9 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "divides": _divides,
     "divisor": _divisor,
     "exponential": _exponential,
+    "crossing": _crossing,
+    "replaced": _replaced,
+    "learned": _learned,
     "one_minus": _one_minus,
     "odds": _odds,
     "fraction": _fraction,

@@ -277,7 +277,7 @@ def forms(term: Term, head: Term) -> Iterator[tuple[Term, tuple[Term, ...], tupl
     yield head, (), moved
     if head.op != "mul":
         return
-    if term.op not in ("mul", "div"):  # log2(x) is a multiple of log(x)
+    if term.op not in ("mul", "div", "add", "sub"):  # log2(x) is a multiple of log(x), 0 - log(x) stands around one
         coefficient, inner = algebra.split(head)
         if coefficient != 1 and inner is not None:
             yield inner, (head.args[0],), moved
@@ -293,11 +293,20 @@ def restore(term: Term, written: Callable[[Term], Term | None]) -> Term:
 
     def visit(node: Term) -> Term:
         if node not in done:
-            found = written(node)
+            found = written(node) or _negated(node, written)
             done[node] = found if found is not None else _binary(node, tuple(visit(arg) for arg in node.args))
         return done[node]
 
     return visit(term)
+
+
+def _negated(term: Term, written: Callable[[Term], Term | None]) -> Term | None:
+    """A product with a negative number, as minus the product with the positive one where the program has that."""
+    factor = number(term.args[0]) if term.op == "mul" else None
+    if factor is None or factor >= 0 or factor == -1:
+        return None
+    found = written(make("mul", (const(-term.args[0].value), *term.args[1:])))  # type: ignore[operator]
+    return make("neg", (found,)) if found is not None else None
 
 
 def _binary(term: Term, args: tuple[Term, ...]) -> Term:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,9 @@ from nanguard.matching.interval import Interval, point
 from nanguard.matching.normal import Normalizer
 from nanguard.matching.rules import Relation
 from nanguard.term import Term, fill, is_number, walk
+
+# an argument or an attribute that is called a scale is above 0: where it is worked out shows whether it is
+_POSITIVE = re.compile(r"(^|\.)(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration|rate)$")
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class RangeTable:
             return self.leaf(node)
         if node.op == "assume":
             return self.assumed(node)
+        if node.op == "opaque" and _POSITIVE.search(node.name):
+            return Interval(0.0, low_open=True, dtype=self.dtype)
         row = ops.row(node.op)
         args = self.operands(node, row)
         if row is not None and row.range is not None and (args or row.family == ops.LEAF):
@@ -75,6 +81,8 @@ class RangeTable:
         kind = node.attr("kind")
         ends = bool(node.attr("low_open")), bool(node.attr("high_open"))
         facts = Interval(float(low), float(high), *ends, dtype=self.dtype)  # type: ignore[arg-type]
+        if kind == "tensor" and facts.unknown and _POSITIVE.search(node.name):
+            return replace(facts, low=0.0, low_open=True)
         match kind:
             case "size":
                 return replace(facts, low=max(facts.low, 1.0), integer=True, nonzero=True)

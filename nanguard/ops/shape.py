@@ -95,9 +95,10 @@ def _between(low: float, high: float, integer: bool = False, low_open: bool = Fa
 
 CREATION = (
     Op("zeros", signature("; size=None"), LEAF, "torch.zeros", ("torch.zeros", "torch.empty", "torch.zeros_like",
-       "torch.empty_like", "Tensor.new_zeros(x)", "Tensor.new_empty(x)"), range=_between(0.0, 0.0, True)),
-    Op("ones", signature("; size=None"), LEAF, "torch.ones", ("torch.ones", "torch.ones_like", "Tensor.new_ones(x)"),
-       range=_between(1.0, 1.0, True)),
+       "torch.empty_like", "Tensor.new_zeros(x;*size=None)", "Tensor.new_empty(x;*size=None)"),
+       range=_between(0.0, 0.0, True)),
+    Op("ones", signature("; size=None"), LEAF, "torch.ones", ("torch.ones", "torch.ones_like",
+       "Tensor.new_ones(x;*size=None)"), range=_between(1.0, 1.0, True)),
     Op("full", signature("value; size=None"), LEAF, "torch.full", ("torch.full(size, fill_value) -> full(fill_value)",
        "torch.full_like(x, fill_value) -> full(fill_value)", "Tensor.new_full(x, size, fill_value) -> full(fill_value)",
        ), range=_same),

@@ -16,6 +16,7 @@ from time import thread_time
 import torch
 from torch import Tensor
 
+from nanguard import ops
 from nanguard.finding import DTYPES, Number, Witness
 from nanguard.floats import FORMATS, Format
 from nanguard.matching.match import Match, Matcher
@@ -357,7 +358,11 @@ def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> 
 
 def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -> str:
     """What a leaf is called: as at the place of the finding, else by its own name."""
-    text = names.get(leaf) or (leaf.name if leaf.op in ("symbol", "opaque") else show(leaf))
+    text = names.get(leaf)
+    while text is None and (leaf.op == "either" or ops.family(leaf) == ops.CAST):
+        leaf = leaf.args[0]
+        text = names.get(leaf)
+    text = text or (leaf.name if leaf.op in ("symbol", "opaque") else show(leaf))
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return text if text not in taken else f"{text} ({len(taken) + 1})"
 

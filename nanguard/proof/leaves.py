@@ -24,6 +24,7 @@ SMALL = (1e-5, -1e-5, 1e-4, -1e-4, 1e-3, -1e-3, 1e-2, -1e-2, 0.1, -0.1, 1e-6, -1
 NEAR = (1.0, 10.0, 100.0)  # sizes at which nearly equal entries are tried
 COARSE = (0.0, 1.0, -1.0, 10.0, -10.0, 20.0, -20.0, 100.0, -100.0, 120.0, -120.0)
 _LARGEST = 128.0
+_LEAST = 1e-20  # of an input that is not 0: a program does not meet one that is next to 0 and not 0
 _MAX_TERMS = 400  # nodes of a term that is still run
 
 
@@ -285,9 +286,9 @@ def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:
     values = {value for value in _rounded(interval.format, tuple(listed)) if interval.holds(value)}
     for end in (interval.low, interval.high):
         if math.isfinite(end) and abs(end) <= _LARGEST:
-            values.add(interval.clip(end))
             inner = interval.format.above(end) if end == interval.low else interval.format.below(end)
-            values.add(interval.clip(inner))
+            values.update(map(interval.clip, (end, inner)))
+    values = {value for value in values if value == 0 or abs(value) >= _LEAST}
     return sorted((value for value in values if interval.holds(value)), key=lambda value: (abs(value), value < 0))
 
 

@@ -25,7 +25,7 @@ from nanguard.reading.values import (
     known,
     to_term,
 )  # fmt: skip
-from nanguard.term import Term, const, is_number, make, number, symbol
+from nanguard.term import Term, const, is_number, make, number, symbol, walk
 
 if TYPE_CHECKING:
     from nanguard.reading.expressions import Expressions
@@ -212,9 +212,13 @@ def _finfo(call: Call) -> Value | None:
 
 
 def _constants(call: Call) -> Value | None:
-    """torch.tensor of known numbers: a tensor between the least and the largest of them."""
+    """torch.tensor of known numbers: a tensor between the least and the largest of them; of others a setting."""
     if not call.args or not isinstance(call.args[0], Items):
         return None
+    inside = [node for held in call.args[0].items for node in walk(to_term(held)) if not node.args]
+    settings = [node for node in inside if node.attr("kind") in ("number", "size")]
+    if settings and all(node.op == "const" or node in settings for node in inside):
+        return symbol(label(call.node), "number")
     values = [number(held) for held in map(known, call.args[0].items) if held is not None]
     if not values or None in values or len(values) != len(call.args[0].items):
         return None
@@ -242,5 +246,5 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
     "torch.nn.Module.register_buffer": _register, "torch.tensor": _constants, "torch.as_tensor": _constants,
-    "torch.FloatTensor": _constants,
+    "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nanguard.reading.expressions import Expressions, Place
 from nanguard.reading.memory import Known, relevant
+from nanguard.reading.narrowing import plain_numbers
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.project import Project
 from nanguard.reading.scope import Scope
@@ -405,9 +406,11 @@ class Interpreter(Expressions):
         state = State(Scope({}, function.closure))
         frame = Frame(function.qualname, 0, function.path)
         defaults, ranges = _defaults(spec), self.stating.of(function)
+        numbers = plain_numbers(function.node) - set(ranges)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
-            state.env[arg.arg] = stated(parameter(arg, default, plain), ranges.get(arg.arg))
+            known_of = parameter(arg, default, "number" if arg.arg in numbers else plain)
+            state.env[arg.arg] = stated(known_of, ranges.get(arg.arg))
         first = [*spec.posonlyargs, *spec.args][:1]
         if instance is not None and first:
             state.env[first[0].arg] = instance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -123,3 +124,42 @@ def as_test(value: Term) -> Term:
     if compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
         return value
     return make("ne", (value, const(0)))
+
+
+def plain_numbers(function: ast.AST) -> frozenset[str]:
+    """The names that a function treats as numbers of Python: as a test compares them with a number, as an exponent.
+
+    A test of a tensor with more than one entry raises, so what ``if p == 1`` asks about is none.
+    """
+    found: set[str] = set()
+    for node in ast.walk(function):
+        match node:
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
+                found.update(_compared(test))
+            case ast.BinOp(op=ast.Pow(), right=ast.Name(id=name)):
+                found.add(name)
+            case ast.Call(func=ast.Name(id="range"), args=args):
+                found.update(arg.id for arg in args if isinstance(arg, ast.Name))
+    return frozenset(found)
+
+
+def _compared(test: ast.expr) -> Iterator[str]:
+    """The names that a test compares with a number."""
+    match test:
+        case ast.BoolOp(values=parts):
+            for part in parts:
+                yield from _compared(part)
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            yield from _compared(inner)
+        case ast.Compare(left=ast.Name(id=name), comparators=[other]) if _is_number(other):
+            yield name
+        case ast.Compare(left=other, comparators=[ast.Name(id=name)]) if _is_number(other):
+            yield name
+
+
+def _is_number(node: ast.expr) -> bool:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float":
+        return True
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)

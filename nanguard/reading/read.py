@@ -39,11 +39,11 @@ class Reading:
     split: dict[str, list[bytes]] = field(default_factory=dict)  # this file, and others that were followed
     seen: Mapping[str, str] = field(default_factory=dict)  # files that were looked for, with their stamps
 
-    def site(self, place: Place, masked: bool) -> Site:
+    def site(self, place: Place, caught: bool) -> Site:
         """A place with its span, its text and what the terms around it are called there."""
         lines = self.lines(place.path)
         text = segment(lines, place.node)
-        return Site(place.term, span(place.path, place.node), place.target, text, named(place, lines), masked)
+        return Site(place.term, span(place.path, place.node), place.target, text, named(place, lines), caught)
 
     def lines(self, path: str) -> list[bytes]:
         """The lines of a file in UTF-8."""

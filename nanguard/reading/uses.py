@@ -15,6 +15,7 @@ class Uses:
     """What is true of every use of a value.
 
     `masked`: it goes behind a selection (where, masked_fill, an index), which drops its entries that are non-finite;
+    `caught`: a test of it for nan or infinity, or nan_to_num, puts another value in the place of such entries;
     `chosen`: a test of what it is worked out from decides between it and another form;
     `compared`: it goes into comparisons alone, which take a nan or an infinity as they are, and give no gradient back;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
@@ -22,6 +23,7 @@ class Uses:
     """
 
     masked: bool = False
+    caught: bool = False
     chosen: bool = False
     compared: bool = False
     detached: bool = False
@@ -66,6 +68,7 @@ class UseTable:
             return Uses(compared=True)
         return Uses(
             masked=all(_selects(user, index) or (self.of(user).masked and _passes(user)) for user, index in users),
+            caught=all(_catches(user, index) or (self.of(user).caught and _passes(user)) for user, index in users),
             chosen=all(
                 _chooses(user, index, term) or (self.of(user).chosen and _passes(user)) for user, index in users
             ),
@@ -82,6 +85,15 @@ def _compares(user: Term) -> bool:
 
 def _selects(user: Term, index: int) -> bool:
     return (user.op == "where" and index > 0) or (user.op in ("masked_select", "overwrite") and index == 0)
+
+
+def _catches(user: Term, index: int) -> bool:
+    if user.op == "nan_to_num":
+        return True
+    tested = {"where": 0, "overwrite": 1}.get(user.op)
+    if tested is None or index == tested:
+        return False
+    return any(node.op in ("isnan", "isinf", "isfinite") for node in walk(user.args[tested]))
 
 
 def _chooses(user: Term, index: int, term: Term) -> bool:

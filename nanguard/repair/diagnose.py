@@ -15,7 +15,7 @@ from nanguard.repair.edits import Placed, literals, placed, visible
 from nanguard.repair.ground import Ground, names_of
 from nanguard.repair.source import Move, Unprintable, Words, inwards, source_of
 from nanguard.site import Site
-from nanguard.term import Attr, Term, const, fill, make, number, show, walk
+from nanguard.term import Attr, Term, const, fill, make, number, show, var, walk
 
 if TYPE_CHECKING:
     from nanguard.proof.confirm import Proof
@@ -77,9 +77,18 @@ def accepted(match: Match, hazard: str, prefer: str) -> bool:
     return any(node.op == "clamp" for node in (*match.guards, *match.root.args))
 
 
-def default_eps(dtype: str) -> float:
-    """The epsilon of a clamped form: the known 1e-4 where 1 - 1e-4 is not 1, else the spacing above 1."""
-    form = FORMATS[dtype]
+_SMALL = {"float16": 1e-4, "bfloat16": 1e-8, "float32": 1e-8, "float64": 1e-12}
+
+
+def default_eps(template: Term, dtype: str) -> float:
+    """The epsilon of a clamped form.
+
+    For a bound below alone a small one, of which the root and the reciprocal squared are still numbers of the dtype.
+    For bounds on both sides the known 1e-4 where 1 - 1e-4 is not 1, else the spacing above 1.
+    """
+    form, variable = FORMATS[dtype], var("eps")
+    if not any(node.op == "sub" and node.args[1] == variable for node in walk(template)):
+        return _SMALL[dtype]
     return 1e-4 if form.round(1 - 1e-4) < 1 else form.eps
 
 
@@ -89,7 +98,8 @@ def fix(
     """A replacement as source; None where the rule has none, the place has no words for it, or it does not mend."""
     if template is None:
         return None
-    extra = {"eps": const(context.eps if context.eps is not None else default_eps(context.dtype))}
+    eps = context.eps if context.eps is not None else default_eps(template, context.dtype)
+    extra = {"eps": const(eps)} if any(node == var("eps") for node in walk(template)) else {}
     term = match.replacement(template, extra)
     worded = _worded(match, site, template, extra, context)
     if worded is None and kind == "clamp":
@@ -102,7 +112,8 @@ def fix(
         return Fix(kind, text, False)
     # a replacement that is computed before a mask selects from it meets entries that the original never saw
     selected = moved and any(node.op == "masked_select" for node in match.moved)
-    safe = kind == "stable" and match.variant.safe and not match.guards and not selected and put.safe
+    changed = bool(match.guards) or selected or site.caught
+    safe = kind == "stable" and match.variant.safe and put.safe and not changed
     if proof is not None:
         part = term if proof.cut.root is match.root else replace(match, rest=()).replacement(template, extra)
         mended, alike = measured(proof, part, context)

@@ -48,6 +48,9 @@ def placed(
     change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier))
     if not change.sound(sure) or not change.spoken(frozenset(given), tensors):
         return None
+    settings = change.settings(tensors)
+    if settings and not sure:  # another caller gives them other values
+        return None
     edits: list[Edit] = []
     if "torch" in names_in([value]) and "torch" not in roots:
         needed = torch_import(span.path, ground)
@@ -59,7 +62,7 @@ def placed(
         return None
     edit, keeps = replaced
     lost = Counter(comments(ground.text(node))) - Counter(comments(edit.text))
-    kept = keeps and not lost and not change.overridable and not change.settings(tensors)
+    kept = keeps and not lost and not change.overridable and not settings
     return Placed((*edits, edit), kept)
 
 

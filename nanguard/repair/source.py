@@ -114,7 +114,7 @@ def _call(term: Term, row: Op, words: Words, level: int) -> str:
             (make("flatten", term.args, (("start_dim", 0), ("end_dim", -1))),),
             (("dim", 0), ("keepdim", False)),
         )
-    operands = [_write(arg, words, 0) for arg in _given(row, term)]
+    operands = _operands(row, term, words)
     if row.family == ops.COMPOSITE:  # torch has those with a default (an eps) behind attributes
         operands = _by_name(row, term, operands)
     attributes = [
@@ -124,6 +124,19 @@ def _call(term: Term, row: Op, words: Words, level: int) -> str:
         method = row.torch.removeprefix("Tensor.")
         return f"{_write(term.args[0], words, _ATOM)}.{method}({', '.join(operands[1:] + attributes)})"
     return f"{words.function(row.torch)}({', '.join(operands + attributes)})"
+
+
+def _operands(row: Op, term: Term, words: Words) -> list[str]:
+    """The operands, by their names behind one that is left out: ``torch.clamp(x, max=80)``."""
+    written: list[str] = []
+    left_out = False
+    for (name, default), arg in zip(row.signature.operands, _given(row, term), strict=False):
+        if default is None and arg.op == "const" and arg.value is None:
+            left_out = True
+            continue
+        text = _write(arg, words, 0)
+        written.append(f"{name}={text}" if left_out else text)
+    return written
 
 
 def _key(key: Attr) -> str:

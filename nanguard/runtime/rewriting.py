@@ -136,7 +136,7 @@ class Form:
             return match.replacement(match.variant.stable) if match.variant.stable is not None else None
         if match.variant.clamp is None or match.guards:
             return None
-        eps = default_eps(self.dtype) if self.eps is None else self.eps
+        eps = default_eps(match.variant.clamp, self.dtype) if self.eps is None else self.eps
         return match.replacement(match.variant.clamp, {"eps": const(eps)})
 
 

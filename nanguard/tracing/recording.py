@@ -72,7 +72,7 @@ def read_nodes(
             doubtful |= reader.passed(test.node, test.outcome)
     ends = [make("detach", (term,)) for node, term in reader.terms.items() if node.meta.get(GRAD) is False]
     uses = UseTable([*reader.terms.values(), *ends])
-    listed = tuple(replace(site, masked=uses.of(site.term).masked) for site in sites)
+    listed = tuple(replace(site, caught=uses.of(site.term).caught) for site in sites)
     return Read(MappingProxyType(reader.terms), listed, uses)
 
 
