@@ -299,6 +299,7 @@ class Settled:
     def __init__(self) -> None:
         self.nodes: set[ast.expr] = set()
         self.inside: set[Term] = set()
+        self.where: set[tuple[str, str, Term]] = set()  # the same by the function that a finding stands in
 
     def add(self, suspect: Suspect) -> None:
         """Take the place, and what lies between the root of the match and its variables."""
@@ -307,17 +308,22 @@ class Settled:
         stack = [arg for arg in suspect.match.root.args if arg not in bound]
         while stack:
             term = stack.pop()
-            if term in self.inside:
+            if (suspect.place.path, suspect.place.target, term) in self.where:
                 continue
             self.inside.add(term)
+            self.where.add((suspect.place.path, suspect.place.target, term))
             stack.extend(arg for arg in term.args if arg not in bound)
         for node in ast.walk(suspect.place.node):
             if isinstance(node, ast.expr) and suspect.place.values.get(node) in self.inside:
                 self.nodes.add(node)
 
     def covers(self, suspect: Suspect) -> bool:
-        """Whether a suspect stands where a finding does, or is a part of one (on any way that leads there)."""
-        if suspect.match.root in self.inside:
+        """Whether a suspect stands where a finding does, or is a part of one (on any way that leads there).
+
+        Two functions may write the same of arguments with the same names: neither is a part of the other.
+        """
+        place, root = suspect.place, suspect.match.root
+        if (root in self.inside and place.depth > 0) or (place.path, place.target, root) in self.where:
             self.nodes.add(suspect.place.node)
         return suspect.place.node in self.nodes
 

@@ -210,7 +210,7 @@ class RuleFile:
                     raise self.error(f"the replacement uses {free[0]!r}, which {text!r} does not bind", text)
             untaken, taken = (self.string(data, key, "") for key in ("untaken", "taken"))
             for key, name in (("untaken", untaken), ("taken", taken)):
-                if name and name not in known:
+                if name and not names(self.expression(name)) <= known:
                     raise self.error(f"{name!r} is a branch that {text!r} does not bind", key)
             yield Variant(
                 pattern, self.conditions(data, known), stable, clamp, exact, self.truth(data, "safe"),

@@ -152,9 +152,14 @@ def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
     return fails(kind, measured((), (), output.detach(), slopes), None, dtype)
 
 
+def branch(match: Match, text: str) -> Term:
+    """The branch of a selection that a rule names: a variable of its pattern, or an expression in these."""
+    return fill(ops.parse(text), match.bindings, match.attrs)
+
+
 def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
     """Whether the gradient of a branch that is not taken anywhere is non-finite, and that of the other one finite."""
-    spoiled, taken = (match.bindings[name] for name in (match.variant.untaken, match.variant.taken))
+    spoiled, taken = (branch(match, name) for name in (match.variant.untaken, match.variant.taken))
     tensors = given(cut, point.values, point.shape, dtype)
     free = [tensors[leaf] for leaf in cut.free if tensors[leaf].requires_grad]
     slopes = [[part for part in gradient(run(term, tensors), free) if part is not None] for term in (spoiled, taken)]
@@ -170,7 +175,7 @@ def exposed(cut: Cut, match: Match, point: Point, matcher: Matcher) -> bool:
 
     Looked at where only the test has other values than at the failing point, and at plain points.
     """
-    dtype, term = matcher.ranges.dtype, match.bindings[match.variant.untaken]
+    dtype, term = matcher.ranges.dtype, branch(match, match.variant.untaken)
     below = set(walk(term))
     flipped = [
         tuple(
