@@ -211,6 +211,17 @@ def _finfo(call: Call) -> Value | None:
     return Instance(Class("finfo", members, (), ast.ClassDef("finfo", [], [], [], [])))
 
 
+def _float(call: Call) -> Value | None:
+    """float(2), float("-inf")"""
+    held = known(call.args[0]) if len(call.args) == 1 else None
+    if held is None or not isinstance(held.value, int | float | str):
+        return None
+    try:
+        return const(float(held.value))
+    except (ValueError, OverflowError):
+        return None
+
+
 def _constants(call: Call) -> Value | None:
     """torch.tensor of known numbers: a tensor between the least and the largest of them; of others a setting."""
     if not call.args or not isinstance(call.args[0], Items):
@@ -240,7 +251,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.set": _listed, "builtins.dict": _dict, "collections.OrderedDict": _dict, "torch.nn.ModuleDict": _dict,
     "torch.nn.ParameterDict": _dict, "torch.nn.ModuleList": _listed, "torch.nn.ParameterList": _listed,
     "builtins.map": _map, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,
-    "dataclasses.field": _field, "builtins.setattr": _register,
+    "dataclasses.field": _field, "builtins.setattr": _register, "builtins.float": _float,
     "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
