@@ -123,7 +123,8 @@ def _axis(
 AXES = (
     _axis("softmax", "torch.{} Tensor.{} F.{} nn.Softmax[dim=None] nn.Softmax2d[](x;dim=1) torch.special.softmax",
           _unit, "exp(x) / sum(exp(x), dim=dim, keepdim=true)", "x; dim=None", "torch.softmax",
-          ("F.softmin(x; dim=None) -> softmax(-x, dim=dim)", "nn.Softmin[dim=None](x; dim=None) -> softmax(-x, dim=dim)")),
+          ("F.softmin(x; dim=None) -> softmax(-x, dim=dim)",
+           "nn.Softmin[dim=None](x; dim=None) -> softmax(-x, dim=dim)")),
     _axis("log_softmax", "torch.{} Tensor.{} F.{} nn.LogSoftmax[dim=None] torch.special.log_softmax", _nonpositive,
           "x - log(sum(exp(x), dim=dim, keepdim=true))", "x; dim=None", "F.log_softmax"),
     # log(1 - softmax(x)): at most one entry is above 0.6, and what is left beside it is the sum of the others

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from nanguard import ops
 from nanguard.floats import Format
@@ -24,6 +24,7 @@ SMALL = (1e-5, -1e-5, 1e-4, -1e-4, 1e-3, -1e-3, 1e-2, -1e-2, 0.1, -0.1, 1e-6, -1
 NEAR = (1.0, 10.0, 100.0)  # sizes at which nearly equal entries are tried
 COARSE = (0.0, 1.0, -1.0, 10.0, -10.0, 20.0, -20.0, 100.0, -100.0, 120.0, -120.0)
 _LARGEST = 128.0
+_SMALLEST = 1e-6
 _LEAST = 1e-20  # of an input that is not 0: a program does not meet one that is next to 0 and not 0
 _MAX_TERMS = 400  # nodes of a term that is still run
 
@@ -288,18 +289,23 @@ def candidates(interval: Interval, listed: Sequence[float]) -> list[float]:
         if math.isfinite(end) and abs(end) <= _LARGEST:
             inner = interval.format.above(end) if end == interval.low else interval.format.below(end)
             values.update(map(interval.clip, (end, inner)))
-    values = {value for value in values if value == 0 or abs(value) >= _LEAST}
+    values = set(map(partial(_ordinary, interval), values))
     return sorted((value for value in values if interval.holds(value)), key=lambda value: (abs(value), value < 0))
+
+
+def _ordinary(interval: Interval, value: float) -> float:
+    """A value of an interval, or, for one that is next to 0 and not 0, a small one of ordinary size."""
+    return value if value == 0 or abs(value) >= _LEAST else interval.clip(math.copysign(_SMALLEST, value))
 
 
 def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tuple[float, ...]]:
     """Vectors of `count` entries of an interval: all alike, one that stands out, alternating, nearly equal."""
-    rest = interval.clip(0.0)
+    rest = _ordinary(interval, interval.clip(0.0))
     result: dict[tuple[float, ...], None] = {}
     for value in candidates(interval, listed):
         result[(value,) * count] = None
         result[(value,) + (rest,) * (count - 1)] = None
-        opposite = interval.clip(-value)
+        opposite = _ordinary(interval, interval.clip(-value))
         result[tuple(value if index % 2 == 0 else opposite for index in range(count))] = None
         if value in NEAR:  # where a difference cancels: neighbouring entries, and the two halves
             beside = interval.clip(value * (1 + 2.0 ** -(interval.format.bits // 2)))

@@ -584,7 +584,9 @@ class Expressions(Decisions):
         if isinstance(value, Term) and _is_pair(value) and count == 2:
             return [value, symbol(f"indices of {value.op}", "index")]
         if isinstance(value, Term) and value.op == "opaque":
-            return [make("opaque", (value,), (("name", f"{value.name}[{index}]"),)) for index in range(count)]
+            names = [ast.unparse(target) if isinstance(target, ast.Name | ast.Attribute) else "" for target in targets]
+            return [make("opaque", (value,), (("name", name or f"{value.name}[{index}]"),))
+                    for index, name in enumerate(names)]  # fmt: skip
         return [self.element(value) for _ in targets]
 
     def store(self, target: ast.Subscript, value: Value, state: State, frame: Frame) -> None:
