@@ -536,6 +536,11 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "NG605": ("F.kl_div(torch.softmax(x, 1), torch.softmax(y, 1))", "nn.KLDivLoss()(torch.softmax(x, 1), y)"),
     "NG606": ("F.kl_div(F.log_softmax(x, 1), F.log_softmax(y, 1), reduction='batchmean')",),
     "NG607": ("F.kl_div(F.log_softmax(x, 1), torch.softmax(y, 1))",),
+    "NG609": (
+        "torch.distributions.Categorical(torch.softmax(x, 1)).log_prob(i)",
+        "d = torch.distributions.Categorical(probs=torch.softmax(x, dim=-1))\nreturn d.log_prob(i)",
+        "torch.distributions.Bernoulli(torch.sigmoid(x)).log_prob(y)",
+    ),
     "NG610": ("F.binary_cross_entropy(nn.Linear(3, 2)(x), y)",),
     "NG614": ("F.poisson_nll_loss(torch.exp(x), y)", "F.poisson_nll_loss(F.softplus(x), y)"),
     "NG615": ("torch.log(F.log_softmax(x, 1))", "torch.log(F.logsigmoid(x))"),

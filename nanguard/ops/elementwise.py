@@ -241,7 +241,9 @@ EXPONENTIAL = (
     _row("exp2", _UNARY, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
     _row("expm1", _UNARY, range=lambda x: iv.add(_exp(x), iv.point(-1.0, x.dtype)), exact=lambda x: x.expm1(),
          singular=True),
-    _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True),
+    _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True,
+         more=tuple(f"torch.distributions.{name}.log_prob(probs, value) -> log(clamped_probs(probs))"
+                    for name in ("Categorical", "OneHotCategorical", "Bernoulli"))),
     _row("log2", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log() / x.ln2(),
          singular=True),
     _row("log10", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log() / x.ln10(),
@@ -256,6 +258,10 @@ EXPONENTIAL = (
     _row("square", "torch.{} Tensor.{} Tensor.{}_", range=_square, exact=lambda x: x * x),
     _row("logaddexp", "torch.{} Tensor.{}", params="x, other", tensors=True, range=_logaddexp, commutes=True,
          exact=lambda x, y: (x.exp() + y.exp()).log()),
+    # what a distribution of torch makes of the probabilities that it is given, in float32
+    _row("clamped_probs", "", means="clamp(x, 1.1920928955078125e-07, 0.9999998807907104)",
+         range=lambda x: _clamp(x, iv.point(1.1920928955078125e-07, x.dtype), iv.point(0.9999998807907104, x.dtype)),
+         exact=lambda x: x.clamp(1.1920928955078125e-07, 0.9999998807907104)),
     # log(1 - exp(x)) for x < 0, each half of it where it keeps its digits; the bounds keep the gradient of the half
     # that is not taken finite
     _row("log1mexp", "", exact=lambda x: (1 - x.exp()).log(), range=lambda x: Interval(-INF, 0.0, dtype=x.dtype),

@@ -25,7 +25,7 @@ from nanguard.proof.exact import Exact, NotEvaluable
 from nanguard.proof.leaves import Cut
 from nanguard.proof.points import Point, at, given, magnitude, many, measured, points_of
 from nanguard.proof.run import gradient, run
-from nanguard.term import Term, fill, show, walk
+from nanguard.term import Term, fill, make, rebuild, show, symbol, walk
 
 _NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
 _MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
@@ -368,9 +368,16 @@ def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -
     while text is None and (leaf.op == "either" or ops.family(leaf) == ops.CAST):
         leaf = leaf.args[0]
         text = names.get(leaf)
-    text = text or (leaf.name if leaf.op in ("symbol", "opaque") else show(leaf))
+    text = text or show(rebuild(leaf, _named))
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return text if text not in taken else f"{text} ({len(taken) + 1})"
+
+
+def _named(term: Term, args: tuple[Term, ...]) -> Term:
+    """A term as it is called: what nothing is known of by its name, without what it was worked out from."""
+    if term.op == "opaque":
+        return symbol(term.name)
+    return args[0] if ops.family(term) == ops.CAST and args else make(term.op, args, term.attrs)
 
 
 def _inputs(cut: Cut, point: Point) -> Iterator[tuple[Term, tuple[float, ...]]]:

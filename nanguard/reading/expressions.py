@@ -19,6 +19,7 @@ from nanguard.reading.narrowing import is_mask, narrow
 from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
+    DISTRIBUTIONS,
     Bound,
     Built,
     Class,
@@ -437,6 +438,8 @@ class Expressions(Decisions):
                 return found if found is not None else External(f"{value.name}.{name}")
             case Term():
                 return self.term_member(value, name, node, state, frame)
+            case Built() if (method := _of_distribution(value, name)) is not None:
+                return method
             case Items() | Many() | Table() | Built() | Partial():
                 return TensorMethod(to_term(value), name) if not isinstance(value, Table) else opaque(name)
         return opaque(name, tuple(terms_in(value)))
@@ -698,6 +701,8 @@ class Expressions(Decisions):
         if name.startswith("torch.nn.") and name.rsplit(".", 1)[-1][:1].isupper():
             place = f"{node.lineno}:{node.col_offset}"
             return Built(name.replace("torch.nn.modules.", "torch.nn."), tuple(args), dict(keywords), place)
+        if name.startswith(DISTRIBUTIONS) and name.rsplit(".", 1)[-1][:1].isupper():
+            return Built(DISTRIBUTIONS + name.rsplit(".", 1)[-1], tuple(args), dict(keywords))
         found = self.operation(name, args, keywords, node, state, frame)
         return found if found is not None else self.unknown(name, args, keywords, External(name), node)
 
@@ -738,6 +743,18 @@ class Expressions(Decisions):
             if found is not None:
                 return found
         return self.unknown(module.name, args, keywords, module, node)
+
+
+def _of_distribution(built: Built, method: str) -> Partial | None:
+    """A method of a distribution of torch, with what that was made from, if the ops table has it for these."""
+    name = f"{built.name}.{method}"
+    for spelling in ops.spellings().get(name, ()):
+        *parameters, _ = (operand for operand, _ in spelling.signature.operands)
+        given = {**dict(zip(parameters, built.args, strict=False)), **built.keywords}
+        given.pop("validate_args", None)
+        if list(given) == parameters:
+            return Partial(External(name), tuple(given.values()), {})
+    return None
 
 
 def _drawn(term: Term, node: ast.expr) -> Term:

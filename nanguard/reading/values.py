@@ -153,6 +153,9 @@ Value = (
 )  # fmt: skip
 
 
+DISTRIBUTIONS = "torch.distributions."
+
+
 def option(name: str, default: object, otherwise: str = "tensor") -> Term:
     """An argument whose default is None, a bool or a text: tests on it are explored both ways.
 
@@ -213,6 +216,8 @@ def terms_in(value: Value) -> list[Term]:
             return [term for entry in entries.values() for term in terms_in(entry)]
         case Shape(term=term) | TensorMethod(term=term):
             return [term]
+        case Built(name=name, args=args, keywords=keywords) if name.startswith(DISTRIBUTIONS):
+            return [term for held in (*args, *keywords.values()) for term in terms_in(held)]
     return []
 
 
