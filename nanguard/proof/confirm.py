@@ -66,7 +66,7 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
             continue
         try:
             found = search(cut, match, matcher)
-            searched = True
+            searched = found is not None or _runs(cut, matcher)
         except NotEvaluable:
             continue
         if found is not None:
@@ -79,6 +79,11 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
                 reported = match.variant.hazard
             return Proof(reported, witness, thresholds(cut, point, hazard), cut, point, hazard)
     return None
+
+
+def _runs(cut: Cut, matcher: Matcher) -> bool:
+    """Whether a term gives numbers for some inputs: one that never does was not looked at."""
+    return any(point.finite for point in itertools.islice(points_of(cut, matcher), _MOST_TAKEN))
 
 
 def wanted(match: Match) -> tuple[str, ...]:
@@ -154,8 +159,11 @@ def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
 
 
 def branch(match: Match, text: str) -> Term:
-    """The branch of a selection that a rule names: a variable of its pattern, or an expression in these."""
-    return fill(ops.parse(text), match.bindings, match.attrs)
+    """The branch of a selection that a rule names, as the program has it: an operand of the pattern."""
+    named, pattern = ops.parse(text), match.variant.match
+    if named in pattern.args and match.root.op == pattern.op:
+        return match.root.args[pattern.args.index(named)]
+    return fill(named, match.bindings, match.attrs)
 
 
 def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
