@@ -68,6 +68,49 @@ REPORTED = {
         "def f(x, y): return (torch.exp(-2 * y * x - 2 * torch.log(1 + torch.exp(-1.0 * x))) * y).sum()",
         ("NG105", "gradient-nonfinite"),
     ),
+    "the same expression in two functions, inside of a larger one in one of them": (
+        """
+        def f(x, y):
+            p = torch.sigmoid(x)
+            return -(y * torch.log(p) + (1 - y) * torch.log(1 - p))
+        def g(x, y): return torch.log(torch.sigmoid(x)), 1
+        """,
+        ("NG101", "forward-nonfinite"),
+    ),
+    "a value that has other uses than a comparison": (
+        """
+        def f(x, y):
+            error = x / y.abs()
+            return (error > 0.05).float().mean() + error.mean()
+        """,
+        ("NG202", "forward-nonfinite"),
+    ),
+    "a mask that is a test of the divisor and keeps its zero": (
+        "def f(x, y): return x / torch.where(y < 0, torch.ones_like(y), y).relu()",
+        ("NG202", "forward-nonfinite"),
+    ),
+    "a norm of what comes in": (
+        """
+        class L(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.w = nn.Parameter(torch.randn(3))
+            def forward(self, x): return self.w * x / torch.sum(x ** 2)
+        """,
+        ("NG208", "forward-nonfinite"),
+    ),
+    "a scale that is worked out": (
+        "def f(x, scale): return x / torch.relu(scale - 1)",
+        ("NG202", "forward-nonfinite"),
+    ),
+    "a quotient that is not tested for nan": (
+        "def f(v, u):\n    p = v / v.abs()\n    p[torch.isnan(u)] = 1\n    return p + u",
+        ("NG318", "forward-nonfinite"),
+    ),
+    "a row that is masked by a text": (
+        "def f(x, y): return torch.softmax(x.masked_fill(y == 0, float('-inf')), dim=1)",
+        ("NG209", "forward-nonfinite"),
+    ),
     "what is left of a running sum": (
         """
         def f(x, i):
@@ -112,6 +155,64 @@ SILENT = {
         """,
     "positions are whole numbers": "def f(y): return torch.exp(0.25 * (torch.arange(4) - y.unsqueeze(-1)).abs()) - 1",
     "a mask that does not keep from an edge": "def f(x, keep): return torch.exp(x).masked_fill(keep, 1.0)",
+    "a quotient that is only compared": """
+        def f(x, y):
+            error = (x - y).abs()
+            return ((error > 3) & (error / y.abs() > 0.05)).float().mean()
+        """,
+    "a value that is meant to be infinite or nan": """
+        from torch import inf
+        def f(a):
+            mode = (a - 2) / a
+            mode[a <= 2] = inf
+            return mode, torch.where(a > 1, 1 / (a - 1), torch.inf)
+        """,
+    "the log-determinant of a triangular factor": """
+        def f(a, y):
+            lu = torch.lu_solve(a, y)
+            return torch.sum(torch.log(torch.abs(torch.diag(lu)))), torch.log(torch.abs(1 + torch.sum(a * y)))
+        """,
+    "parameters alone": """
+        class L(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.w = nn.Parameter(torch.randn(3))
+            def forward(self, x): return self.w / torch.sum(self.w ** 2) + x
+        """,
+    "a mask beside the divisor that puts 1 in its place": """
+        def f(x, is_zero): return 2.0 / torch.where(is_zero, torch.ones_like(x), x).abs()
+        """,
+    "an argument that is compared with a number": """
+        def f(x, p):
+            if p == float("inf"): return x.abs().max()
+            return x.abs().sum() / (p - 1) ** 2
+        """,
+    "an exponent": "def f(x, p): return torch.sum(x ** p) ** (1 / p)",
+    "a tensor of numbers": """
+        class L(nn.Module):
+            def __init__(self, epsilon):
+                super().__init__()
+                self.bias = torch.log(torch.exp(torch.Tensor([1 - epsilon])) - 1)
+            def forward(self, x): return x + self.bias
+        """,
+    "a scale that comes in": """
+        class L:
+            def __init__(self, loc, scale): self.loc, self.scale = together(loc, scale)
+            def cdf(self, x): return torch.atan((x - self.loc) / self.scale)
+            def entropy(self): return torch.log(self.scale ** 2)
+        """,
+    "a root of a number of Python": "def f(x, y): return (x - y).norm().item() ** 0.5",
+    "a logarithm of a helper": """
+        def helper(x): return torch.log(torch.abs(1 + x * torch.sin(x)))
+        def f(x, total=0): return total - helper(x)
+        """,
+    "what is divided by a sigmoid": "def f(x, y): return y / torch.sigmoid(x)",
+    "a value that passes from one function into a selection of another": """
+        def tail(z):
+            above = z > 0
+            return torch.where(above, torch.special.erfcx(z.masked_fill(~above, 0)), z.masked_fill(above, 0))
+        def f(x, mean, width): return tail(-(x - mean) / width)
+        """,
     "each of a few constants": """
         def both(values, ref): return tuple(torch.full((), v, dtype=ref.dtype) for v in values)
         def f(a, b):
@@ -132,3 +233,51 @@ def test_what_an_input_is_called_is_short() -> None:
     (finding,) = found(f"def f(x): return torch.log(torch.sigmoid(F.linear(x, {inner})))")
     assert finding.witness is not None
     assert all(len(name) <= 60 for name in finding.witness.inputs)
+
+
+FIXES = {
+    "a default of the constructor is no reason": (
+        """
+        class L(nn.Module):
+            def __init__(self, power=1.0):
+                super().__init__()
+                self.power = power
+            def forward(self, x): return x.pow(2).sum(-1).pow(self.power / 2.0)
+        """,
+        ("torch.linalg.vector_norm(x, dim=-1)", False),
+    ),
+    "the program has another value in mind for what is nan": (
+        "def f(v):\n    p = v / v.abs()\n    p[torch.isnan(p)] = 1\n    return p",
+        ("torch.sign(v)", False),
+    ),
+    "no two minus signs": (
+        "def f(logits): return torch.log(1 + torch.exp(-1.0 * logits))",
+        ("-F.logsigmoid(logits)", True),
+    ),
+    "numbers that have names": (
+        "def f(x, gain: float = 10, cutoff: float = 0.5): return 1 / (1 + (gain * (cutoff - x)).exp())",
+        ("torch.sigmoid(-(gain * (cutoff - x)))", True),
+    ),
+    "bounds by their names": (
+        "def f(x): return torch.clamp(torch.exp(x), max=10)",
+        ("torch.clamp(torch.exp(torch.clamp(x, max=80)), max=10)", False),
+    ),
+    "a small bound below": ("def f(x, y): return torch.sqrt(F.mse_loss(x, y))",
+                            ("torch.sqrt(torch.clamp(F.mse_loss(x, y), 1e-08))", False)),
+    "the argument of a branch": (
+        "def f(x): return torch.log(x).masked_fill(x <= 0, 0.0)",
+        ("torch.where(x <= 0, 0.0, torch.log(torch.where(x <= 0, 1, x)))", True),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body, wanted", FIXES.values(), ids=FIXES.keys())
+def test_what_is_offered(body: str, wanted: tuple[str, bool]) -> None:
+    fixes = [finding.fix for finding in found(body) if finding.fix is not None]
+    assert wanted in [(fix.replacement, fix.safe) for fix in fixes]
+
+
+def test_what_nothing_is_known_of_is_called_by_its_name() -> None:
+    (finding,) = found("def f(x): return torch.log(torch.relu(backend(x)[0] + other.attribute))")
+    assert finding.witness is not None
+    assert not any("opaque" in name or "External" in name for name in finding.witness.inputs)

@@ -97,7 +97,8 @@ def read(
 
 
 def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:
-    interpreter.target(function, interpreter.object_of(owner) if owner is not None else None)
+    plain = "number" if function.qualname.endswith("__init__") else "tensor"
+    interpreter.target(function, interpreter.object_of(owner) if owner is not None else None, plain)
 
 
 def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:
