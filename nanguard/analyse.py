@@ -143,12 +143,12 @@ def suspects(
     places = [place for place in reading.places if _asked(place.target, names)]
     places.sort(key=lambda place: place.depth > 0)
     table: UseTable | None = None
-    counts: dict[tuple[ast.expr, str, str], int] = {}
+    counts: dict[tuple[ast.expr, str, bool], int] = {}
     for place in places:
         if concerned is not None and place.term not in concerned:
             continue
         for match in matcher.matches(place.term):
-            key = (place.node, match.rule.code, match.variant.untaken)
+            key = (place.node, match.rule.code, bool(match.variant.untaken) and match.variant.stable is not None)
             if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
                 continue
             if table is None:
