@@ -202,6 +202,22 @@ SILENT = {
             def entropy(self): return torch.log(self.scale ** 2)
         """,
     "a root of a number of Python": "def f(x, y): return (x - y).norm().item() ** 0.5",
+    "what a test has computed before": """
+        def f(x):
+            if torch.abs(x) < 3.75:
+                return x * x
+            size = torch.abs(x)
+            return torch.exp(-size) / torch.sqrt(size) + 3.75 / size
+        """,
+    "a schedule that the constructor sets": """
+        class L(nn.Module):
+            def __init__(self, config):
+                super().__init__()
+                self.betas = schedule(config)
+                self.kept = torch.cumprod(1.0 - self.betas, dim=0)
+                self.noise = torch.sqrt(1.0 - self.kept)
+            def forward(self, x, y): return self.noise * x + y
+        """,
     "a logarithm of a helper": """
         def helper(x): return torch.log(torch.abs(1 + x * torch.sin(x)))
         def f(x, total=0): return total - helper(x)

@@ -157,6 +157,14 @@ def _plain(ranges: Ranges, x: Term) -> bool:
     return x.op == "symbol"
 
 
+def _attribute(ranges: Ranges, x: Term) -> bool:
+    """An attribute as it stands, or what something unknown makes of settings: a schedule say."""
+    x = _core(x)
+    if x.op == "opaque":
+        return not any(node.attr("kind") == "tensor" for node in walk(x))
+    return x.op == "symbol" and x.name.startswith("self.")
+
+
 _LINEAR = ("symbol", "opaque", "const", "add", "mul", "abs", "relu", "clamp", "either")
 
 
@@ -674,6 +682,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "varies": _varies,
     "computed": _computed,
     "plain": _plain,
+    "attribute": _attribute,
     "linear": _linear,
     "positions": _positions,
     "norm": _norm,

@@ -159,7 +159,7 @@ class Decisions(ABC):
         return results
 
     def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
-        """Narrow what the names of a state stand for by a test that went `outcome`."""
+        """Narrow what the names of a state stand for by a test that went `outcome`, and what it has computed itself."""
         inner, truth = of_every_entry(as_test(test), outcome)
         if inner is None:
             return
@@ -169,6 +169,11 @@ class Decisions(ABC):
         for name, held in state.env.local():
             if type(held) is Term and (held if held.op != "assume" else without_facts(held)) in compared:
                 state.env[name] = narrow(held, inner, truth)
+        for subject in compared:
+            if subject.args and subject.op != "opaque" and subject not in state.facts:
+                narrowed = narrow(subject, inner, truth)
+                if narrowed is not subject:  # ``if x.abs() < 1: return`` holds of the next x.abs() too
+                    state.facts[subject] = narrowed
 
 
 def _chosen(value: Term, outcome: bool) -> Value:
