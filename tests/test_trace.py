@@ -171,15 +171,15 @@ def test_names_are_those_of_the_place(tmp_path: Path) -> None:
     assert names["inner.log()"] == {"sigmoid(x + y)": "z", "sigmoid(x + y) * 2": "inner"}
 
 
-def test_masked_sites(tmp_path: Path) -> None:
+def test_sites_whose_nan_is_caught(tmp_path: Path) -> None:
     text = """
     def loss(x, y):
         a = x.log()
         b = y.log()
-        return torch.where(x > 0, a * 2, 0.0), b
+        return torch.where(torch.isnan(a), 0.0, a * 2), b
     """
     found = traced(tmp_path / "m.py", text)
-    assert {site.text: site.masked for site in found.sites if "log" in site.text} == {
+    assert {site.text: site.caught for site in found.sites if "log" in site.text} == {
         "x.log()": True,
         "y.log()": False,
     }

@@ -66,7 +66,7 @@ def _proof(rule: Rule, text: str, dtype: str, files: tuple[str, ...]) -> tuple[M
     scanned = analyse.scan("example.py", source, ast.parse(source), settings, None)
     for suspect in scanned.suspects:
         if scanned.matcher is not None:
-            site = scanned.reading.site(suspect.place, suspect.uses.masked)
+            site = scanned.reading.site(suspect.place, suspect.uses.caught)
             proof = confirm(suspect.match, scanned.matcher, site.names)
             if proof is not None:
                 return suspect.match, proof
