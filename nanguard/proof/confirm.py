@@ -126,7 +126,8 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
         if kind in first:
             return kind, first[kind]
         if kind in _MEASURED_EXACTLY:
-            until = max(deadline, thread_time() + _SECONDS / 2)  # whatever it took to get there
+            more = 4 * _SECONDS if kind == "misuse" else _SECONDS / 2  # whatever it took to get there
+            until = max(deadline, thread_time() + more)
             found = _exactly(kind, cut, [p for p in points if p.finite and p.smooth], matcher.ranges.dtype, until)
             if found is not None:
                 return kind, found
