@@ -106,6 +106,8 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
     deadline = thread_time() + _SECONDS
     for point in points_of(cut, matcher):
+        if not points:  # the first of a process waits for what torch loads for it
+            deadline = thread_time() + _SECONDS
         if thread_time() > deadline:
             break
         points.append(point)
@@ -126,8 +128,7 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
         if kind in first:
             return kind, first[kind]
         if kind in _MEASURED_EXACTLY:
-            more = 4 * _SECONDS if kind == "misuse" else _SECONDS / 2  # whatever it took to get there
-            until = max(deadline, thread_time() + more)
+            until = max(deadline, thread_time() + _SECONDS / 2)  # whatever it took to get there
             found = _exactly(kind, cut, [p for p in points if p.finite and p.smooth], matcher.ranges.dtype, until)
             if found is not None:
                 return kind, found
