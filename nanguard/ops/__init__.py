@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from nanguard import term as terms
+from nanguard.floats import FORMATS
 from nanguard.ops import elementwise, loss, reduce, shape
 from nanguard.ops.row import (
     AXIS,
@@ -56,11 +57,16 @@ def family(term: Term) -> str:
     return found.family if found is not None else LEAF
 
 
+_LARGE = FORMATS["float32"].max / 2
+
+
 def risky(term: Term) -> bool:
     """Whether some rule for float32 may be about the operation of a term; a test holds the rules to it.
 
-    Terms without any such operation need no rules.
+    Terms without any such operation need no rules.  A number that overflows when it is added to itself is one, too.
     """
+    if term.op == "const":
+        return abs(terms.number(term) or 0) > _LARGE
     found = rows().get(term.op)
     if found is None:
         return False
