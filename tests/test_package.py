@@ -61,6 +61,7 @@ def works(python: Path, folder: Path) -> None:
 def test_wheel_holds_the_rules(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "nanguard/_rules/identities.toml" in names
+    assert {"nanguard/report/schema.json", "nanguard/report/html/page.html"} <= set(names)
     assert sum(name.startswith("nanguard/_rules/NG") for name in names) == len(list((ROOT / "rules").glob("NG*.toml")))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nanguard.finding import Edit, Finding, Fix, Report, Span, Target, Witness
+from nanguard.fingerprint import fingerprints
 from nanguard.report import concise, json, text
 from nanguard.report.place import Place, place
 
@@ -239,8 +240,17 @@ def test_json_has_the_promised_shape(path: str) -> None:
                         }
                     ],
                 },
+                "clamp": {
+                    "kind": "clamp",
+                    "replacement": "log(sigmoid(x).clamp(1e-7, 1 - 1e-7))",
+                    "safe": False,
+                    "edits": [],
+                },
+                "fingerprint": fingerprints([FINDING])[0],
             }
         ],
+        "suppressed": [],
+        "notes": [],
         "summary": {"files": 2, "targets": 3, "traced": 1, "read": 1, "findings": 1, "fixable": 1},
     }
 

@@ -109,7 +109,7 @@ def _comments(
     added = add_ignores(report.findings if settings.pedantic else report.shown, reason)
     left = _only(report, added.left)
     form, painted = settings.output_format, colour(sys.stdout, settings.color) and output_file is None
-    write(render(left, left.findings, form, painted), output_file, settings.color)
+    write(render(left, left.findings, form, painted, settings), output_file, settings.color)
     if not settings.quiet:
         files = _count(added.files, "file")
         click.echo(f"Added comments for {_count(len(added.done), 'finding')} in {files}", err=True)

@@ -12,7 +12,7 @@ import click
 
 from nanguard.cli import adoption, complete, options
 from nanguard.cli.fix import Fixing, fix
-from nanguard.cli.output import colour, remark, render, uncaptured, write
+from nanguard.cli.output import colour, counted, remark, render, uncaptured, write
 from nanguard.cli.status import CLEAN, FAILED, FOUND
 from nanguard.cli.stdin import asked_for
 from nanguard.config.keys import BY_NAME
@@ -53,6 +53,8 @@ _OUTPUT = (
                  help="How to print findings.  [default: text]"),
     click.option("-o", "--output-file", type=click.Path(dir_okay=False, path_type=Path),
                  help="Where to write the findings.  [default: standard output]"),
+    click.option("--statistics", is_flag=True,
+                 help="Print how many findings of each rule there are, not the findings.  [default: off]"),
     click.option("--color", type=click.Choice(BY_NAME["color"].choices),
                  help="When to print in colour; auto is on a terminal.  [default: auto]"),
     click.option("-q", "--quiet", is_flag=True,
@@ -177,7 +179,10 @@ def check(
     findings = report.findings if settings.pedantic else report.shown
     if output_file is not None or not settings.silent:
         painted = colour(sys.stdout, settings.color) and output_file is None
-        write(render(report, findings, settings.output_format, painted), output_file, settings.color)
+        text = counted(findings) if given["statistics"] else render(
+            report, findings, settings.output_format, painted, settings
+        )  # fmt: skip
+        write(text, output_file, settings.color)
     remark(report, findings, settings, settings.output_format, wanted.unsafe_fixes)
     if any(note.failed for note in report.notes):
         return FAILED

@@ -61,11 +61,11 @@ def fix(
     if wanted.fix_only:
         findings, form = (), ""
     elif stdin is not None:
-        text = render(report, findings, form, colour(sys.stderr, settings.color))
+        text = render(report, findings, form, colour(sys.stderr, settings.color), settings)
         click.echo(text, nl=False, err=True, color=colour(sys.stderr, settings.color))
     elif output_file is not None or not settings.silent:
         painted = colour(sys.stdout, settings.color) and output_file is None
-        write(render(report, findings, form, painted), output_file, settings.color)
+        write(render(report, findings, form, painted, settings), output_file, settings.color)
     if outcome.files and (wanted.show_fixes or (form == "text" and not settings.quiet)) and not settings.silent:
         text = fixes.fixed(outcome.files)
         click.echo(text if wanted.show_fixes else text.splitlines()[0].rstrip(":"), err=True)

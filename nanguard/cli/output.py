@@ -12,22 +12,24 @@ import click
 
 from nanguard.errors import NanguardError
 from nanguard.finding import Finding, Note, Report
+from nanguard.report.escaping import visible
+from nanguard.report.formats import FORMATS
+from nanguard.report.view import View
 from nanguard.settings import Settings
 
 
-def render(report: Report, findings: Sequence[Finding], form: str, colour: bool) -> str:
-    match form:
-        case "json":
-            from nanguard.report import json
+def render(
+    report: Report, findings: Sequence[Finding], form: str, colour: bool, settings: Settings | None = None
+) -> str:
+    """The findings in a format of the table; `settings` are those of the run, for formats that say more of it."""
+    return FORMATS[form].render(View(report, findings, settings or Settings(), colour))
 
-            return json.render(report, findings)
-        case "concise":
-            from nanguard.report import concise
 
-            return concise.render(findings)
-    from nanguard.report import text
+def counted(findings: Sequence[Finding]) -> str:
+    """How many findings of each rule there are."""
+    from nanguard.report import statistics
 
-    return text.render(report, findings, colour)
+    return statistics.render(findings)
 
 
 def write(text: str | bytes, file: Path | None, color: str = "auto") -> None:
@@ -41,7 +43,7 @@ def write(text: str | bytes, file: Path | None, color: str = "auto") -> None:
 
 
 def remark(report: Report, findings: Sequence[Finding], settings: Settings, form: str, unsafe: bool = False) -> None:
-    """Standard error: errors always, remarks under -v, the summary of the text format unless -q; nothing under -s."""
+    """Standard error: errors always, remarks under -v, the summary unless -q or where the format has none; nothing under -s."""
     if settings.silent:
         return
     if not report.files and not report.notes and not settings.quiet:
@@ -56,15 +58,28 @@ def remark(report: Report, findings: Sequence[Finding], settings: Settings, form
         from nanguard.report import unreported
 
         click.echo(unreported.listed(report), err=True, nl=False)
-    if form == "text" and not settings.quiet and report.files:
-        from nanguard.report import text
+    if settings.quiet or form not in FORMATS or not FORMATS[form].summary:
+        return
+    from nanguard.report import text
 
+    if form == "github":
+        _log(report, findings)
+    if report.files:
         click.echo(text.summary(report, findings), err=True)
         if findings:
             from nanguard.report import fixes
 
             if (hint := fixes.hint(findings, unsafe)) is not None:
                 click.echo(hint, err=True)
+
+
+def _log(report: Report, findings: Sequence[Finding]) -> None:
+    """The text report beside the annotations, of which GitHub may drop some."""
+    from nanguard.report import github, text
+
+    click.echo(github.log(text.render(report, findings)), nl=False, err=True)
+    if (more := github.dropped(findings)) is not None:
+        click.echo(more, err=True)
 
 
 def uncaptured(report: Report, settings: Settings) -> bool:
@@ -81,11 +96,15 @@ def uncaptured(report: Report, settings: Settings) -> bool:
 
 def note_text(note: Note) -> str:
     place = f"{note.path}:{note.line}: " if note.line else f"{note.path}: " if note.path else ""
-    return place + " ".join(note.message.split())
+    return visible(place + " ".join(note.message.split()))
 
 
 def colour(stream: TextIO, color: str = "auto") -> bool:
-    """Whether to print in colour: `color` says auto, always or never, the environment what auto means."""
+    """Whether to print in colour: `color` says auto, always or never.
+
+    By itself a terminal that is not dumb has colours; NO_COLOR takes them away and FORCE_COLOR gives them, unless
+    they are empty (https://no-color.org, https://force-color.org).
+    """
     if color != "auto":
         return color == "always"
     if os.environ.get("NO_COLOR"):

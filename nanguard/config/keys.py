@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nanguard.finding import DTYPES
+from nanguard.report.formats import FORMATS
 
-OUTPUT_FORMATS = ("text", "concise", "json")
 COLORS = ("auto", "always", "never")
 PREFERENCES = ("stable", "clamp")
 
@@ -67,7 +67,7 @@ KEYS = (
         "output_format",
         '"text"',
         "How to print findings.",
-        OUTPUT_FORMATS,
+        tuple(FORMATS),
         variable="NANGUARD_OUTPUT_FORMAT",
     ),
     Key("color", "choice", "color", '"auto"', "When to print in colour.", COLORS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nanguard.finding import Finding
+from nanguard.report.escaping import visible
 from nanguard.report.place import place
 
 
@@ -17,7 +18,7 @@ def line(finding: Finding) -> str:
     """``path:line:column: CODE [*] message``; the star where a safe fix is available."""
     at = place(finding.span)
     star = " [*]" if fixable(finding) else ""
-    return f"{finding.span.path}:{at.line}:{at.column}: {finding.code}{star} {finding.message}"
+    return visible(f"{finding.span.path}:{at.line}:{at.column}: {finding.code}{star} {finding.message}")
 
 
 def fixable(finding: Finding) -> bool:

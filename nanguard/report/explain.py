@@ -112,12 +112,15 @@ def _measured(measured: Measured | None) -> dict[str, Any] | None:
 # --- the text --------------------------------------------------------------------------------------------------------
 
 
-def rule_text(rule: Rule, measured: Measured | None = None, torch: bool = True) -> str:
-    """Everything about a rule as Markdown; without `torch`, one line says what it would be needed for."""
+def rule_text(rule: Rule, measured: Measured | None = None, torch: bool = True, plot: str = "") -> str:
+    """Everything about a rule as Markdown; without `torch`, one line says what it would be needed for.
+
+    `plot` is a plot of it in characters.
+    """
     parts = list(sections(rule))
     at = next((index for index, part in enumerate(parts) if part.startswith("## Fix safety")), len(parts))
     if measured is not None:
-        parts[at:at] = where_it_fails(measured)
+        parts[at:at] = where_it_fails(measured, plot)
     elif not torch:
         parts[at:at] = ["## Where it fails\n\ntorch is not installed here: the thresholds and the table need it."]
     return "\n\n".join(parts)
@@ -146,14 +149,16 @@ def sections(rule: Rule) -> Iterator[str]:
         yield "## References\n\n" + "\n".join(f"- {reference}" for reference in rule.references)
 
 
-def where_it_fails(measured: Measured) -> Iterator[str]:
-    """The thresholds in each dtype and what the witness gives."""
+def where_it_fails(measured: Measured, plot: str) -> Iterator[str]:
+    """The thresholds in each dtype, a plot if there is one, and what the witness gives."""
     from tabulate import tabulate
 
     yield f"## Where it fails\n\nMeasured with torch {measured.torch} on `{measured.example}`."
     if measured.thresholds:
         firsts = [(dtype, _number(measured.thresholds.get(dtype, "-"))) for dtype in DTYPES]
         yield tabulate(firsts, headers=("dtype", "first failing input"), tablefmt="github", disable_numparse=True)
+    if plot:
+        yield f"```text\n{plot}\n```"
     rows = [
         (row.dtype, _inputs(row.inputs), row.what, _number(row.naive), _given(row.stable), _number(row.exact))
         for row in measured.rows

@@ -1,16 +1,20 @@
-"""The JSON format, whose shape is a promise: fields may be added, none is renamed or dropped."""
+"""The JSON formats, whose shape is a promise: fields may be added, none is renamed or dropped.
+
+`schema.json` beside this file says what each field is.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nanguard
-from nanguard.finding import Edit, Finding, Fix, Report, Target, Witness
+from nanguard.finding import Edit, Finding, Fix, Note, Report, Target, Witness
 from nanguard.report.concise import fixable
+from nanguard.report.escaping import json_text
 from nanguard.report.place import place
+from nanguard.report.view import marks
 
 VERSION = 1
 
@@ -22,7 +26,9 @@ def render(report: Report, findings: Sequence[Finding]) -> str:
         "version": VERSION,
         "nanguard": nanguard.__version__,
         "targets": [_target(target) for target in report.targets],
-        "findings": [_finding(finding) for finding in findings],
+        "findings": _findings(report, findings),
+        "suppressed": _suppressed(report),
+        "notes": [_note(note) for note in report.notes],
         "summary": {
             "files": report.files,
             "targets": len(captures),
@@ -32,7 +38,35 @@ def render(report: Report, findings: Sequence[Finding]) -> str:
             "fixable": sum(map(fixable, findings)),
         },
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json_text(document) + "\n"
+
+
+def render_lines(report: Report, findings: Sequence[Finding]) -> str:
+    """The findings alone, an object a line."""
+    return "".join(json_text(finding, indent=None) + "\n" for finding in _findings(report, findings))
+
+
+def _findings(report: Report, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [_finding(finding, mark) for finding, mark in zip(findings, marks(report, findings), strict=True)]
+
+
+def _suppressed(report: Report) -> list[dict[str, Any]]:
+    found = _findings(report, [item.finding for item in report.suppressed])
+    return [
+        {"kind": item.kind, "reason": item.reason, "finding": finding}
+        for item, finding in zip(report.suppressed, found, strict=True)
+    ]
+
+
+def _note(note: Note) -> dict[str, Any]:
+    return {
+        "code": note.code,
+        "path": note.path,
+        "line": note.line,
+        "message": note.message,
+        "failed": note.failed,
+        "warning": note.warning,
+    }
 
 
 def _target(target: Target) -> dict[str, Any]:
@@ -45,7 +79,7 @@ def _target(target: Target) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding, mark: str) -> dict[str, Any]:
     at = place(finding.span)
     return {
         "code": finding.code,
@@ -64,6 +98,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "witness": _witness(finding.witness) if finding.witness else None,
         "thresholds": _plain(finding.thresholds),
         "fix": _fix(finding.fix) if finding.fix else None,
+        "clamp": _fix(finding.clamp) if finding.clamp else None,
+        "fingerprint": mark,
     }
 
 

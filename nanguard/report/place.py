@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import linecache
+import os
 from dataclasses import dataclass
 
 from nanguard.finding import Span
+from nanguard.report.escaping import valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,20 @@ def source_line(path: str, line: int) -> str:
     """A line of a file without its end, empty where there is none; cells of a notebook count as files."""
     linecache.checkcache(path)
     return linecache.getline(path, line).rstrip("\n")
+
+
+def relative(path: str) -> str:
+    """A path as tools on other machines take it: from this folder where it is inside of it, with slashes."""
+    return valid(inside(path).replace(os.sep, "/"))
+
+
+def inside(path: str) -> str:
+    """A path from this folder, the whole path where it is not inside of it."""
+    try:
+        found = os.path.relpath(path)
+    except ValueError:  # another drive
+        return os.path.abspath(path)
+    return os.path.abspath(path) if found == os.pardir or found.startswith(os.pardir + os.sep) else found
 
 
 def _column(line: str, column: int) -> int:

@@ -10,6 +10,7 @@ import click
 from nanguard.finding import Finding, Number, Report, Span, Witness
 from nanguard.floats import FORMATS
 from nanguard.report import concise, unreported
+from nanguard.report.escaping import printable, visible
 from nanguard.report.place import place, source_line
 
 _LINES = 6  # of source, at most
@@ -48,8 +49,8 @@ def _count(number: int, noun: str) -> str:
 def _block(finding: Finding, colour: bool) -> str:
     lines = [_head(finding, colour), *_source(finding.span, colour)]
     margin = " " * (len(str(finding.span.line)) + 1)
-    for label, text in _facts(finding):
-        lines.append(f"{margin}= {_style(label, colour, bold=True)}: {text}")
+    for label, text in facts(finding):
+        lines.append(f"{margin}= {_style(label, colour, bold=True)}: {visible(text)}")
     return "\n".join(lines)
 
 
@@ -71,7 +72,7 @@ def _source(span: Span, colour: bool) -> Iterator[str]:
         end = at.end_column - 1 if line == at.end_line else len(text)
         before = "".join("\t" if char == "\t" else " " * _cells(char) for char in text[:start])
         carets = "^" * max(1, sum(map(_cells, text[start:end])))
-        yield f"{line:{width}} | {_printable(text)}"
+        yield f"{line:{width}} | {printable(text)}"
         yield f"{'':{width}} | {before}{_style(carets, colour, fg=_COLOURS['error'])}"
     if at.end_line >= at.line + _LINES:
         yield f"{'':{width}} | ..."
@@ -84,12 +85,8 @@ def _cells(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _printable(text: str) -> str:
-    """The text without control characters, which could steer the terminal."""
-    return "".join(char if char == "\t" or char.isprintable() else "\ufffd" for char in text)
-
-
-def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
+def facts(finding: Finding) -> Iterator[tuple[str, str]]:
+    """What is known of a finding beside its message, each with a label."""
     if finding.witness:
         yield "witness", _witness(finding.witness)
     elif not finding.confirmed:
