@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import linecache
 import os
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ def folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     Path("loss.py").write_text(LOSS)
     Path("clean.py").write_text(CLEAN)
+    linecache.clearcache()  # text from standard input may have been called loss.py
     return place
 
 

@@ -43,7 +43,7 @@ def write(text: str | bytes, file: Path | None, color: str = "auto") -> None:
 
 
 def remark(report: Report, findings: Sequence[Finding], settings: Settings, form: str, unsafe: bool = False) -> None:
-    """Standard error: errors always, remarks under -v, a summary unless -q (some formats have none); nothing under -s."""
+    """Standard error: errors always, remarks under -v, a summary unless -q or the format has none; nothing under -s."""
     if settings.silent:
         return
     if not report.files and not report.notes and not settings.quiet:
