@@ -98,6 +98,23 @@ REPORTS = {
             Suppressed(WARNING, "baseline"),
         ),
     ),
+    "a comment": Report(
+        1,
+        (target("m.py"),),
+        (
+            finding(
+                code="NG002",
+                name="unused-suppression",
+                hazard="misuse",
+                severity="warning",
+                witness=None,
+                thresholds={},
+                clamp=None,
+                target="",
+                fix=Fix("removal", "", True, (Edit(finding().span, ""),)),
+            ),
+        ),
+    ),
     "one's own rule": Report(1, (target("m.py"),), (finding(code="XY001", name="mine"),)),
 }
 

@@ -6,6 +6,7 @@ import ast
 import base64
 import hashlib
 import json as parser
+import linecache
 import math
 import re
 from collections.abc import Iterator
@@ -373,6 +374,29 @@ def test_static_reports_have_no_plots_and_say_so(report: Report) -> None:
     text = page.render(View(report, report.findings, Settings(static=True)))
     assert "<use" not in text
     assert "No plot: the report was made with --static." in text
+
+
+def test_without_torch_a_report_has_no_plots_and_says_so(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanguard.running.checking.has_torch", lambda: False)
+    assert "No plot: torch is not installed here." in page.render(View(report, report.findings))
+
+
+def test_a_remark_about_a_comment_has_no_proof(report: Report) -> None:
+    found = replace(report.findings[0], code="NG002", name="unused-suppression", witness=None, thresholds={})
+    text = page.render(View(replace(report, findings=(found,)), (found,)))
+    assert "<h4>Source</h4>" in text
+    assert "<h4>Witness</h4>" not in text
+    assert "No plot" not in text
+
+
+def test_text_of_standard_input_is_plotted_as_it_is() -> None:
+    text = "import torch\n\n\ndef loss(x):\n    return torch.log(1 - torch.sigmoid(x))\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(linecache.cache, "given.py", (len(text), None, text.splitlines(keepends=True), "given.py"))
+        (finding,) = examine("given.py", text, Settings(static=True), None).findings
+        (facts,) = gather.gather([finding], Settings())
+    assert facts.own
+    assert facts.steps[0].after == "log(1 - sigmoid(x))"
 
 
 def test_an_empty_report_is_a_page() -> None:

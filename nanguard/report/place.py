@@ -40,6 +40,12 @@ def source_line(path: str, line: int) -> str:
     return linecache.getline(path, line).rstrip("\n")
 
 
+def source_text(path: str) -> str:
+    """A file as its lines are shown, empty where it cannot be read; text from standard input counts as a file."""
+    linecache.checkcache(path)
+    return "".join(linecache.getlines(path))
+
+
 def relative(path: str) -> str:
     """A path as tools on other machines take it: from this folder where it is inside of it, with slashes."""
     return valid(inside(path).replace(os.sep, "/"))

@@ -24,6 +24,11 @@ from nanguard.settings import Settings
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVEL = {"error": "error", "warning": "warning", "info": "note"}
+_FIXES = {
+    "stable": "Write the stable form",
+    "clamp": "Write the clamped form",
+    "removal": "Drop what suppresses nothing",
+}
 _ROOT = "%SRCROOT%"
 _LONGEST = 1024  # characters of a description
 
@@ -112,9 +117,9 @@ def _message(finding: Finding) -> str:
 
 def _fix(fix: Fix) -> dict[str, Any]:
     files = dict.fromkeys(edit.span.path for edit in fix.edits)
-    kind = "stable form" if fix.kind == "stable" else "clamped form"
+    what = _FIXES[fix.kind] + (f": {fix.replacement}" if fix.replacement else "")
     return {
-        "description": {"text": f"Write the {'' if fix.safe else 'unsafe '}{kind}: {fix.replacement}"},
+        "description": {"text": what if fix.safe else f"{what} (unsafe)"},
         "artifactChanges": [
             {**_artifact(path), "replacements": [_replacement(edit) for edit in fix.edits if edit.span.path == path]}
             for path in files

@@ -46,8 +46,7 @@ def card(finding: Finding, key: str, facts: Facts, shared: Shared) -> str:
         f'<div class="pair"><section><h4>Source</h4>{_source(finding)}</section>',
         f"<section><h4>Replacement</h4>{_replacement(finding)}</section></div>",
         _figure(finding, key, facts, shared),
-        f'<div class="pair"><section><h4>Witness</h4>{_witness(finding, facts)}</section>',
-        f"<section><h4>Derivation</h4>{_derivation(facts.steps)}</section></div>",
+        _proof(finding, facts),
         f'<section><h4>Reproduce</h4><pre class="command"><code>{text(command(finding))}</code></pre></section>',
         "</article>",
     )
@@ -145,6 +144,16 @@ def _figure(finding: Finding, key: str, facts: Facts, shared: Shared) -> str:
     return f"<section><h4>Error plot</h4>{tabs(facts.plot, shared, caption)}</section>"
 
 
+def _proof(finding: Finding, facts: Facts) -> str:
+    """The witness and the derivation; a remark about a comment has neither."""
+    if finding.confirmed and finding.witness is None:
+        return ""
+    return (
+        f'<div class="pair"><section><h4>Witness</h4>{_witness(finding, facts)}</section>'
+        f"<section><h4>Derivation</h4>{_derivation(facts.steps)}</section></div>"
+    )
+
+
 def _witness(finding: Finding, facts: Facts) -> str:
     witness = finding.witness
     if witness is None:
@@ -183,7 +192,7 @@ def _whole(witness: Witness) -> str:
 
 def _derivation(steps: Sequence[Step]) -> str:
     if not steps:
-        return '<p class="note">Not known: the code was only seen when it ran.</p>'
+        return '<p class="note">Not known here.</p>'
     items = []
     for step in steps:
         arrow = f'<code>{text(step.before)}</code> <span class="arrow">\u2192</span> ' if step.before else ""

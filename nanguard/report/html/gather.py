@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nanguard.report.html.plots import Key, Plots
     from nanguard.report.html.subject import Shown, Subject, Subjects
 
-SECONDS = 6.0  # of the processor, for all plots of a report
+SECONDS = 5.0  # of the processor, for all plots of a report
 _STATIC = "No plot: the report was made with --static."
 _NO_TORCH = "No plot: torch is not installed here."
 _NO_TIME = "No plot: the time for plots was used up. `nanguard explain {code} --format html` draws that of the rule."
@@ -69,8 +69,8 @@ def _known(finding: Finding, subjects: Subjects, plots: Plots) -> _Known | None:
 def _facts(finding: Finding, known: _Known | None, plots: Plots) -> Facts:
     from nanguard.report.html.derive import derivation
 
-    if known is None:
-        return Facts(without=_NONE)
+    if known is None:  # no rule is behind it
+        return Facts()
     plot = plots.made[known.key] if known.key is not None else None
     why = _NO_TIME.format(code=finding.code) if known.key is not None and plots.part >= 1 else _NONE
     without = "" if plot is not None else why

@@ -23,6 +23,7 @@ from nanguard.proof.points import Point, Values, at, fitting
 from nanguard.reading import discover
 from nanguard.reading.read import span
 from nanguard.report.html.sample import Pair
+from nanguard.report.place import source_text
 from nanguard.settings import Settings
 from nanguard.term import Term
 
@@ -73,10 +74,10 @@ class Subjects:
         """A file as it is read in a dtype; None where it cannot be read (any more)."""
         if (path, dtype) not in self.scans:
             try:
-                source = discover.load_source(path)
+                source = source_text(path)
                 settings = replace(self.settings, dtypes=(dtype,), static=True, select=("ALL",), ignore=())
                 self.scans[path, dtype] = analyse.scan(path, source, discover.parse(path, source), settings, None)
-            except (NanguardError, OSError):
+            except NanguardError:
                 self.scans[path, dtype] = None
         return self.scans[path, dtype]
 
