@@ -92,9 +92,12 @@ def test_pages_link_to_pages_that_are_there() -> None:
 
 
 def test_pages_of_rules_that_are_gone_go(tmp_path: Path) -> None:
-    (tmp_path / "NG999.md").write_text("old")
-    pages.write(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == pages.pages(KNOWN).keys()
+    folder, readme = tmp_path / "rules", tmp_path / "README.md"
+    folder.mkdir()
+    (folder / "NG999.md").write_text("old")
+    readme.write_text((DOCS.parent / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    pages.write(folder, readme)
+    assert {path.name for path in folder.iterdir()} == pages.pages(KNOWN).keys()
 
 
 def blocks(page: str, language: str) -> list[str]:
