@@ -244,6 +244,16 @@ def test_what_is_no_input_is_not_tried() -> None:
     assert not any(NONFINITE in column.states for column in curve.before)
 
 
+def test_what_has_no_value_anywhere_is_not_drawn() -> None:
+    subject = subject_of("torch.log(torch.sigmoid(x))")
+    seen = shown(subject, proved(subject))
+    assert seen is not None
+    leaf = seen.pair.before.free[0]
+    subject.matcher.ranges.memo[leaf] = replace(subject.matcher.ranges.interval(leaf), low=math.inf, high=-math.inf)
+    page_plots = plots.Plots(None)
+    assert page_plots.made[page_plots.add(subject, seen)] is None
+
+
 def test_two_inputs_make_a_heat_map() -> None:
     heat = drawn("-0.25 * (1 - torch.sigmoid(x)) ** 2 * torch.log(torch.sigmoid(x)) * y", "float32", code="NG132")
     assert isinstance(heat, Heat)

@@ -54,6 +54,11 @@ class Curve:
     points: int  # inputs that were tried
     exhaustive: bool
 
+    @property
+    def empty(self) -> bool:
+        """Whether no input has an exact value to compare with."""
+        return all(column.low is None for column in self.before)
+
 
 @dataclass(frozen=True, slots=True)
 class Heat:
@@ -63,6 +68,11 @@ class Heat:
     before: tuple[tuple[Column, ...], ...]
     after: tuple[tuple[Column, ...], ...] | None
     points: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether no pair of inputs has an exact value to compare with."""
+        return all(column.low is None for row in self.before for column in row)
 
 
 @dataclass(frozen=True, slots=True)

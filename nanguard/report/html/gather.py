@@ -18,7 +18,7 @@ SECONDS = 5.0  # of the processor, for all plots of a report
 _STATIC = "No plot: the report was made with --static."
 _NO_TORCH = "No plot: torch is not installed here."
 _NO_TIME = "No plot: the time for plots was used up. `nanguard explain {code} --format html` draws that of the rule."
-_NONE = "No plot: the expression does not run by itself, or its exact value is not known."
+_NONE = "No plot: the expression does not run by itself, or has no exact value at the inputs of a plot."
 
 
 def gather(findings: Sequence[Finding], settings: Settings) -> list[Facts]:

@@ -14,6 +14,7 @@ from nanguard.report.html.subject import Shown, Subject
 from nanguard.term import Term, make, show, substitute
 
 _LINE = "the inputs lie along the line through 0 and the witness, and x is the entry of largest magnitude"
+_LONGEST = 160  # characters of a title
 _NAMES = "xyzuvwabcdefghijkl"
 _FIRST = 0.75  # of the time: then only the dtype of a finding is plotted
 
@@ -47,12 +48,13 @@ class Plots:
         if part >= 1:
             return None
         dtypes: Sequence[str] = DTYPES if part < _FIRST else (drawing.matcher.ranges.dtype,)
-        drawn = tuple(each for each in (draw(drawing, dtype, False) for dtype in dtypes) if each is not None)
+        found = (draw(drawing, dtype, False) for dtype in dtypes)
+        drawn = tuple(each for each in found if each is not None and not each.empty)
         if not drawn:
             return None
         cut = drawing.pair.before
         axes = tuple("xy"[: drawing.inputs]) or ("x",)
-        return Plot(show(_renamed(cut, cut.root)), axes, None if drawing.inputs else _LINE, drawn)
+        return Plot(_title(cut), axes, None if drawing.inputs else _LINE, drawn)
 
     def refine(self) -> None:
         """Make the curves of the small dtypes exhaustive while there is time."""
@@ -85,6 +87,11 @@ def _key(subject: Subject, shown: Shown) -> Key:
     renamed = [_renamed(cut, term) for term in (cut.root, cut.reference)]
     fixed = tuple(value for _, value in cut.fixed)
     return (*renamed, after and _renamed(cut, after.root), intervals, line, shown.pair.shape, cut.scale, fixed)
+
+
+def _title(cut: Cut) -> str:
+    text = show(_renamed(cut, cut.root))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _renamed(cut: Cut, term: Term) -> Term:
