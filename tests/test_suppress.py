@@ -79,7 +79,7 @@ SUPPRESSES = {
     "line of the statement": f"def f(x):\n    return g(\n        {RISK},\n        1,  # nanguard: ignore[NG101]\n    )",
     "backslash": f"def f(x):\n    return {RISK} \\\n        + 1  # nanguard: ignore[NG101]",
     "after a string of lines": f"def f(x):\n    return {RISK}, '''\n'''  # nanguard: ignore[NG101]",
-    "head of a statement": f"def f(x):\n    if ({RISK} > 0\n        ).all():  # nanguard: ignore[NG101]\n        pass",
+    "head of a statement": f"def f(x):\n    if ({RISK}\n        ).all():  # nanguard: ignore[NG101]\n        pass",
     "above an elif": f"def f(x):\n"
         f"    if x is None:\n        pass\n    # nanguard: ignore[NG101]\n    elif {RISK}.all():\n        pass",
     "one line": f"def f(x): return {RISK}  # nanguard: ignore[NG101]",

@@ -132,7 +132,7 @@ def mark() -> Iterator[str]:
 def start(folder: Path, mark: str, *arguments: str) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.Popen(
-        [sys.executable, "-m", "nanguard", "check", *arguments],
+        [sys.executable, "-m", "nanguard", "check", "--no-cache", *arguments],
         cwd=folder,
         env={**environment, "NANGUARD_TEST_MARK": mark},
         stdin=subprocess.DEVNULL,

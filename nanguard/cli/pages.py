@@ -30,7 +30,8 @@ def current(name: str, page: str) -> str:
 
 def _options(name: str) -> str:
     command = cli.commands[name]
-    context = click.Context(command, info_name=f"nanguard {name}")
+    parent = click.Context(cli, info_name="nanguard", **cli.context_settings)
+    context = click.Context(command, parent, name)
     parts = ["```\n" + command.get_usage(context).removeprefix("Usage: ") + "\n```"]
     for title, listed in groups(command, context).items():
         rows = [record for option in listed if (record := option.get_help_record(context))]
