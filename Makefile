@@ -23,8 +23,10 @@ test: $(STAMP)
 
 check: test
 
+# FOLDERS are packages to read beside torch; torchfix is the peer of reading.
 bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torchfix
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/all.py docs/benchmarks.md $(FOLDERS)
 
 docs: $(STAMP)
 	$(BIN)/python -m nanguard.report.pages docs/rules README.md

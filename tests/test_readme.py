@@ -9,12 +9,14 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 import pytest
 import torch
 import yaml
+from inprocess import in_process
 
 from nanguard.cli import cli, main
 from nanguard.matching import rules
@@ -139,7 +141,7 @@ def test_turning_it_on_in_a_project_with_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(*arguments: str, depth: str = "--static") -> tuple[int, list[str]]:
-        with pytest.raises(SystemExit) as ended:
+        with in_process() if depth == "--static" else nullcontext(), pytest.raises(SystemExit) as ended:
             main(["check", depth, "--format", "json", *arguments, "src"])
         text = capsys.readouterr().out
         found = json.loads(text)["findings"] if text.startswith("{") else []
