@@ -33,7 +33,7 @@ _LONGEST = 60  # characters of what a leaf is called
 _MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
 _SECONDS = 0.5  # of the processor, for one search: what is found at all is found in a tenth of it
 _DIGITS = 2.0**-7  # relative: what the first input with a loss of digits is worth knowing to
-_AT_ONCE = 128  # parts into which the way to a witness is cut
+_AT_ONCE = 64  # parts into which the way to a witness is cut
 _MOST_EXACT = 60  # of these, points at which the exact value is worked out
 
 
@@ -508,17 +508,25 @@ class _Ray:
         truth = truth_at(self.cut, point, self.dtype)
         return truth is not None and point.smooth and fails(self.kind, point, truth, self.dtype, self.cut.scale)
 
-    def fail_at_once(self, scales: Sequence[float]) -> list[bool] | None:
-        """Which of some scales fail, by one run; None where that cannot be done."""
+    def first_at_once(self, scales: Sequence[float]) -> int | None:
+        """The index of the first of some scales that fails, by one run; their number if none does.
+
+        None where that cannot be done.
+        """
         if self.kind in ("accuracy-loss", "misuse"):
             return None
         shape = () if self.cut.elementwise else self.point.shape
         points = many(self.cut, [self.values(scale) for scale in scales], shape, self.dtype)
         if points is None:
             return None
-        if self.kind == "dead-gradient":
-            return [point.finite and point.smooth and _some_zero(point) for point in points]
-        return [fails(self.kind, point, None, self.dtype) for point in points]
+        for index, point in enumerate(points):
+            if self.kind == "dead-gradient":
+                failing = point.finite and point.smooth and _some_zero(point)
+            else:
+                failing = fails(self.kind, point, None, self.dtype)
+            if failing:
+                return index
+        return len(scales)
 
     def between(self, good: float, bad: float, form: Format) -> float:
         """The failing scale nearest to `good`, over the floats between: many at once where that can be done."""
@@ -533,12 +541,11 @@ class _Ray:
             parts = min(abs(high - low), most)
             inner = [low + (high - low) * index // parts for index in range(1, parts)]
             scales = [form.from_ordinal(ordinal) for ordinal in inner]
-            failing = self.fail_at_once(scales) if parts > 2 else None
-            if failing is None:
+            first = self.first_at_once(scales) if parts > 2 else None
+            if first is None:
                 middle = (low + high) // 2
                 low, high = (low, middle) if self.fails(form.from_ordinal(middle)) else (middle, high)
                 continue
-            first = failing.index(True) if True in failing else len(inner)
             ordinals = [low, *inner, high]
             low, high = ordinals[first], ordinals[first + 1]
         return form.from_ordinal(high)
