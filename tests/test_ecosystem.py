@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -93,3 +94,21 @@ def test_a_run_that_fails(project: Path, ecosystem: ModuleType, tool: str, timeo
 def test_an_unknown_revision(project: Path, ecosystem: ModuleType) -> None:
     with pytest.raises(ecosystem.RunError, match=r"git worktree: .*nowhere"):
         ecosystem.compare(project, "nowhere", [], [], 60)
+
+
+# --- findings in published packages ----------------------------------------------------------------------
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_every_finding_that_is_listed_is_on_the_page() -> None:
+    """...with the release, the witness and the command, and nothing else is."""
+    page = (DOCS / "in-the-wild.md").read_text()
+    listed = tomllib.loads((DOCS / "in-the-wild.toml").read_text())["finding"]
+    commands = {f"--select {one['code']} {one['file']}::{one['function']}" for one in listed}
+    shown = [line.strip() for line in page.splitlines() if line.startswith("      nanguard check ")]
+    assert {command.removeprefix("nanguard check --isolated --static ") for command in shown} == commands
+    releases = [line.split() for line in page.splitlines() if line.startswith("## ")]
+    assert {name for _, name, _ in releases} == {one["package"] for one in listed}
+    assert all(version[0].isdigit() for _, _, version in releases)
+    assert page.count(": computed ") == page.count("\n- `") >= len(listed)
