@@ -99,8 +99,8 @@ def findings(tree: Path, folder: Path, options: Sequence[str], timeout: float) -
 def _known(finding: dict[str, Any]) -> Finding:
     """As much of a finding as its fingerprint is made of; older revisions do not print it."""
     span = Span(finding["path"], finding["line"], finding["column"], finding["end_line"], finding["end_column"])
-    texts = [finding[name] for name in ("code", "name", "hazard", "severity")]
-    return Finding(*texts, span, finding["target"], finding["expression"], finding["message"], finding["confirmed"])
+    texts = {name: finding[name] for name in ("code", "name", "hazard", "severity", "target", "expression", "message")}
+    return Finding(span=span, confirmed=finding["confirmed"], **texts)
 
 
 def compare(
