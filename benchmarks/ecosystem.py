@@ -12,12 +12,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nanguard.finding import Finding, Span
 from nanguard.fingerprint import fingerprints
@@ -67,33 +66,58 @@ def _git(repository: Path, *arguments: str) -> None:
         raise RunError(f"git {arguments[0]}: {done.stderr.strip()}")
 
 
-def findings(tree: Path, folder: Path, options: Sequence[str], timeout: float) -> dict[str, dict[str, Any]]:
-    """What the nanguard of a tree finds in a folder, by fingerprint; raises `RunError`."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A check of a folder by the nanguard of a tree, while it lasts, and where it prints."""
+
+    tree: Path
+    folder: Path
+    process: subprocess.Popen[bytes]
+    out: IO[bytes]
+    err: IO[bytes]
+
+
+@contextmanager
+def started(tree: Path, folder: Path, options: Sequence[str]) -> Iterator[Run]:
+    """A check that is under way; nothing of it is left in the end."""
     command = [sys.executable, "-P", "-m", "nanguard", "check", "--isolated", "--no-cache", "--format", "json"]
-    process = subprocess.Popen(
-        [*command, *options, folder.name],
-        cwd=folder.parent,
-        env={**os.environ, "PYTHONPATH": str(tree)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # so that all of it can be ended
-    )
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            [*command, *options, folder.name],
+            cwd=folder.parent,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,  # so that all of it can be ended
+        )
+        try:
+            yield Run(tree, folder, process, out, err)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def findings(run: Run, timeout: float) -> dict[str, dict[str, Any]]:
+    """What a check has found, by fingerprint; raises `RunError`."""
     try:
-        out, err = process.communicate(timeout=timeout)
+        status = run.process.wait(timeout)
     except subprocess.TimeoutExpired:
-        raise RunError(f"{folder}: took more than {timeout:g} s with {tree}; give a longer --timeout") from None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        raise RunError(f"{run.folder}: took more than {timeout:g} s with {run.tree}; give a longer --timeout") from None
+    out, err = map(_text, (run.out, run.err))
     try:
         found: list[dict[str, Any]] = json.loads(out)["findings"]
     except (ValueError, KeyError):
-        last = (err.decode(errors="replace").strip().splitlines() or ["nothing on standard error"])[-1]
-        raise RunError(f"{folder}: no report from {tree} (status {process.returncode}): {last}") from None
+        last = (err.strip().splitlines() or ["nothing on standard error"])[-1]
+        raise RunError(f"{run.folder}: no report from {run.tree} (status {status}): {last}") from None
     marks = fingerprints([_known(finding) for finding in found])
     return dict(zip(marks, found, strict=True))
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
 
 
 def _known(finding: dict[str, Any]) -> Finding:
@@ -107,12 +131,12 @@ def compare(
     repository: Path, revision: str, folders: Sequence[Path], options: Sequence[str], timeout: float
 ) -> list[Change]:  # fmt: skip
     """What the tree of `repository` finds in each folder, and what a revision of it does; both at a time."""
-    with checked_out(repository, revision) as old, ThreadPoolExecutor(2) as pool:
-        changes = []
+    changes = []
+    with checked_out(repository, revision) as tree:
         for folder in folders:
-            runs = [pool.submit(findings, tree, folder, options, timeout) for tree in (old, repository)]
-            changes.append(Change(folder, *(run.result() for run in runs)))
-        return changes
+            with started(tree, folder, options) as old, started(repository, folder, options) as new:
+                changes.append(Change(folder, findings(old, timeout), findings(new, timeout)))
+    return changes
 
 
 def told(changes: Sequence[Change]) -> str:
@@ -165,6 +189,7 @@ def main() -> None:
     parser.add_argument("--jobs", default="1", help="files at a time, of each of the two runs")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each folder")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *told: sys.exit(128 + told[0]))  # so that worktree and processes go
     options = ["--jobs", given.jobs, *([] if given.traced else ["--static"])]
     try:
         folders = [folder.resolve(strict=True) for folder in given.folders] or losses_of_torch()

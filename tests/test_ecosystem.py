@@ -87,8 +87,12 @@ def test_what_came_and_what_went(project: Path, ecosystem: ModuleType) -> None:
 )
 def test_a_run_that_fails(project: Path, ecosystem: ModuleType, tool: str, timeout: float, said: str) -> None:
     (project / "nanguard" / "__main__.py").write_text(tool)
-    with pytest.raises(ecosystem.RunError, match=said):
-        ecosystem.findings(project, project.parent / "code", [], timeout)
+    with (
+        pytest.raises(ecosystem.RunError, match=said),
+        ecosystem.started(project, project.parent / "code", []) as run,
+    ):
+        ecosystem.findings(run, timeout)
+    assert run.process.poll() is not None
 
 
 def test_an_unknown_revision(project: Path, ecosystem: ModuleType) -> None:
