@@ -9,7 +9,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13; do \
     "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
     done)
 
-.PHONY: run test check bench docs format clean
+.PHONY: run test check bench ecosystem docs format clean
 .DEFAULT_GOAL := test
 
 run: $(STAMP)
@@ -27,6 +27,11 @@ check: test
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torchfix
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/all.py docs/benchmarks.md $(FOLDERS)
+
+# What the present tree finds and a revision does not, and the reverse: make ecosystem REV=main ECOSYSTEM="folder ..."
+REV := main
+ecosystem: $(STAMP)
+	$(BIN)/python benchmarks/ecosystem.py $(REV) $(ECOSYSTEM)
 
 docs: $(STAMP)
 	$(BIN)/python -m nanguard.report.pages docs/rules README.md

@@ -12,7 +12,8 @@ from nanguard.reading.project import Project
 def reached(path: Path, source: str) -> list[str]:
     """The names at the top of a file from which something risky is reached."""
     reach = Reach(Project(path), str(path), ast.parse(source))
-    return [name for unit in reach.own.units if reach.reaches(unit) for name in unit.binds]
+    reaching = reach.reaching()
+    return [name for unit in reach.own.units if unit in reaching for name in unit.binds]
 
 
 @pytest.mark.parametrize(

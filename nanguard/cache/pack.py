@@ -50,6 +50,8 @@ class Pack(Mapping[str, Entry]):
 
 def load(path: Path, key: str) -> Pack:
     """What a file of the cache holds for `key`: nothing, where it is damaged, of another version or not there."""
+    if not path.is_file():  # a pipe of that name would be waited for
+        return Pack([], {})
     try:
         with open(path, "rb") as file:
             data = json.loads(file.read())

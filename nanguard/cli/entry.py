@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -21,6 +25,7 @@ from nanguard.cli.server import server
 from nanguard.cli.status import CLEAN, FAILED, FOUND, INTERRUPTED
 from nanguard.errors import NanguardError
 
+_ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -30,7 +35,38 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # what the terminal cannot show is no reason to fail
-    sys.exit(_run(given))
+    with _orderly():
+        status = _run(given)
+    sys.exit(status)
+
+
+class _Ended(BaseException):
+    """This process was told to end."""
+
+
+@contextmanager
+def _orderly() -> Iterator[None]:
+    """Leave nothing half-done where this process is told to end; it then ends by the same signal."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+        yield
+        return
+    told: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        told.append(number)
+        raise _Ended
+
+    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    except _Ended:
+        signal.signal(told[0], signal.SIG_DFL)
+        os.kill(os.getpid(), told[0])
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _run(given: list[str]) -> int:

@@ -16,6 +16,7 @@ from nanguard.report.escaping import visible
 from nanguard.report.formats import FORMATS
 from nanguard.report.view import View
 from nanguard.settings import Settings
+from nanguard.writing import replace
 
 
 def render(
@@ -37,7 +38,7 @@ def write(text: str | bytes, file: Path | None, color: str = "auto") -> None:
         click.echo(text, nl=False, color=colour(sys.stdout, color))
         return
     try:
-        file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace"))
+        replace(str(file), text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise NanguardError(f"{file}: cannot be written ({error.strerror}); give another --output-file") from None
 

@@ -67,6 +67,8 @@ def _read(path: str, asked: bool) -> Configuration | None:
     """The configuration in a file; None for a file that is not there or has none, where it was not `asked` for."""
     shown = os.path.relpath(path)
     shown = path if shown.startswith("..") or asked else shown
+    if not asked and not os.path.isfile(path):  # a pipe of that name would be waited for
+        return None
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -106,6 +108,9 @@ def _parsed(shown: str, data: bytes) -> dict[str, Any]:
         line = int(place.group(1)) if place else data.count(b"\n") + (not data.endswith(b"\n"))
         what = str(error)[: place.start()] if place else str(error).removesuffix(" (at end of document)")
         raise NanguardError(f"{shown}:{line}: does not parse as TOML: {what}; correct it or use --isolated") from None
+    except (RecursionError, ValueError) as error:  # Python bounds what it makes integers of
+        what = "nested too deeply" if isinstance(error, RecursionError) else "a number of it is too long"
+        raise NanguardError(f"{shown}: does not parse as TOML: {what}; correct it or use --isolated") from None
 
 
 def _checked(shown: str, folder: str, prefix: str, table: dict[str, Any]) -> Configuration:

@@ -70,6 +70,8 @@ class RuleFile:
             raise RuleError(f"{self.path}: not valid TOML: {error}") from None
         except RecursionError:
             raise RuleError(f"{self.path}: not valid TOML: nested too deeply") from None
+        except ValueError:  # Python bounds what it makes integers of
+            raise RuleError(f"{self.path}: not valid TOML: a number of it is too long") from None
 
     def error(self, message: str, about: str = "") -> RuleError:
         """An error at the first line with the key `about`, or with that text."""

@@ -102,9 +102,13 @@ def _in_shard(path: str, shard: tuple[int, int] | None, root: str) -> bool:
 
 def split(given: str) -> tuple[str, str | None]:
     """The path and the dotted name of a node id; no name where there is no ``::``."""
-    path, mark, name = given.partition("::")
-    if not mark or os.path.exists(given):
+    if "::" not in given or os.path.exists(given):
         return given, None
+    path, _, name = given.partition("::")
+    ends = [end for end in range(len(given)) if given.startswith("::", end)]
+    known = next((end for end in reversed(ends) if os.path.exists(given[:end])), None)  # a name may have :: in it, too
+    if known is not None:
+        path, name = given[:known], given[known + 2 :]
     return path, name.replace("::", ".")
 
 

@@ -64,6 +64,8 @@ _FILE_STEPS = 60_000  # expressions per file after which that is so after few of
 _FEW_STEPS = 1_000
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
+_MAX_ITEMS = 1_000  # of a list or table that are told apart; what a longer literal holds beyond is not read
+_MAX_BITS = 1_000  # of an integer that is computed with: all of these are floats, too
 
 
 class BudgetSpent(Exception):
@@ -260,7 +262,9 @@ class Expressions(Decisions):
         found = self.constants.get(node)
         if found is None:
             value = node.value
-            found = const(value if isinstance(value, bool | int | float | str | type(None)) else "...")
+            plain = isinstance(value, bool | int | float | str | type(None))
+            huge = isinstance(value, int) and value.bit_length() > _MAX_BITS
+            found = const(value if plain and not huge else "...")
             self.constants[node] = found
         return found
 
@@ -334,7 +338,7 @@ class Expressions(Decisions):
 
     def collection(self, node: ast.Tuple | ast.List | ast.Set, state: State, frame: Frame) -> Value:
         items: list[Value] = []
-        for element in node.elts:
+        for element in node.elts[:_MAX_ITEMS]:
             if isinstance(element, ast.Starred):
                 value = self.evaluate(element.value, state, frame)
                 if not isinstance(value, Items):
@@ -342,11 +346,11 @@ class Expressions(Decisions):
                 items.extend(value.items)
             else:
                 items.append(self.evaluate(element, state, frame))
-        return Items(tuple(items))
+        return Items(tuple(items)) if max(len(node.elts), len(items)) <= _MAX_ITEMS else Many(either(items))
 
     def mapping(self, node: ast.Dict, state: State, frame: Frame) -> Value:
         items: dict[object, Value] = {}
-        for key, value in zip(node.keys, node.values, strict=True):
+        for key, value in list(zip(node.keys, node.values, strict=True))[:_MAX_ITEMS]:
             held = self.evaluate(value, state, frame)
             name = known(self.evaluate(key, state, frame)) if key is not None else None
             if name is not None:
@@ -780,7 +784,7 @@ def _extended(held: Items | Many, method: str, args: Sequence[Value]) -> Items |
 
 def _joined_lists(first: Items | Many, second: Items | Many) -> Items | Many:
     """One list after the other."""
-    if isinstance(first, Items) and isinstance(second, Items):
+    if isinstance(first, Items) and isinstance(second, Items) and len(first.items) + len(second.items) <= _MAX_ITEMS:
         return Items(first.items + second.items)
     items = [part for value in (first, second) for part in (value.items if isinstance(value, Items) else [value.item])]
     return Many(either(items))
@@ -814,6 +818,8 @@ def _computed(sign: ast.operator, a: Term, b: Term) -> Value:
         result = _ARITHMETIC[type(sign)](x, y)
     except (ArithmeticError, ValueError, KeyError, TypeError):
         return opaque("arithmetic")
+    if isinstance(result, int) and result.bit_length() > _MAX_BITS:
+        return opaque("number")
     return const(result) if isinstance(result, int | float) and not isinstance(result, complex) else opaque("number")
 
 

@@ -215,7 +215,9 @@ def _repository(top: str) -> str:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a file; none of one that is not there."""
+    """The lines of a file; none of one that is not there, or is a pipe that would be waited for."""
+    if not os.path.isfile(path):
+        return []
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             return file.read().split("\n")

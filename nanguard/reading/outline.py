@@ -170,38 +170,31 @@ class Reach:
         self.project = project
         self.path = path
         self.own = Outline(tree)
-        self.harmless: set[Unit] = set()
 
     def lines(self) -> list[tuple[int, int]]:
         """The first and last lines of the statements from which something risky is reached."""
-        return [_lines(unit.node) for unit in self.own.units if self.reaches(unit)]
+        reaching = self.reaching()
+        return [_lines(unit.node) for unit in self.own.units if unit in reaching]
 
-    def reaches(self, start: Unit) -> bool:
-        """Whether a statement of the file is risky, or uses one that is."""
-        near = self.spread([start], self.own)
-        if near is None:
-            return True
-        for unit in near:
-            for name in unit.names.imports:
-                if self.is_project(name, self.path):
-                    return True
-        self.harmless.update(near)
-        return False
-
-    def spread(self, units: Iterable[Unit], around: Outline) -> set[Unit] | None:
-        """Some statements of a file with those that they use; None where one of them is risky."""
-        waiting = [unit for unit in units if unit not in self.harmless]
-        seen = set(waiting)
-        while waiting:
-            unit = waiting.pop()
-            if unit.names.risky:
-                return None
+    def reaching(self) -> set[Unit]:
+        """The statements of the file that are risky or lead to another file, and those that use what these bind."""
+        users: dict[str, list[Unit]] = {}
+        for unit in self.own.units:
             for name in unit.names.uses:
-                for other in around.by_name.get(name, ()):
-                    if other not in seen and other not in self.harmless:
-                        seen.add(other)
-                        waiting.append(other)
-        return seen
+                users.setdefault(name, []).append(unit)
+        found = {unit for unit in self.own.units if self.starts(unit)}
+        waiting = list(found)
+        while waiting:
+            for name in waiting.pop().binds:
+                for user in users.pop(name, ()):  # each name once: some files bind one a hundred thousand times
+                    if user not in found:
+                        found.add(user)
+                        waiting.append(user)
+        return found
+
+    def starts(self, unit: Unit) -> bool:
+        """Whether a statement is risky by itself, or leads to another file of the project."""
+        return unit.names.risky or any(self.is_project(name, self.path) for name in unit.names.imports)
 
     def is_project(self, imported: tuple[str, int], path: str) -> bool:
         """Whether an import leads to another file of the project: to look into it would cost as much as to read it."""

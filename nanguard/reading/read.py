@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tokenize
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from nanguard.site import Site
 from nanguard.term import Term, walk
 
 _LINES = re.compile(r"\r\n|\r|\n")  # what Python takes for the end of a line; a form feed is not
+_DEEPEST = 7_000  # calls inside calls while reading, of Python functions, which take no room on the stack of C
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,25 @@ def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, fai
     interpreter.active.clear()
     interpreter.building.clear()
     try:
-        job()
+        with _deep():
+            job()
         if interpreter.hurried:
             failed[name] = "too many paths to follow; some were joined"
     except BudgetSpent:
         failed[name] = "too many paths to follow; read in part"
     except RecursionError:
         failed[name] = "nested too deeply; read in part"
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    """Let reading follow what Python itself still compiles: a sum of 2,900 terms nests as deep."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _find(name: str, env: Scope) -> tuple[Function, Class | None] | None:

@@ -56,11 +56,14 @@ class Class:
 
     def order(self) -> list[Class]:
         """The class and the classes of the file above it, nearest first."""
-        result: list[Class] = [self]
-        for base in self.bases:
-            if isinstance(base, Class):
-                result.extend(ancestor for ancestor in base.order() if ancestor not in result)
-        return result
+        result: dict[Class, None] = {}
+        waiting: list[Class] = [self]
+        while waiting:  # each class once: the ways up through bases that have bases in common double at each step
+            cls = waiting.pop()
+            if cls not in result:
+                result[cls] = None
+                waiting.extend(base for base in reversed(cls.bases) if isinstance(base, Class))
+        return list(result)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
-import tempfile
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +13,7 @@ from functools import cached_property
 from nanguard.errors import NanguardError
 from nanguard.finding import Edit
 from nanguard.repair.ground import LINE_END
+from nanguard.writing import replace
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def write(path: str, before: bytes, after: bytes) -> None:
         with _locked(real):
             if read(path) != before:
                 raise NanguardError(f"{path}: not fixed, since it has been changed meanwhile; run again")
-            _replace(real, after, kept)
+            replace(real, after)
     except OSError as error:
         why = error.strerror or str(error)
         raise NanguardError(f"{path}: not fixed, since it cannot be written ({why}); it is as it was") from None
@@ -130,21 +129,3 @@ def _locked(path: str) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _replace(path: str, data: bytes, kept: os.stat_result) -> None:
-    folder, name = os.path.split(path)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".nanguard")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), stat.S_IMODE(kept.st_mode))
-            with suppress(OSError):  # only root may give a file away
-                os.fchown(file.fileno(), kept.st_uid, kept.st_gid)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

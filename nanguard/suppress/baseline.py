@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -20,6 +18,7 @@ from nanguard.fingerprint import fingerprints, normalised, relative
 from nanguard.settings import Settings
 from nanguard.suppress.settled import Outside, settled, whole
 from nanguard.suppress.silence import IN_SOURCE
+from nanguard.writing import replace
 
 DEFAULT = "nanguard-baseline.json"
 BASELINE = "baseline"
@@ -186,18 +185,8 @@ def save(baseline: Baseline) -> None:
         text = json.dumps(document, indent=2, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # a name of a file that is no text
         text = json.dumps(document, indent=2).encode()
-    real = os.path.realpath(baseline.path)
-    temporary = f"{real}.{os.getpid()}.tmp"
     try:
-        with open(temporary, "xb") as file:
-            file.write(text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(real).st_mode))
-        os.replace(temporary, real)
+        replace(baseline.path, text + b"\n")
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
         why = error.strerror or str(error)
         raise NanguardError(f"{baseline.path}: the baseline cannot be written ({why}); name another file") from None
