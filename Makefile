@@ -9,7 +9,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13; do \
     "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
     done)
 
-.PHONY: run test check bench docs format clean
+.PHONY: run test check bench fuzz docs format clean
 .DEFAULT_GOAL := test
 
 run: $(STAMP)
@@ -27,6 +27,12 @@ check: test
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torchfix
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/all.py docs/benchmarks.md $(FOLDERS)
+
+# N programs from SEED; a failing one is printed, shrunk, and makes the status 1
+N := 1000
+SEED := 0
+fuzz: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fuzzing $(N) $(SEED)
 
 docs: $(STAMP)
 	$(BIN)/python -m nanguard.report.pages docs/rules README.md

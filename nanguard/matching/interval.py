@@ -125,11 +125,11 @@ def hull(parts: Iterable[Interval | None]) -> Interval:
 
 
 def _safe(function: Callable[[float], float], value: float) -> float:
-    """`function(value)` in double precision with overflow as infinity."""
+    """`function(value)` in double precision with overflow as infinity, of the sign of the argument as in sinh."""
     try:
         return function(value)
     except OverflowError:
-        return math.inf
+        return math.copysign(math.inf, value)
     except ValueError:
         return math.nan
 
@@ -281,6 +281,8 @@ def power(x: Interval, exponent: float) -> Interval:
         base = magnitude(x) if exponent % 2 == 0 else x
         result = rising(base, lambda value: value**exponent, -math.inf, math.inf)
         return replace(result, integer=x.integer, may_inf=result.may_inf or not _fits(base, exponent))
+    if x.high < 0:
+        return Interval(may_inf=x.may_inf, may_nan=True, dtype=x.dtype)  # nothing but nan, and what -inf gives
     base = replace(x.within(0.0, math.inf), may_inf=x.may_inf)  # of -inf, too, it is no nan
     result = rising(base, lambda value: value**exponent, 0.0, math.inf)
     return replace(result, may_nan=x.may_nan or x.low < 0)

@@ -48,6 +48,11 @@ class Match:
         return tidy(term, {*self.bindings.values(), *self.rest})
 
 
+def _stable_already(match: Match) -> bool:
+    """Whether a term is what would be put in its place: log1p(x), which means log(1 + x)."""
+    return match.variant.stable is not None and match.replacement(match.variant.stable) is match.root
+
+
 def _rank(match: Match) -> tuple[bool, bool, bool, str]:
     variant = match.variant
     return variant.stable is None, variant.hazard != "ineffective-guard", variant.clamp is None, match.rule.code
@@ -88,6 +93,7 @@ class Matcher:
         found = list(self.fitting(term, self.normal, ()))
         if self.unguarded.head(term) is not self.normal.head(term):
             found.extend(self.fitting(term, self.unguarded, self.guarding(term)))
+        found = [match for match in found if not _stable_already(match)]
         return sorted(found, key=_rank) if len(found) > 1 else found
 
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:

@@ -70,6 +70,18 @@ def _exp(x: Interval) -> Interval:
     return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
 
 
+def _log1p(x: Interval) -> Interval:
+    """Of x itself: 1 + x has lost the digits of a small one."""
+    inside = x.within(-1.0, INF)
+    result = iv.rising(inside, lambda value: math.log1p(value) if value > -1 else -INF, -INF, INF)
+    return replace(result, may_inf=x.may_inf or x.holds(-1), may_nan=x.may_nan or x.low < -1)
+
+
+def _expm1(x: Interval) -> Interval:
+    result = iv.rising(x, math.expm1, -1.0, INF)
+    return replace(result, may_inf=_exp(x).may_inf)
+
+
 def _bounded(low: float, high: float) -> Range:
     """The range of an oscillating or bounded function of anything."""
 
@@ -182,6 +194,8 @@ def _mod(x: Interval, other: Interval) -> Interval:
 def _floordiv(x: Interval, other: Interval) -> Interval:
     """torch gives nan, not inf, where the quotient is infinite."""
     quotient = iv.div(x, other)
+    if other.may_inf:  # of a finite number by an infinite one of the other sign it is -1
+        quotient = replace(quotient, low=min(quotient.low, -1.0))
     return replace(_round(quotient), may_nan=quotient.may_nan or quotient.may_inf)
 
 
@@ -193,6 +207,10 @@ def _softsign(x: Interval) -> Interval:
     """nan for an infinity, which torch divides by itself."""
     result = iv.rising(x, lambda value: value / (1 + abs(value)), -1.0, 1.0)
     return replace(result, may_nan=x.may_nan or x.may_inf)
+
+
+def _leaky(x: Interval) -> Interval:
+    return x if x.low >= 0 else replace(x, high=max(x.high, 0.0), high_open=x.high_open and x.high > 0, nonzero=False)
 
 
 def _bent(low: float) -> Range:
@@ -290,7 +308,7 @@ COMPARISONS = (
 EXPONENTIAL = (
     _row("exp", _UNARY, range=_exp, exact=lambda x: x.exp(), singular=True),
     _row("exp2", _UNARY, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
-    _row("expm1", _UNARY, range=lambda x: iv.add(_exp(x), iv.point(-1.0, x.dtype)), exact=lambda x: x.expm1(),
+    _row("expm1", _UNARY, range=_expm1, exact=lambda x: x.expm1(),
          singular=True),
     _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True,
          more=tuple(f"torch.distributions.{name}.log_prob(probs, value) -> log(clamped_probs(probs))"
@@ -298,9 +316,9 @@ EXPONENTIAL = (
     _row("log2", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: _log(x, math.log2),
          exact=lambda x: x.log() / x.ln2(),
          singular=True),
-    _row("log10", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: _log(x, math.log10), exact=lambda x: x.log() / x.ln10(),
-         singular=True),
-    _row("log1p", _UNARY, range=lambda x: _log(iv.add(x, iv.point(1.0, x.dtype))), exact=lambda x: x.log1p(),
+    _row("log10", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: _log(x, math.log10),
+         exact=lambda x: x.log() / x.ln10(), singular=True),
+    _row("log1p", _UNARY, range=_log1p, exact=lambda x: x.log1p(),
          singular=True),
     _row("sqrt", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: iv.power(x, 0.5),
          exact=lambda x: x.sqrt(), singular=True),
@@ -348,9 +366,13 @@ ACTIVATIONS = (
     _row("gelu", "F.{} nn.GELU[approximate='none']", exact=lambda x: x * (-x / x.sqrt2()).erfc() / 2,
          range=_bent(-0.17)),
     _row("elu", "F.{} nn.ELU[alpha=1.0]", exact=lambda x: x.compare("gt", 0).choose(x, x.expm1()),
-         range=_bent(-1.0)),
+         range=_bent(-1.0), more=(
+             "F.elu(x, alpha) -> where(x > 0, x, alpha * expm1(x))",
+             "nn.ELU[alpha](x, alpha) -> where(x > 0, x, alpha * expm1(x))")),
     _row("leaky_relu", "F.{} nn.LeakyReLU[negative_slope=0.01]", exact=lambda x: x.compare("gt", 0).choose(x, x * 0.01),
-         range=lambda x: x),
+         range=_leaky, more=(
+             "F.leaky_relu(x, negative_slope) -> where(x > 0, x, negative_slope * x)",
+             "nn.LeakyReLU[negative_slope](x, negative_slope) -> where(x > 0, x, negative_slope * x)")),
     # log(softplus(x)): from below it is x - exp(x) / 2 + ..., which needs no exp(x) that underflows
     _row("log_softplus", "", exact=lambda x: x.exp().log1p().log(), range=lambda x: Interval(dtype=x.dtype),
          means="where(x < -9, x - exp(clamp(x, none, -9))"
@@ -409,8 +431,8 @@ SPECIAL = (
     _row("log_ndtr", "torch.special.{}", exact=lambda x: ((-x / x.sqrt2()).erfc() / 2).log(),
          range=lambda x: Interval(-INF, 0.0, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype)),
     _row("lgamma", "torch.{} Tensor.{} math.{} torch.special.gammaln", exact=lambda x: x.lgamma(), singular=True,
-         range=lambda x: Interval(-0.1215 if x.positive else -INF, INF, may_inf=x.low <= 0 or x.may_inf, may_nan=x.may_nan,
-                                  dtype=x.dtype)),
+         range=lambda x: Interval(-0.1215 if x.positive else -INF, INF, may_inf=x.low <= 0 or x.may_inf,
+                                  may_nan=x.may_nan, dtype=x.dtype)),
     _row("digamma", "torch.{} Tensor.{} torch.special.{} torch.special.psi", exact=lambda x: x.digamma(),
          range=lambda x: Interval(may_inf=x.holds(0) or x.may_inf, may_nan=x.may_nan or x.low < 0, dtype=x.dtype)),
 )  # fmt: skip

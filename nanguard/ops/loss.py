@@ -12,7 +12,8 @@ INF = math.inf
 
 def _between(low: float, high: float) -> Range:
     def result(*operands: Interval) -> Interval:
-        return Interval(low, high, may_nan=any(x.may_nan for x in operands if x is not None), dtype=operands[0].dtype)
+        nan = any(x.may_nan or x.may_inf for x in operands if x is not None)
+        return Interval(low, high, may_nan=nan, dtype=operands[0].dtype)
 
     return result
 
@@ -36,7 +37,10 @@ _AVERAGED = "(x, target; size_average=None, reduce=None, reduction='mean')"
 _CLASSES = "(input, target; weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean')"
 _CONSTRUCTOR = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
 _POSITIVE = _between(0.0, INF)
-_PROBABLE = "(x, target; weight=None, size_average=None, reduce=None, reduction='mean') -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
+_PROBABLE = (
+    "(x, target; weight=None, size_average=None, reduce=None, reduction='mean')"
+    " -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
+)
 
 ROWS = (
     # `reduced` is how a loss ends: the mean, the sum or the entries themselves
@@ -49,7 +53,7 @@ ROWS = (
           params="x, index; reduction='mean'", call=_CLASSES, constructor=_CONSTRUCTOR),
     # torch demands targets in [0, 1] of the first, and the second means them so
     _loss("binary_cross_entropy", "BCELoss",
-          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0),
+          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _POSITIVE,
           call=_PROBABLE.format("binary_cross_entropy")),
     _loss("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",
           "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE,

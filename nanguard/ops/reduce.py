@@ -118,8 +118,8 @@ REDUCTIONS = (
     _reduce("vector_norm", "torch.linalg.{}(x;ord=2,dim=None,keepdim=False)"
             " torch.linalg.norm(x;ord=None,dim=None,keepdim=False)", _norm, "norm",
             params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm",
-            more=tuple(f"{name}(x; p='fro', dim=None, keepdim=False)"
-                       " -> vector_norm(x, ord=p, dim=dim, keepdim=keepdim)" for name in ("torch.norm", "Tensor.norm"))),
+            more=tuple(f"{name}(x; p='fro', dim=None, keepdim=False) -> vector_norm(x, ord=p, dim=dim, keepdim=keepdim)"
+                       for name in ("torch.norm", "Tensor.norm"))),
     _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
     _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
 )  # fmt: skip

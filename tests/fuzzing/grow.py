@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cache
 from random import Random
 
 from fuzzing.spelling import ways
-from fuzzing.tree import LEAVES, MASKS, Dims, Misfit, Node, call, is_mask, leaf, leaves, met, number, walk
+from fuzzing.tree import LEAVES, Dims, Misfit, Node, call, is_mask, leaf, leaves, met, number
 from nanguard import ops
 from nanguard.matching import rules
 from nanguard.term import Attr, Hole, Term
@@ -18,8 +17,6 @@ _RISKY = (
     "sum", "mean", "neg",
 )  # fmt: skip
 _NUMBERS = (1, 2, 1.0, 0.5, 2.0, -1.0, 3, 0.1, 1e-8, 1e-12, 1e-6, 1e-3, 0.0, 10.0, 100, -0.5)
-_POINTS = ("min", "max", "eps", "exponent")
-_SHAPED: Mapping[str, tuple[Mapping[str, tuple[Attr, ...]], ...]] = {}
 
 
 @cache
@@ -39,7 +36,8 @@ def patterns() -> tuple[Term, ...]:
     """The left sides of the rules, the identities, the guards and the relations."""
     loaded = rules.load()
     found = [variant.match for rule in loaded.rules for variant in rule.variants]
-    found += [one.source for one in (*loaded.identities, *loaded.spellings, *loaded.relations)]
+    found += [identity.source for identity in (*loaded.identities, *loaded.spellings, *loaded.guards)]
+    found += [relation.source for relation in loaded.relations]
     return tuple(dict.fromkeys(term for term in found if term.args))
 
 
@@ -48,6 +46,8 @@ def tree(random: Random, size: int = 4) -> Node:
     while True:
         grower = _Grower(random)
         root = grower.grown(size)
+        if is_mask(root):
+            continue
         if root.shape and random.random() < 0.6:
             root = call(random.choice(("mean", "sum")), [root])
         if root.op not in ("leaf", "number") and leaves(root) and not is_mask(root) and _floats(root):
@@ -55,7 +55,12 @@ def tree(random: Random, size: int = 4) -> Node:
 
 
 def _floats(root: Node) -> bool:
-    return any(LEAVES[name].kind == "float" for name in leaves(root))
+    """Whether it is made of floats on the way from some argument: a test alone has no hazard."""
+    if is_mask(root):
+        return False
+    if root.op == "leaf":
+        return LEAVES[str(root.value)].kind == "float"
+    return any(_floats(part) for part in root.parts)
 
 
 class _Grower:
@@ -133,13 +138,9 @@ class _Grower:
         if operand == "target" and name.startswith(("binary", "kl_div")):
             return leaf("p")
         if name == "clamp" and index:
-            known = index == 2 and parts[1].value is not None
-            choice = (
-                self.random.choice((None, 1.0, 0.9999, 1e4))
-                if index == 2
-                else self.random.choice((None, 1e-8, 0, 1e-3, -5.0))
-            )
-            return number(1.0 if index == 2 and not known and choice is None else choice)
+            if index == 1:
+                return number(self.random.choice((None, 1e-8, 0, 1e-3, -5.0)))
+            return number(self.random.choice((1.0, 0.9999, 1e4, *((None,) if parts[1].value is not None else ()))))
         if name == "pow" and index:
             return number(self.random.choice((2, 2.0, 0.5, 3, -1, 1.5, -0.5, 4)))
         if index == 0:
@@ -150,7 +151,7 @@ class _Grower:
 
     def attributes(self, name: str, parts: list[Node]) -> dict[str, Attr]:
         """Attributes for the operands, at random."""
-        random, rank = self.random, len(parts[0].shape) if parts else 0
+        rank = len(parts[0].shape) if parts else 0
         given: dict[str, Attr] = {}
         for key, default in ops.rows()[name].signature.attrs:
             given[key] = self.attribute(name, key, default, rank, parts)
@@ -229,7 +230,8 @@ class _Grower:
         if name == "index":
             return leaf("labels")
         if name in ("eps", "e", "c", "k", "a", "b", "n", "low", "high") and self.random.random() < 0.7:
-            return number(self.random.choice((1e-8, 1e-12, 1e-6, 1.0, 2, 0.5)))
+            small = name in ("eps", "e", "a", "low")  # a bound above is none that is always met
+            return number(self.random.choice((1e-8, 1e-12, 1e-6) if small else (1.0, 2, 0.5)))
         while is_mask(node := self.grown(size)):
             pass
         return node

@@ -97,7 +97,8 @@ class _Writer:
             setup = "".join(f"        self.{key} = {value}\n" for key, value in self.attributes.items())
             built = f"    def __init__(self):\n        super().__init__()\n{setup}\n" if setup else ""
             methods = "".join(f"\n{_indented(text)}" for text in self.methods)
-            main = f"\n\nclass {entry}(nn.Module):\n{built}{_indented(_function('forward', f'self, {params}', body))}{methods}"
+            forward = _indented(_function("forward", f"self, {params}", body))
+            main = f"\n\nclass {entry}(nn.Module):\n{built}{forward}{methods}"
         else:
             main = "\n\n" + _function(entry, params, body)
         files[f"{self.name}_main.py"] = head + helpers + main
@@ -159,7 +160,7 @@ class _Writer:
         before, self.out = self.out, 0.0
         inner_text = self.body(node, inner)
         self.out = before
-        params = ", ".join(inner.names[leaf] for leaf in used)
+        params = ", ".join(self.parameter(leaf, inner.names[leaf]) for leaf in used)
         given = ", ".join(scope.names[leaf] for leaf in used)
         body = [*inner.lines, f"return {inner_text}"]
         if kind == "method":

@@ -66,12 +66,14 @@ def loaded(program: Program, folder: Path) -> Iterator[Any]:
                 (folder / file).unlink(missing_ok=True)
 
 
-def points(program: Program, random: Random, dtype: str, count: int) -> Iterator[dict[str, torch.Tensor]]:
+def points(
+    program: Program, random: Random, dtype: str, count: int, subnormal: bool = True
+) -> Iterator[dict[str, torch.Tensor]]:
     """Arguments by the names of leaves: ordinary ones first, then ones with edges among them."""
     form = FORMATS[dtype]
     tiny = (form.tiny, form.tiny / 4, -form.tiny / 4)
     for number in range(count):
-        listed = _ORDINARY if number == 0 else (*_ORDINARY, *_EDGES, *tiny)
+        listed = _ORDINARY if number == 0 else (*_ORDINARY, *_EDGES, *(tiny if subnormal else ()))
         yield {name: _drawn(name, random, dtype, listed, smooth=number % 2 == 0) for name in program.leaves}
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from random import Random
 
-from fuzzing.tree import Node, is_mask
 import torch
 
+from fuzzing.tree import Node, is_mask
 from nanguard import ops
-from nanguard.ops.row import REQUIRED
 from nanguard.ops import Spelling
-from nanguard.term import Attr, Term
+from nanguard.ops.row import REQUIRED
+from nanguard.term import Attr
 
 _SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
@@ -28,9 +28,10 @@ DIFFERENT = frozenset({
 })  # fmt: skip
 _LEFT_OUT = frozenset({
     "builtins.float", "builtins.int", "builtins.len", "builtins.range", "Tensor.item", "Tensor.cuda", "Tensor.tolist",
-    "Tensor.numpy", "torch.from_numpy", "Tensor.half", "Tensor.bfloat16", "Tensor.to", "Tensor.type", "torch.as_tensor",
-    "torch.tensor", "Tensor.type_as", "Tensor.long", "Tensor.int", "Tensor.short", "Tensor.byte", "Tensor.double",
-    "builtins.round", "torch.nn.Softmax2d", "Tensor.float", "Tensor.requires_grad_", "Tensor.retain_grad", "torch.atleast_1d", "torch.atleast_2d",
+    "Tensor.numpy", "torch.from_numpy", "Tensor.half", "Tensor.bfloat16", "Tensor.to", "Tensor.type",
+    "torch.as_tensor", "torch.tensor", "Tensor.type_as", "Tensor.long", "Tensor.int", "Tensor.short", "Tensor.byte",
+    "Tensor.double", "builtins.round", "torch.nn.Softmax2d", "Tensor.float", "Tensor.requires_grad_",
+    "Tensor.retain_grad", "torch.atleast_1d", "torch.atleast_2d",
 })  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def _given(spelling: Spelling, node: Node) -> Iterator[dict[str, Node | Attr]]:
                 given[inner.name] = part
             elif not (inner.op == "const" and part.op == "number" and part.value == inner.value):
                 return
-        for (name, wanted), (_, written_as) in zip(node.attrs, spelling.template.attrs, strict=True):
+        for (_, wanted), (_, written_as) in zip(node.attrs, spelling.template.attrs, strict=True):
             hole = getattr(written_as, "name", None)
             if hole is not None:
                 attrs[hole] = wanted
@@ -122,7 +123,7 @@ def written(node: Node, texts: Mapping[Node, str], random: Random) -> str | None
 def _in_place(spelling: Spelling) -> bool:
     """Whether a spelling writes into its first operand."""
     name = spelling.name.removeprefix("operator.")
-    return name.endswith("_") and name not in ("and_", "or_") or (name[0] == "i" and name[1:] in _SIGNS)
+    return (name.endswith("_") and name not in ("and_", "or_")) or (name[0] == "i" and name[1:] in _SIGNS)
 
 
 def literal(value: object) -> str:
@@ -138,7 +139,7 @@ def _takes(spelling: Spelling, node: Node) -> bool:
     assert isinstance(first, Node)
     if first.op == "number":
         operators = spelling.name.startswith("operator.") and not _in_place(spelling)
-        return operators and not ops.rows()[node.op].tensors or spelling.name in ("torch.xlogy", "torch.pow")
+        return (operators and not ops.rows()[node.op].tensors) or spelling.name in ("torch.xlogy", "torch.pow")
     return not _in_place(spelling) or (first.shape == node.shape and is_mask(first) == is_mask(node))
 
 
@@ -167,7 +168,7 @@ def _text(
     settings = ""
     if spelling.constructor is not None:
         keys = [key for key, _ in spelling.constructor.attrs]
-        built = [(key, value) for key, value in given.items() if key in keys]
+        built = [(key, v.value if isinstance(v, Node) else v) for key, v in given.items() if key in keys]
         settings = ", ".join(f"{key}={literal(value)}" for key, value in built)
         attrs = [(key, value) for key, value in attrs if key not in keys]
         operands = [(key, text) for key, text in operands if key not in keys]
@@ -207,7 +208,12 @@ def _arguments(
         else:
             result.append(text)
     defaults = dict(spelling.signature.attrs)
-    for name, value in attrs:
+    named = dict(attrs)
+    for name, _ in spelling.signature.attrs:
+        if name not in named:
+            keyword = True  # what comes after it has another place
+            continue
+        value = named[name]
         if isinstance(value, Node):
             value = value.value
         if value == defaults.get(name) and type(value) is type(defaults.get(name)):
@@ -233,9 +239,7 @@ def _group(text: str) -> str:
         text
         if text.replace(".", "").isdigit()
         or text.isidentifier()
-        or text.endswith(")")
-        and text[0].isalpha()
-        and _closed(text)
+        or (text.endswith(")") and text[0].isalpha() and _closed(text))
         else f"({text})"
     )
 
@@ -243,7 +247,7 @@ def _group(text: str) -> str:
 def _closed(text: str) -> bool:
     """Whether a text is one call: its operators are all inside of brackets."""
     depth = 0
-    for place, sign in enumerate(text):
+    for sign in text:
         depth += sign in "([{"
         depth -= sign in ")]}"
         if depth == 0 and sign in "+-*/%@<>=&|^ ~":

@@ -141,6 +141,8 @@ def _reduced(shape: Dims, dim: Attr, keepdim: Attr) -> Dims:
 def _shape(op: str, shapes: Sequence[Dims], attrs: Mapping[str, Attr]) -> Dims:
     row = ops.rows()[op]
     match op, shapes:
+        case "where", [_, (), ()]:
+            raise Misfit(op)  # of two numbers it is one of the default dtype
         case "dot", [(a,), (b,)] if a == b:
             return ()
         case "matmul", [(a, b), (c,)] if b == c:
