@@ -14,7 +14,7 @@ from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
 from nanguard.matching.ranges import RangeTable, range_table
 from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
-from nanguard.term import Attr, Term, const, fill, make, number, walk
+from nanguard.term import Attr, Term, const, fill, make, number, rebuild, walk
 
 _NEAR = 200  # terms around a root among which those of a match are looked for
 
@@ -50,7 +50,13 @@ class Match:
 
 def _stable_already(match: Match) -> bool:
     """Whether a term is what would be put in its place: log1p(x), which means log(1 + x)."""
-    return match.variant.stable is not None and match.replacement(match.variant.stable) is match.root
+    stable = match.variant.stable
+    return stable is not None and _uncopied(match.replacement(stable)) is _uncopied(match.root)
+
+
+def _uncopied(term: Term) -> Term:
+    """A term without the copies that it makes of values."""
+    return rebuild(term, lambda node, args: args[0] if node.op == "contiguous" else make(node.op, args, node.attrs))
 
 
 def _rank(match: Match) -> tuple[bool, bool, bool, str]:

@@ -213,6 +213,12 @@ def _leaky(x: Interval) -> Interval:
     return x if x.low >= 0 else replace(x, high=max(x.high, 0.0), high_open=x.high_open and x.high > 0, nonzero=False)
 
 
+def _ndtr(x: Interval) -> Interval:
+    """torch cancels 1 + erf(x) in half precision: 0 far below the tail of the exact value."""
+    result = iv.rising(x, lambda value: 0.5 * math.erfc(-value / math.sqrt(2)), 0.0, 1.0)
+    return replace(result, low=0.0) if x.format.bits < 16 else result
+
+
 def _bent(low: float) -> Range:
     """The range of an activation that is `low` at least and rises with positive arguments."""
 
@@ -424,7 +430,7 @@ SPECIAL = (
          may_inf=x.holds(1) or x.holds(-1), may_nan=x.may_nan or x.low < -1 or x.high > 1, dtype=x.dtype),
          exact=lambda x: x.erfinv()),
     _row("ndtr", "torch.special.{}", exact=lambda x: (-x / x.sqrt2()).erfc() / 2,
-         range=lambda x: iv.rising(x, lambda v: 0.5 * math.erfc(-v / math.sqrt(2)), 0.0, 1.0)),
+         range=_ndtr),
     _row("ndtri", "torch.special.{}", exact=lambda x: (2 * x - 1).erfinv() * x.sqrt2(), singular=True,
          range=lambda x: Interval(may_inf=x.holds(0) or x.holds(1), may_nan=x.may_nan or x.low < 0 or x.high > 1,
                                   dtype=x.dtype)),

@@ -406,9 +406,16 @@ def fixed(one: Subject) -> str:
     return "fixed, unsafe"
 
 
+def _inside(x: torch.Tensor) -> torch.Tensor:
+    """Floats between 0.1 and 0.9, where probabilities and logits both lie."""
+    if not x.is_floating_point():
+        return x
+    return 0.1 + 0.8 * torch.rand(x.shape, generator=torch.Generator().manual_seed(x.numel()), dtype=x.dtype)
+
+
 def ordinary(one: Subject, other: Any, what: str) -> None:
     """Raise `Wrong` where another form differs from a program that is right, at ordinary points."""
-    given = next(points(one.program, Random(1), "float64", 1))
+    given = {name: _inside(tensor) for name, tensor in next(points(one.program, Random(1), "float64", 1)).items()}
     try:
         true = exact.value(one.program.tree, _arrays(given))
     except (exact.Unknown, OverflowError):
@@ -424,6 +431,8 @@ def ordinary(one: Subject, other: Any, what: str) -> None:
 
 def variants(one: Subject) -> str:
     """Other names, another layout, other spellings and the operands of commutative operations exchanged: same codes."""
+    if any(node.op == "pow" and node.parts[1].op != "number" for node in walk(one.program.tree)):
+        return "with an exponent that is taken for a hyper-parameter or not by how it is written"
     if any(is_mask(node) and any(part.parts for part in node.parts) for node in walk(one.program.tree)):
         return "with a test, of which inside of an expression less is said than under a name"
     expected = codes(one.program, one.folder)
