@@ -51,7 +51,11 @@ class Match:
 def _stable_already(match: Match) -> bool:
     """Whether a term is what would be put in its place: log1p(x), which means log(1 + x)."""
     stable = match.variant.stable
-    return stable is not None and _uncopied(match.replacement(stable)) is _uncopied(match.root)
+    if stable is None:
+        return False
+    if match.root.op == stable.op != match.variant.match.op and all(not arg.args for arg in stable.args):
+        return True
+    return _uncopied(match.replacement(stable)) is _uncopied(match.root)
 
 
 def _uncopied(term: Term) -> Term:
