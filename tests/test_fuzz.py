@@ -114,7 +114,7 @@ def test_a_reduction_in_the_place_of_the_flags_of_old_is_none() -> None:
     [
         "1 / torch.log1p(torch.acosh(x.clamp(min=1.000001)))",
         "torch.log1p(x.clone().log1p_())",
-    "torch.expm1(torch.cumprod(torch.sigmoid(x).clamp(min=1e-8), -1))",
+        "torch.expm1(torch.cumprod(torch.sigmoid(x).clamp(min=1e-8), -1))",
     ],
 )
 def test_what_is_stable_already_is_no_match(text: str) -> None:

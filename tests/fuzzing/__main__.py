@@ -20,6 +20,7 @@ from fuzzing.tree import Misfit, Node
 # What one program of so many is put to: the slow properties are for fewer.
 SHARES = {"agree": 1, "ranges": 1, "checked": 4, "variants": 2, "rewritten": 4, "fixed": 8}
 _FEW = 25  # failures after which a run ends
+_OFTEN = 500  # programs after which it says how far it is
 
 
 def verdict(name: str, one: Subject) -> tuple[str, bool]:
@@ -68,6 +69,8 @@ def run(count: int, seed: str, names: list[str]) -> int:
             made = program(root, random)
             with subject(made, random) as one:
                 programs += 1
+                if programs % _OFTEN == 0:
+                    print(f"{programs} programs, {failures} failures, {time.monotonic() - began:.0f} s", flush=True)
                 for name in names:
                     if number % SHARES[name]:
                         continue
