@@ -167,6 +167,8 @@ RANGES = [
     ("sigmoid(x) - 0.5", {"low": 0.0, "low_open": True}, "float32", [0.0]),
     ("exp(x)", {"low": 0.0, "low_open": True, "high": 1.0}, "float32", [1.0]),
     ("erfinv(x)", {}, "float32", [math.nan, INF]),
+    ("mean(1 / x)", {}, "float32", [0.0]),
+    ("trunc(1 / x)", {"low": 0.0, "high": 0.0}, "float32", [INF]),  # and it raised
     ("leaky_relu(x)", {"high": -1.0}, "float32", [-0.01]),
     ("floordiv(x, log(y))", {"low": 1.0}, "float32", [-1.0]),
     ("log1p(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),

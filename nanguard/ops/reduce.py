@@ -23,8 +23,8 @@ def _sum(x: Interval) -> Interval:
 
 
 def _mean(x: Interval) -> Interval:
-    """nan where inf and -inf meet."""
-    return replace(x, integer=False, may_nan=x.may_nan or (x.may_inf and x.low < 0 < x.high))
+    """nan where inf and -inf meet; 0 of numbers that are not."""
+    return replace(x, integer=False, nonzero=False, may_nan=x.may_nan or (x.may_inf and x.low < 0 < x.high))
 
 
 def _extreme(x: Interval) -> Interval:

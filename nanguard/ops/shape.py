@@ -83,8 +83,8 @@ CASTS = (*(
     Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
        ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
        range=lambda x: replace(x, integer=True, low_open=False, high_open=False,
-                               low=-INF if x.low == -INF else float(int(x.low)),
-                               high=INF if x.high == INF else float(int(x.high)))),
+                               low=x.low if math.isinf(x.low) else float(int(x.low)),
+                               high=x.high if math.isinf(x.high) else float(int(x.high)))),
     # a fact that reading found on the way here (a test that was passed, a mask): value `x`, within the bounds
     Op("assume", signature("x; low=None, high=None, low_open=False, high_open=False"), CAST, None, (),
        range=None),
