@@ -9,7 +9,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13; do \
     "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
     done)
 
-.PHONY: run test check bench ecosystem docs format clean
+.PHONY: run test check bench ecosystem fuzz docs format clean
 .DEFAULT_GOAL := test
 
 run: $(STAMP)
@@ -32,6 +32,12 @@ bench: $(STAMP)
 REV := main
 ecosystem: $(STAMP)
 	$(BIN)/python benchmarks/ecosystem.py $(REV) $(ECOSYSTEM)
+
+# N programs from SEED; a failing one is printed, shrunk, and makes the status 1
+N := 1000
+SEED := 0
+fuzz: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fuzzing $(N) $(SEED)
 
 docs: $(STAMP)
 	$(BIN)/python -m nanguard.report.pages docs/rules README.md

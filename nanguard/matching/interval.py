@@ -125,11 +125,11 @@ def hull(parts: Iterable[Interval | None]) -> Interval:
 
 
 def _safe(function: Callable[[float], float], value: float) -> float:
-    """`function(value)` in double precision with overflow as infinity."""
+    """`function(value)` in double precision with overflow as infinity, of the sign of the argument as in sinh."""
     try:
         return function(value)
     except OverflowError:
-        return math.inf
+        return math.copysign(math.inf, value)
     except ValueError:
         return math.nan
 
@@ -142,13 +142,28 @@ def rising(x: Interval, function: Callable[[float], float], low: float, high: fl
     """
     bottom = low if x.low == -math.inf else _safe(function, x.low)
     top = high if x.high == math.inf else _safe(function, x.high)
+    low_open = x.low_open and x.low != -math.inf and _told(x.format, function, x.low, x.format.above(x.low))
+    high_open = x.high_open and x.high != math.inf and _told(x.format, function, x.high, x.format.below(x.high))
     result = Interval(
-        bottom, top,
-        x.low_open and x.low != -math.inf, x.high_open and x.high != math.inf,
-        x.may_inf and math.isinf(high), x.may_nan, dtype=x.dtype,
+        bottom, top, low_open, high_open,
+        (x.may_inf and math.isinf(high)) or _overflows(bottom, x.low) or _overflows(top, x.high),
+        x.may_nan, dtype=x.dtype,
     )  # fmt: skip
     result = _absorb(result)
     return result.outward()
+
+
+def _overflows(value: float, end: float) -> bool:
+    """Whether a function is infinite at an end that is finite and so reached."""
+    return math.isinf(value) and math.isfinite(end)
+
+
+def _told(form: Format, function: Callable[[float], float], end: float, beside: float) -> bool:
+    """Whether a function gives another float beside an open end than at it; where it gives 0 at the end, it is not
+    assumed to underflow.
+    """
+    at = form.round(_safe(function, end))
+    return at == 0 or form.round(_safe(function, beside)) != at
 
 
 def _absorb(x: Interval) -> Interval:
@@ -231,7 +246,7 @@ def reciprocal(x: Interval) -> Interval:
         return Interval(may_inf=touches or not x.nonzero, may_nan=x.may_nan, nonzero=not x.may_inf, dtype=x.dtype)
     if x.high <= 0 and x.low < 0:
         return negate(reciprocal(negate(x)))
-    low = 0.0 if x.high == math.inf else math.inf if x.high == 0 else 1 / x.high
+    low = 0.0 if x.high == math.inf or x.may_inf else math.inf if x.high == 0 else 1 / x.high
     high = math.inf if x.low == 0 else 1 / x.low
     low_open = (x.high_open and x.high != math.inf) or (x.high == math.inf and not x.may_inf)
     return _absorb(
@@ -266,7 +281,9 @@ def power(x: Interval, exponent: float) -> Interval:
         base = magnitude(x) if exponent % 2 == 0 else x
         result = rising(base, lambda value: value**exponent, -math.inf, math.inf)
         return replace(result, integer=x.integer, may_inf=result.may_inf or not _fits(base, exponent))
-    base = x.within(0.0, math.inf)
+    if x.high < 0:
+        return Interval(may_inf=x.may_inf, may_nan=True, dtype=x.dtype)  # nothing but nan, and what -inf gives
+    base = replace(x.within(0.0, math.inf), may_inf=x.may_inf)  # of -inf, too, it is no nan
     result = rising(base, lambda value: value**exponent, 0.0, math.inf)
     return replace(result, may_nan=x.may_nan or x.low < 0)
 

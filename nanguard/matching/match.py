@@ -14,7 +14,7 @@ from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
 from nanguard.matching.ranges import RangeTable, range_table
 from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
-from nanguard.term import Attr, Term, const, fill, make, number, walk
+from nanguard.term import Attr, Term, const, fill, make, number, rebuild, walk
 
 _NEAR = 200  # terms around a root among which those of a match are looked for
 
@@ -46,6 +46,21 @@ class Match:
         for node in reversed(self.moved):
             term = make(node.op, (term, *node.args[1:]), node.attrs)
         return tidy(term, {*self.bindings.values(), *self.rest})
+
+
+def _stable_already(match: Match) -> bool:
+    """Whether a term is what would be put in its place: log1p(x), which means log(1 + x)."""
+    stable = match.variant.stable
+    if stable is None:
+        return False
+    if match.root.op == stable.op != match.variant.match.op and all(not arg.args for arg in stable.args):
+        return True
+    return _uncopied(match.replacement(stable)) is _uncopied(match.root)
+
+
+def _uncopied(term: Term) -> Term:
+    """A term without the copies that it makes of values."""
+    return rebuild(term, lambda node, args: args[0] if node.op == "contiguous" else make(node.op, args, node.attrs))
 
 
 def _rank(match: Match) -> tuple[bool, bool, bool, str]:
@@ -88,6 +103,7 @@ class Matcher:
         found = list(self.fitting(term, self.normal, ()))
         if self.unguarded.head(term) is not self.normal.head(term):
             found.extend(self.fitting(term, self.unguarded, self.guarding(term)))
+        found = [match for match in found if not _stable_already(match)]
         return sorted(found, key=_rank) if len(found) > 1 else found
 
     def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:

@@ -25,6 +25,7 @@ from nanguard.ops.row import (
     BindError,
     Op,
     Spelling,
+    left_out,
     read_spelling,
     term_of,
 )  # fmt: skip
@@ -113,17 +114,25 @@ def full_name(name: str) -> str:
 def call(name: str, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term | None:
     """The term that a call of the function `name` (a full dotted name) means, None for a name not in the table.
 
-    `args` and `keywords` are terms and plain values.  Raises `BindError` when no spelling takes these arguments.
+    `args` and `keywords` are terms and plain values.  Of several spellings the one that leaves the fewest keywords out
+    is meant: ``torch.max(x, other=y)`` is no reduction.  Raises `BindError` when no spelling takes these arguments.
     """
     error: BindError | None = None
+    best: tuple[int, Term] | None = None
     for spelling in spellings().get(name, ()):
         try:
-            return term_of(spelling, rows()[spelling.op], args, keywords)
+            term = term_of(spelling, rows()[spelling.op], args, keywords)
         except BindError as failed:
             error = failed
-    if error is not None:
+            continue
+        unknown = len(left_out(spelling, keywords)) if keywords else 0
+        if unknown == 0:
+            return term
+        if best is None or unknown < best[0]:
+            best = unknown, term
+    if best is None and error is not None:
         raise error
-    return None
+    return best[1] if best is not None else None
 
 
 @cache

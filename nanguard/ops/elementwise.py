@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,9 +54,9 @@ def _softplus(value: float) -> float:
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
 
 
-def _log(x: Interval) -> Interval:
+def _log(x: Interval, function: Callable[[float], float] = math.log) -> Interval:
     inside = x.within(0.0, INF)
-    result = iv.rising(inside, lambda value: math.log(value) if value > 0 else -INF, -INF, INF)
+    result = iv.rising(inside, lambda value: function(value) if value > 0 else -INF, -INF, INF)
     return replace(result, may_inf=x.may_inf or x.holds(0), may_nan=x.may_nan or x.low < 0)
 
 
@@ -67,6 +68,18 @@ def _exp(x: Interval) -> Interval:
     overflows = x.high > math.log(x.format.max)
     kept = x.high <= 0 and x.low == -INF
     return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
+
+
+def _log1p(x: Interval) -> Interval:
+    """Of x itself: 1 + x has lost the digits of a small one."""
+    inside = x.within(-1.0, INF)
+    result = iv.rising(inside, lambda value: math.log1p(value) if value > -1 else -INF, -INF, INF)
+    return replace(result, may_inf=x.may_inf or x.holds(-1), may_nan=x.may_nan or x.low < -1)
+
+
+def _expm1(x: Interval) -> Interval:
+    result = iv.rising(x, math.expm1, -1.0, INF)
+    return replace(result, may_inf=_exp(x).may_inf)
 
 
 def _bounded(low: float, high: float) -> Range:
@@ -100,14 +113,20 @@ def _atanh(x: Interval) -> Interval:
 
 
 def _cosh(x: Interval) -> Interval:
-    return replace(iv.rising(iv.magnitude(x), math.cosh, 1.0, INF), may_inf=x.high > 89 or x.low < -89)
+    result = iv.rising(iv.magnitude(x), math.cosh, 1.0, INF)
+    return replace(result, may_inf=result.may_inf or not x.bounded)
 
 
 def _pow(x: Interval, exponent: Interval) -> Interval:
     if exponent.low == exponent.high:
         return iv.power(x, exponent.low)
     if x.positive or x.nonnegative:
-        return Interval(0.0, INF if x.high > 1 else 1.0, may_inf=x.may_inf, dtype=x.dtype)
+        # a hyper-parameter of which nothing is known is not taken for a negative exponent
+        inverse = exponent.low < 0 and not (exponent.unknown and exponent.nonzero)
+        return Interval(
+            0.0, INF if x.high > 1 or inverse else 1.0, may_inf=x.may_inf or x.high > 1 or inverse,
+            may_nan=x.may_nan or exponent.may_nan, dtype=x.dtype,
+        )  # fmt: skip
     return Interval(may_nan=True, dtype=x.dtype)
 
 
@@ -117,7 +136,7 @@ def _clamp(x: Interval, low: Interval | None, high: Interval | None) -> Interval
         result = iv.maximum(result, low)
     if high is not None:
         result = iv.minimum(result, high)
-    return replace(result, may_inf=x.may_inf and not result.bounded, may_nan=x.may_nan)
+    return replace(result, may_inf=x.may_inf and not result.bounded)
 
 
 def _where(condition: Interval, a: Interval, b: Interval) -> Interval:
@@ -135,7 +154,13 @@ def _round(x: Interval) -> Interval:
 
 
 def _nan_to_num(x: Interval) -> Interval:
-    return replace(x, may_nan=False, may_inf=False)
+    """nan becomes 0, an infinity the largest float of its sign (which 1 / 0 has, is not known)."""
+    parts = [replace(x, may_nan=False, may_inf=False)]
+    if x.may_nan:
+        parts.append(iv.point(0.0, x.dtype))
+    if x.may_inf:
+        parts += [iv.point(end, x.dtype) for end in (x.format.max, -x.format.max) if x.low < 0 or end > 0]
+    return iv.hull(parts)
 
 
 def _square(x: Interval) -> Interval:
@@ -151,7 +176,57 @@ def _sub(x: Interval, other: Interval) -> Interval:
 
 
 def _logaddexp(x: Interval, other: Interval) -> Interval:
-    return Interval(max(x.low, other.low), iv.add(iv.maximum(x, other), iv.point(0.7, x.dtype)).high, dtype=x.dtype)
+    high = iv.add(iv.maximum(x, other), iv.point(0.7, x.dtype))
+    return Interval(max(x.low, other.low), high.high, may_inf=high.may_inf, may_nan=high.may_nan, dtype=x.dtype)
+
+
+def _hypot(x: Interval, other: Interval) -> Interval:
+    nan = x.may_nan or other.may_nan
+    return Interval(0.0, INF, may_inf=x.may_inf or other.may_inf, may_nan=nan, dtype=x.dtype)
+
+
+def _mod(x: Interval, other: Interval) -> Interval:
+    """Of the sign of the divisor; nan for a divisor of 0 and for what is not finite."""
+    nan = x.may_nan or x.may_inf or other.may_nan or other.holds(0)
+    return Interval(min(0.0, other.low), max(0.0, other.high), may_nan=nan, dtype=x.dtype)
+
+
+def _floordiv(x: Interval, other: Interval) -> Interval:
+    """torch gives nan, not inf, where the quotient is infinite."""
+    quotient = iv.div(x, other)
+    if other.may_inf:  # of a finite number by an infinite one of the other sign it is -1
+        quotient = replace(quotient, low=min(quotient.low, -1.0))
+    return replace(_round(quotient), may_nan=quotient.may_nan or quotient.may_inf)
+
+
+def _tan(x: Interval) -> Interval:
+    return Interval(may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
+
+
+def _softsign(x: Interval) -> Interval:
+    """nan for an infinity, which torch divides by itself."""
+    result = iv.rising(x, lambda value: value / (1 + abs(value)), -1.0, 1.0)
+    return replace(result, may_nan=x.may_nan or x.may_inf)
+
+
+def _leaky(x: Interval) -> Interval:
+    return x if x.low >= 0 else replace(x, high=max(x.high, 0.0), high_open=x.high_open and x.high > 0, nonzero=False)
+
+
+def _ndtr(x: Interval) -> Interval:
+    """torch cancels 1 + erf(x) in half precision: 0 far below the tail of the exact value."""
+    result = iv.rising(x, lambda value: 0.5 * math.erfc(-value / math.sqrt(2)), 0.0, 1.0)
+    return replace(result, low=0.0) if x.format.bits < 16 else result
+
+
+def _bent(low: float) -> Range:
+    """The range of an activation that is `low` at least and rises with positive arguments."""
+
+    def result(x: Interval) -> Interval:
+        nan = x.may_nan or x.may_inf  # some of them give -inf * 0 on the left
+        return Interval(low, max(x.high, 0.0), may_inf=x.may_inf, may_nan=nan, dtype=x.dtype)
+
+    return result
 
 
 def _compare(sign: str) -> Exact:
@@ -175,10 +250,10 @@ ARITHMETIC = (
     _row("div", "torch.{} Tensor.{} Tensor.{}_ operator.truediv operator.itruediv torch.true_divide torch.divide"
          " Tensor.divide Tensor.true_divide", params="x, other", range=iv.div, exact=lambda x, y: x / y, singular=True),
     _row("floordiv", "operator.floordiv torch.floor_divide Tensor.floor_divide", params="x, other",
-         torch="torch.floor_divide", range=lambda x, y: _round(iv.div(x, y)), exact=lambda x, y: (x / y).floor()),
+         torch="torch.floor_divide", range=_floordiv, exact=lambda x, y: (x / y).floor()),
     _row("mod", "operator.mod torch.remainder Tensor.remainder torch.fmod Tensor.fmod", params="x, other",
          torch="torch.remainder", exact=lambda x, y: x - (x / y).floor() * y,
-         range=lambda x, y: Interval(min(0.0, y.low), max(0.0, y.high), dtype=x.dtype)),
+         range=_mod),
     _row("neg", "torch.{} Tensor.{} Tensor.{}_ operator.{} torch.negative Tensor.negative", range=iv.negate,
          exact=lambda x: -x),
     _row("pow", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{} torch.float_power math.{}",
@@ -239,16 +314,17 @@ COMPARISONS = (
 EXPONENTIAL = (
     _row("exp", _UNARY, range=_exp, exact=lambda x: x.exp(), singular=True),
     _row("exp2", _UNARY, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
-    _row("expm1", _UNARY, range=lambda x: iv.add(_exp(x), iv.point(-1.0, x.dtype)), exact=lambda x: x.expm1(),
+    _row("expm1", _UNARY, range=_expm1, exact=lambda x: x.expm1(),
          singular=True),
     _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True,
          more=tuple(f"torch.distributions.{name}.log_prob(probs, value) -> log(clamped_probs(probs))"
                     for name in ("Categorical", "OneHotCategorical", "Bernoulli"))),
-    _row("log2", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log() / x.ln2(),
+    _row("log2", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: _log(x, math.log2),
+         exact=lambda x: x.log() / x.ln2(),
          singular=True),
-    _row("log10", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log() / x.ln10(),
-         singular=True),
-    _row("log1p", _UNARY, range=lambda x: _log(iv.add(x, iv.point(1.0, x.dtype))), exact=lambda x: x.log1p(),
+    _row("log10", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: _log(x, math.log10),
+         exact=lambda x: x.log() / x.ln10(), singular=True),
+    _row("log1p", _UNARY, range=_log1p, exact=lambda x: x.log1p(),
          singular=True),
     _row("sqrt", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=lambda x: iv.power(x, 0.5),
          exact=lambda x: x.sqrt(), singular=True),
@@ -270,9 +346,10 @@ EXPONENTIAL = (
     _row("xlogy", "torch.{} Tensor.{} torch.special.{}", params="x, other", exact=lambda x, y: x.xlogy(y),
          range=lambda x, y: iv.mul(x, _log(y)), singular=True),
     _row("entr", "torch.special.{}", exact=lambda x: x.compare("lt", 0).choose(-INF, -x.xlogy(x)), singular=True,
-         range=lambda x: Interval(-INF if x.high > 1 else 0.0, 0.37, dtype=x.dtype)),
+         range=lambda x: Interval(-INF if x.high > 1 else 0.0, 0.37, may_inf=x.may_inf or x.low < 0, may_nan=x.may_nan,
+                                  dtype=x.dtype)),
     _row("hypot", "torch.{} Tensor.{}",
-         params="x, other", tensors=True, range=lambda x, y: Interval(0.0, INF, dtype=x.dtype),
+         params="x, other", tensors=True, range=_hypot,
          exact=lambda x, y: (x * x + y * y).sqrt(), commutes=True, singular=True),
 )  # fmt: skip
 
@@ -291,20 +368,24 @@ ACTIVATIONS = (
          more=("F.softplus(x, beta=1.0, threshold=20.0) -> softplus(beta * x) / beta",
                "nn.Softplus[beta=1.0, threshold=20.0](x, beta=1.0, threshold=20.0) -> softplus(beta * x) / beta")),
     _row("silu", "F.{} nn.SiLU[inplace=False]", means="x * sigmoid(x)", exact=lambda x: x / (1 + (-x).exp()),
-         range=lambda x: Interval(-0.27847, max(x.high, 0.0), dtype=x.dtype)),
+         range=_bent(-0.27847)),
     _row("gelu", "F.{} nn.GELU[approximate='none']", exact=lambda x: x * (-x / x.sqrt2()).erfc() / 2,
-         range=lambda x: Interval(-0.17, max(x.high, 0.0), dtype=x.dtype)),
+         range=_bent(-0.17)),
     _row("elu", "F.{} nn.ELU[alpha=1.0]", exact=lambda x: x.compare("gt", 0).choose(x, x.expm1()),
-         range=lambda x: Interval(-1.0, max(x.high, 0.0), dtype=x.dtype)),
+         range=_bent(-1.0), more=(
+             "F.elu(x, alpha) -> where(x > 0, x, alpha * expm1(x))",
+             "nn.ELU[alpha](x, alpha) -> where(x > 0, x, alpha * expm1(x))")),
     _row("leaky_relu", "F.{} nn.LeakyReLU[negative_slope=0.01]", exact=lambda x: x.compare("gt", 0).choose(x, x * 0.01),
-         range=lambda x: x),
+         range=_leaky, more=(
+             "F.leaky_relu(x, negative_slope) -> where(x > 0, x, negative_slope * x)",
+             "nn.LeakyReLU[negative_slope](x, negative_slope) -> where(x > 0, x, negative_slope * x)")),
     # log(softplus(x)): from below it is x - exp(x) / 2 + ..., which needs no exp(x) that underflows
     _row("log_softplus", "", exact=lambda x: x.exp().log1p().log(), range=lambda x: Interval(dtype=x.dtype),
          means="where(x < -9, x - exp(clamp(x, none, -9))"
                " * (0.5 - exp(clamp(x, none, -9)) * (5 / 24 - exp(clamp(x, none, -9)) / 8)),"
                " log(-logsigmoid(-clamp(x, -9, none))))"),
     _row("softsign", "F.{} nn.Softsign[]", means="x / (1 + abs(x))",
-         range=lambda x: iv.rising(x, lambda v: v / (1 + abs(v)), -1.0, 1.0)),
+         range=_softsign),
     _row("logit", "", params="x", torch="torch.logit", means="log(x / (1 - x))", singular=True,
          more=("torch.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))", "torch.logit",
                "Tensor.logit(x, eps) -> logit(clamp(x, eps, 1 - eps))", "Tensor.logit",
@@ -314,7 +395,7 @@ ACTIVATIONS = (
 TRIGONOMETRIC = (
     _row("sin", _UNARY, range=_bounded(-1.0, 1.0), exact=lambda x: x.sin()),
     _row("cos", _UNARY, range=_bounded(-1.0, 1.0), exact=lambda x: x.cos()),
-    _row("tan", _UNARY, exact=lambda x: x.sin() / x.cos(), range=lambda x: Interval(dtype=x.dtype), singular=True),
+    _row("tan", _UNARY, exact=lambda x: x.sin() / x.cos(), range=_tan, singular=True),
     _row("asin", "torch.{} Tensor.{} torch.arcsin Tensor.arcsin math.{}", range=_arc(-math.pi / 2, math.pi / 2),
          exact=lambda x: x.asin(), singular=True),
     _row("acos", "torch.{} Tensor.{} torch.arccos Tensor.arccos math.{}", range=_arc(0.0, math.pi),
@@ -323,7 +404,7 @@ TRIGONOMETRIC = (
          range=lambda x: iv.rising(x, math.atan, -math.pi / 2, math.pi / 2)),
     _row("atan2", "torch.{} Tensor.{} torch.arctan2 Tensor.arctan2 math.{}",
          params="x, other", tensors=True, exact=lambda y, x: y.atan2(x),
-         range=lambda y, x: Interval(-3.1415927, 3.1415927, dtype=x.dtype)),
+         range=lambda y, x: Interval(-3.1415927, 3.1415927, may_nan=y.may_nan or x.may_nan, dtype=x.dtype)),
     _row("sinh", _UNARY, range=lambda x: iv.rising(x, math.sinh, -INF, INF), exact=lambda x: (x.exp() - (-x).exp()) / 2,
          singular=True),
     _row("cosh", _UNARY, range=_cosh, exact=lambda x: (x.exp() + (-x).exp()) / 2, singular=True),
@@ -332,7 +413,8 @@ TRIGONOMETRIC = (
          exact=lambda x: (x + (x * x + 1).sqrt()).log()),
     _row("acosh", "torch.{} Tensor.{} torch.arccosh Tensor.arccosh math.{}",
          exact=lambda x: (x + (x * x - 1).sqrt()).log(),
-         range=lambda x: Interval(0.0, INF, may_nan=x.low < 1, dtype=x.dtype), singular=True),
+         range=lambda x: Interval(0.0, INF, may_inf=x.may_inf, may_nan=x.may_nan or x.low < 1, dtype=x.dtype),
+         singular=True),
     _row("atanh", "torch.{} Tensor.{} torch.arctanh Tensor.arctanh math.{}", range=_atanh,
          exact=lambda x: ((1 + x) / (1 - x)).log() / 2, singular=True),
     _row("sinc", "torch.{} Tensor.{} torch.special.{}", range=_sinc,
@@ -343,19 +425,22 @@ SPECIAL = (
     _row("erf", _UNARY, range=lambda x: iv.rising(x, math.erf, -1.0, 1.0), exact=lambda x: x.erf()),
     _row("erfc", _UNARY, range=lambda x: iv.falling(x, math.erfc, 0.0, 2.0), exact=lambda x: x.erfc()),
     _row("erfcx", "torch.special.{}", exact=lambda x: x.erfc() * (x * x).exp(),
-         range=lambda x: Interval(0.0, INF, dtype=x.dtype)),
-    _row("erfinv", "torch.{} Tensor.{} torch.special.{}", range=lambda x: Interval(dtype=x.dtype), singular=True,
+         range=lambda x: Interval(0.0, INF, may_inf=x.may_inf or x.low < 0, may_nan=x.may_nan, dtype=x.dtype)),
+    _row("erfinv", "torch.{} Tensor.{} torch.special.{}", singular=True, range=lambda x: Interval(
+         may_inf=x.holds(1) or x.holds(-1), may_nan=x.may_nan or x.low < -1 or x.high > 1, dtype=x.dtype),
          exact=lambda x: x.erfinv()),
     _row("ndtr", "torch.special.{}", exact=lambda x: (-x / x.sqrt2()).erfc() / 2,
-         range=lambda x: iv.rising(x, lambda v: 0.5 * math.erfc(-v / math.sqrt(2)), 0.0, 1.0)),
+         range=_ndtr),
     _row("ndtri", "torch.special.{}", exact=lambda x: (2 * x - 1).erfinv() * x.sqrt2(), singular=True,
-         range=lambda x: Interval(may_inf=x.holds(0) or x.holds(1), may_nan=x.low < 0 or x.high > 1, dtype=x.dtype)),
+         range=lambda x: Interval(may_inf=x.holds(0) or x.holds(1), may_nan=x.may_nan or x.low < 0 or x.high > 1,
+                                  dtype=x.dtype)),
     _row("log_ndtr", "torch.special.{}", exact=lambda x: ((-x / x.sqrt2()).erfc() / 2).log(),
-         range=lambda x: Interval(-INF, 0.0, dtype=x.dtype)),
+         range=lambda x: Interval(-INF, 0.0, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype)),
     _row("lgamma", "torch.{} Tensor.{} math.{} torch.special.gammaln", exact=lambda x: x.lgamma(), singular=True,
-         range=lambda x: Interval(-0.1215 if x.positive else -INF, INF, may_inf=x.holds(0), dtype=x.dtype)),
+         range=lambda x: Interval(-0.1215 if x.positive else -INF, INF, may_inf=x.low <= 0 or x.may_inf,
+                                  may_nan=x.may_nan, dtype=x.dtype)),
     _row("digamma", "torch.{} Tensor.{} torch.special.{} torch.special.psi", exact=lambda x: x.digamma(),
-         range=lambda x: Interval(may_inf=x.holds(0), dtype=x.dtype), singular=True),
+         range=lambda x: Interval(may_inf=x.holds(0) or x.may_inf, may_nan=x.may_nan or x.low < 0, dtype=x.dtype)),
 )  # fmt: skip
 
 _PLAIN = (

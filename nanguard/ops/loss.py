@@ -12,9 +12,15 @@ INF = math.inf
 
 def _between(low: float, high: float) -> Range:
     def result(*operands: Interval) -> Interval:
-        return Interval(low, high, may_nan=any(x.may_nan for x in operands if x is not None), dtype=operands[0].dtype)
+        nan = any(x.may_nan or x.may_inf for x in operands if x is not None)
+        return Interval(low, high, may_nan=nan, dtype=operands[0].dtype)
 
     return result
+
+
+def _divergence(x: Interval, target: Interval) -> Interval:
+    """nan for a target that is no probability, and for 0 times an infinite x."""
+    return Interval(may_nan=x.may_nan or x.may_inf or target.may_nan or target.low < 0, dtype=x.dtype)
 
 
 def _loss(
@@ -26,10 +32,15 @@ def _loss(
     return Op(name, signature(params), COMPOSITE, f"F.{name}", spelled, means, range)
 
 
-_CLASSES = "(input, target; reduction='mean')"
+# torch has two flags of old before the reduction, which swallow one that is given by position
+_AVERAGED = "(x, target; size_average=None, reduce=None, reduction='mean')"
+_CLASSES = "(input, target; weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean')"
 _CONSTRUCTOR = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
 _POSITIVE = _between(0.0, INF)
-_PROBABLE = "(x, target; reduction='mean') -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
+_PROBABLE = (
+    "(x, target; weight=None, size_average=None, reduce=None, reduction='mean')"
+    " -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
+)
 
 ROWS = (
     # `reduced` is how a loss ends: the mean, the sum or the entries themselves
@@ -42,14 +53,15 @@ ROWS = (
           params="x, index; reduction='mean'", call=_CLASSES, constructor=_CONSTRUCTOR),
     # torch demands targets in [0, 1] of the first, and the second means them so
     _loss("binary_cross_entropy", "BCELoss",
-          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _between(0.0, 100.0),
+          "reduced(-(xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)", _POSITIVE,
           call=_PROBABLE.format("binary_cross_entropy")),
     _loss("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",
           "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE,
           call=_PROBABLE.format("binary_cross_entropy_with_logits")),
     _loss("kl_div", "KLDivLoss", "reduced(xlogy(target, target) - target * x, reduction=reduction)",
-          _between(-INF, INF), params="x, target; reduction='mean', log_target=False",
-          constructor="size_average=None, reduce=None, reduction='mean', log_target=False"),
+          _divergence, params="x, target; reduction='mean', log_target=False",
+          constructor="size_average=None, reduce=None, reduction='mean', log_target=False",
+          call="(x, target; size_average=None, reduce=None, reduction='mean', log_target=False)"),
     Op("gaussian_nll_loss", signature("x, target, var, eps=1e-6; full=False, reduction='mean'"), COMPOSITE,
        "F.gaussian_nll_loss", tuple(
            f"{name}(x, target, var; full=False, eps=1e-6, reduction='mean') -> "
@@ -67,13 +79,13 @@ ROWS = (
                ("nn.PoissonNLLLoss[log_input=True, full=False, size_average=None, eps=1e-8, reduce=None,"
                 " reduction='mean']", "log_input=True, full=False, eps=1e-8, reduction='mean'"))),
        None, _between(-INF, INF)),
-    _loss("mse_loss", "MSELoss", "reduced(square(x - target), reduction=reduction)", _POSITIVE,
+    _loss("mse_loss", "MSELoss", "reduced(square(x - target), reduction=reduction)", _POSITIVE, call=_AVERAGED,
           constructor="size_average=None, reduce=None, reduction='mean'"),
-    _loss("l1_loss", "L1Loss", "reduced(abs(x - target), reduction=reduction)", _POSITIVE,
+    _loss("l1_loss", "L1Loss", "reduced(abs(x - target), reduction=reduction)", _POSITIVE, call=_AVERAGED,
           constructor="size_average=None, reduce=None, reduction='mean'"),
     _loss("smooth_l1_loss", "SmoothL1Loss",
           "reduced(where(abs(x - target) < 1, 0.5 * square(x - target), abs(x - target) - 0.5), reduction=reduction)",
-          _POSITIVE),
+          _POSITIVE, call=_AVERAGED),
     _loss("huber_loss", "HuberLoss",
           "reduced(where(abs(x - target) < 1, 0.5 * square(x - target), abs(x - target) - 0.5), reduction=reduction)",
           _POSITIVE, constructor="reduction='mean', delta=1.0"),

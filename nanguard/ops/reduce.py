@@ -22,8 +22,9 @@ def _sum(x: Interval) -> Interval:
     )  # fmt: skip
 
 
-def _same(x: Interval, *rest: Interval) -> Interval:
-    return replace(x, integer=False)
+def _mean(x: Interval) -> Interval:
+    """nan where inf and -inf meet; 0 of numbers that are not."""
+    return replace(x, integer=False, nonzero=False, may_nan=x.may_nan or (x.may_inf and x.low < 0 < x.high))
 
 
 def _extreme(x: Interval) -> Interval:
@@ -32,8 +33,9 @@ def _extreme(x: Interval) -> Interval:
 
 def _prod(x: Interval) -> Interval:
     if x.low >= 0:
-        return Interval(0.0, 1.0 if x.high <= 1 else INF, x.positive, may_inf=x.may_inf, dtype=x.dtype)
-    return Interval(may_inf=x.may_inf, dtype=x.dtype)
+        nan = x.may_nan or (x.may_inf and x.holds(0))
+        return Interval(0.0, 1.0 if x.high <= 1 else INF, x.positive, may_inf=x.may_inf, may_nan=nan, dtype=x.dtype)
+    return Interval(may_inf=x.may_inf, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
 
 
 def _spread(x: Interval) -> Interval:
@@ -72,8 +74,15 @@ def _norm(x: Interval) -> Interval:
     return Interval(0.0, INF, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype)
 
 
+def _length_one(*operands: Interval) -> Interval:
+    """Within [-1, 1], but for what rounding adds; of what is not finite, nan."""
+    nan = any(x.may_nan or x.may_inf for x in operands)
+    bound = 1 + 4 * operands[0].format.eps
+    return Interval(-bound, bound, may_nan=nan, dtype=operands[0].dtype)
+
+
 def _cosine(x: Interval, other: Interval, *rest: Interval) -> Interval:
-    return Interval(-1.0000004, 1.0000004, dtype=x.dtype)
+    return _length_one(x, other)
 
 
 def _fold(name: str) -> Any:
@@ -83,8 +92,9 @@ def _fold(name: str) -> Any:
 def _reduce(
     name: str, spellings: str, range: Any, exact: str | None = None, means: str | None = None,
     params: str = "x; *dim=None, keepdim=False", torch: str | None = None, pair: bool = False,
+    more: tuple[str, ...] = (),
 ) -> Op:  # fmt: skip
-    spelled = listed(spellings, name)
+    spelled = listed(spellings, name) + more
     return Op(
         name, signature(params), REDUCE, torch or f"torch.{name}", spelled, means, range,
         _fold(exact) if exact else None, pair=pair,
@@ -93,7 +103,7 @@ def _reduce(
 
 REDUCTIONS = (
     _reduce("sum", "torch.{} Tensor.{} torch.nansum", _sum, "sum"),
-    _reduce("mean", "torch.{} Tensor.{} torch.nanmean", _same, "mean"),
+    _reduce("mean", "torch.{} Tensor.{} torch.nanmean", _mean, "mean"),
     _reduce("prod", "torch.{} Tensor.{}", _prod, "prod"),
     _reduce("amax", "torch.{} Tensor.{} torch.max(x;*dim=None,keepdim=False) Tensor.max(x;*dim=None,keepdim=False)",
             _extreme, "amax", pair=True),
@@ -103,12 +113,13 @@ REDUCTIONS = (
             " Tensor.quantile(x;q,dim=None,keepdim=False)", _extreme, pair=True),
     _reduce("logsumexp", "torch.{} Tensor.{} torch.special.logsumexp", _logsumexp,
             means="log(sum(exp(x), dim=dim, keepdim=keepdim))"),
-    _reduce("var", "torch.{} Tensor.{}", _spread, "var", params="x; *dim=None, keepdim=False, correction=1"),
-    _reduce("std", "torch.{} Tensor.{}", _spread, "std", params="x; *dim=None, keepdim=False, correction=1"),
+    _reduce("var", "torch.{} Tensor.{}", _spread, "var", params="x; *dim=None, correction=1, keepdim=False"),
+    _reduce("std", "torch.{} Tensor.{}", _spread, "std", params="x; *dim=None, correction=1, keepdim=False"),
     _reduce("vector_norm", "torch.linalg.{}(x;ord=2,dim=None,keepdim=False)"
-            " torch.norm(x;ord='fro',dim=None,keepdim=False) Tensor.norm(x;ord='fro',dim=None,keepdim=False)"
             " torch.linalg.norm(x;ord=None,dim=None,keepdim=False)", _norm, "norm",
-            params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm"),
+            params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm",
+            more=tuple(f"{name}(x; p='fro', dim=None, keepdim=False) -> vector_norm(x, ord=p, dim=dim, keepdim=keepdim)"
+                       for name in ("torch.norm", "Tensor.norm"))),
     _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
     _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
 )  # fmt: skip
@@ -154,16 +165,16 @@ PRODUCTS = (
         "F.conv1d(x;weight=None,bias=None)", "F.conv2d(x;weight=None,bias=None)",
         "F.conv3d(x;weight=None,bias=None)", "F.embedding(x;weight=None)"), None, _free),
     Op("cosine_similarity", signature("x, other, eps=1e-8; dim=1"), COMPOSITE, "F.cosine_similarity", (
-        "F.cosine_similarity(x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)",
-        "torch.cosine_similarity(x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)",
-        "nn.CosineSimilarity[dim=1, eps=1e-8](x1, x2, eps=1e-8; dim=1) -> cosine_similarity(x1, x2, eps, dim=dim)"),
+        "F.cosine_similarity(x1, x2; dim=1, eps=1e-8) -> cosine_similarity(x1, x2, eps, dim=dim)",
+        "torch.cosine_similarity(x1, x2; dim=1, eps=1e-8) -> cosine_similarity(x1, x2, eps, dim=dim)",
+        "nn.CosineSimilarity[dim=1, eps=1e-8](x1, x2; dim=1, eps=1e-8) -> cosine_similarity(x1, x2, eps, dim=dim)"),
        "sum(x * other, dim=dim, keepdim=false)"
        " / (maximum(vector_norm(x, ord=2, dim=dim, keepdim=false), eps)"
        " * maximum(vector_norm(other, ord=2, dim=dim, keepdim=false), eps))", _cosine),
     Op("normalize", signature("x, eps=1e-12; p=2.0, dim=1"), COMPOSITE, "F.normalize", (
-        "F.normalize(x, eps=1e-12; p=2.0, dim=1) -> normalize(x, eps, p=p, dim=dim)",),
+        "F.normalize(x; p=2.0, dim=1, eps=1e-12) -> normalize(x, eps, p=p, dim=dim)",),
        "x / clamp(vector_norm(x, ord=p, dim=dim, keepdim=true), eps, none)",
-       lambda x, eps: Interval(-1.0000002, 1.0000002, dtype=x.dtype)),
+       lambda x, eps: _length_one(x)),
     Op("pdist", signature("x; p=2.0"), COMPOSITE, "torch.pdist", ("torch.pdist", "F.pdist"), None,
        lambda x: Interval(0.0, INF, dtype=x.dtype)),
     Op("cdist", signature("x, other; p=2.0"), COMPOSITE, "torch.cdist", ("torch.cdist",),

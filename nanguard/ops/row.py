@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -174,12 +174,13 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
     given: dict[str, Attr] = dict(zip(names[:plain], args, strict=False))
     rest = args[plain:]
     if rest and spelling.signature.star:
-        first = rest[0]
-        given[names[plain]] = first if len(rest) == 1 else tuple(rest)
-        if len(rest) > 1 and isinstance(rest[-1], bool):  # x.sum(1, True)
-            given[names[plain]] = rest[0] if len(rest) == 2 else tuple(rest[:-1])
-            if plain + 1 < len(names):
-                given[names[plain + 1]] = rest[-1]
+        flags = rest
+        while flags and not _is_flag(flags[0]):
+            flags = flags[1:]
+        first = rest[: len(rest) - len(flags)]
+        if first:
+            given[names[plain]] = first[0] if len(first) == 1 else tuple(first)
+        given.update(zip(names[plain + 1 :], flags, strict=False))  # x.sum(1, True), x.std(False)
     elif rest and not any(isinstance(value, str) for value in rest):
         raise BindError(f"{spelling.name} takes {len(names)} arguments")
     for key, value in keywords.items():
@@ -192,6 +193,16 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
                 raise BindError(f"{spelling.name} needs {name}")
             given[name] = default
     return given
+
+
+def left_out(spelling: Spelling, keywords: Iterable[str]) -> tuple[str, ...]:
+    """The keywords of a call that mean nothing to a spelling."""
+    return tuple(key for key in keywords if parameter(spelling.names, key) not in spelling.names)
+
+
+def _is_flag(value: Attr) -> bool:
+    """Whether an argument is true or false."""
+    return isinstance(as_attr(value), bool)
 
 
 def as_term(value: Attr) -> Term:

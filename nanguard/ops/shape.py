@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from nanguard.matching.interval import Interval, hull
+from nanguard.matching.interval import Interval, hull, point
 from nanguard.ops.row import CAST, COMPOSITE, LEAF, MOVEMENT, Op, Range, listed, signature
 
 INF = math.inf
@@ -23,11 +23,17 @@ def _all(*parts: Interval) -> Interval:
     return hull(parts)
 
 
+def _or_zero(x: Interval) -> Interval:
+    """A triangle of a matrix has zeros beside it."""
+    return hull((x, point(0.0, x.dtype)))
+
+
 def _move(
-    name: str, params: str, spellings: str, torch: str | None = None, more: tuple[str, ...] = (), pair: bool = False
+    name: str, params: str, spellings: str, torch: str | None = None, more: tuple[str, ...] = (), pair: bool = False,
+    range: Range = _same,
 ) -> Op:  # fmt: skip
     spelled = listed(spellings, name) + more
-    return Op(name, signature(params), MOVEMENT, torch or f"Tensor.{name}", spelled, range=_same, pair=pair)
+    return Op(name, signature(params), MOVEMENT, torch or f"Tensor.{name}", spelled, range=range, pair=pair)
 
 
 MOVEMENTS = (
@@ -47,7 +53,7 @@ MOVEMENTS = (
     _move("flip", "x; *dims=None", "torch.flip(x;dims) Tensor.{} torch.fliplr torch.flipud"),
     _move("roll", "x; shifts=None, dims=None", "torch.{} Tensor.{}"),
     _move("diagonal", "x; offset=0, dim1=0, dim2=1", "torch.{} Tensor.{} torch.diag(x) Tensor.diag(x)"),
-    _move("tril", "x; diagonal=0", "torch.{} Tensor.{} torch.triu Tensor.triu"),
+    _move("tril", "x; diagonal=0", "torch.{} Tensor.{} torch.triu Tensor.triu", range=_or_zero),
     _move("select", "x; dim, index", "torch.{} Tensor.{} torch.narrow(x;dim,start,length)"
           " Tensor.narrow(x;dim,start,length)"),
     # x[...]: key holds ints, None, "..." and ("slice", start, stop, step); a key with tensors in it is a pick
@@ -77,8 +83,8 @@ CASTS = (*(
     Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
        ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
        range=lambda x: replace(x, integer=True, low_open=False, high_open=False,
-                               low=-INF if x.low == -INF else float(int(x.low)),
-                               high=INF if x.high == INF else float(int(x.high)))),
+                               low=x.low if math.isinf(x.low) else float(int(x.low)),
+                               high=x.high if math.isinf(x.high) else float(int(x.high)))),
     # a fact that reading found on the way here (a test that was passed, a mask): value `x`, within the bounds
     Op("assume", signature("x; low=None, high=None, low_open=False, high_open=False"), CAST, None, (),
        range=None),

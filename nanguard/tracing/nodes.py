@@ -16,7 +16,7 @@ from torch import fx
 
 from nanguard import ops
 from nanguard.ops import BindError
-from nanguard.ops.row import parameter, term_of
+from nanguard.ops.row import left_out, term_of
 from nanguard.reading.narrowing import compares, narrow, of_every_entry, without_facts
 from nanguard.stated import Range
 from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
@@ -154,9 +154,7 @@ def spell(name: str, target: Any, args: Sequence[Attr], keywords: Mapping[str, A
             continue
         if not keywords:
             return Spelled(term)
-        names = [name for name, _ in spelling.receives]
-        unknown = [key for key in keywords if parameter(names, key) not in names]
-        dropped = tuple(key for key in unknown if _matters(target, key, keywords[key]))
+        dropped = tuple(key for key in left_out(spelling, keywords) if _matters(target, key, keywords[key]))
         if best is None or len(dropped) < len(best.dropped):
             best = Spelled(term, dropped)
     return best

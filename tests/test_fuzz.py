@@ -1,0 +1,213 @@
+"""Random programs: the properties of `fuzzing` on a few of them, and as cases what longer runs have found.
+
+`make fuzz` is the long run.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from fuzzing.grow import tree
+from fuzzing.layout import Unwritten, program
+from fuzzing.properties import PROPERTIES, Unfit, plain, subject
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from inprocess import in_process
+
+from nanguard import ops
+from nanguard.analyse import scan
+from nanguard.matching import rules
+from nanguard.matching.interval import Interval
+from nanguard.matching.match import matcher
+from nanguard.reading.discover import targets
+from nanguard.reading.read import read
+from nanguard.repair.fixing import fix_paths
+from nanguard.settings import Settings
+from nanguard.term import Term, substitute, symbol, var
+from nanguard.tracing.trace import trace
+
+INF = math.inf
+
+
+def held(name: str, random: Random) -> None:
+    """Put one random program to a property."""
+    try:
+        made = program(tree(random, size=3), random)
+        with subject(made, random) as one:
+            PROPERTIES[name](one)
+    except (Unwritten, Unfit):
+        assume(False)
+
+
+@pytest.mark.parametrize(
+    "name, count", [("agree", 15), ("ranges", 10), ("variants", 6), ("checked", 2), ("rewritten", 3), ("fixed", 2)]
+)
+def test_properties_of_random_programs(name: str, count: int) -> None:
+    @settings(
+        max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.randoms(use_true_random=False))
+    def run(random: Random) -> None:
+        held(name, random)
+
+    run()
+
+
+# --- spellings: an expression, and the term that reading and tracing both see ---------------------------
+
+SPELLED = [
+    ("x.sum(1, True)", "sum(x, dim=1, keepdim=true)"),
+    ("torch.logsumexp(x, -1, True)", "logsumexp(x, dim=-1, keepdim=true)"),
+    ("x.mean((0, 1), True)", "mean(x, dim=(0, 1), keepdim=true)"),
+    ("x.std(0, False)", "std(x, dim=0, correction=false, keepdim=false)"),
+    ("x.var(1, False, True)", "var(x, dim=1, correction=false, keepdim=true)"),
+    ("x.std(False)", "std(x, correction=false, keepdim=false)"),
+    ("F.normalize(x, 2.0, -1)", "normalize(x, 1e-12, p=2.0, dim=-1)"),
+    ("F.normalize(x, 1.0, 0, 1e-6)", "normalize(x, 1e-6, p=1.0, dim=0)"),
+    ("F.cosine_similarity(x, y, 0)", "cosine_similarity(x, y, 1e-8, dim=0)"),
+    ("F.cosine_similarity(x, y, -1, 1e-6)", "cosine_similarity(x, y, 1e-6, dim=-1)"),
+    ("nn.CosineSimilarity(0)(x, y)", "cosine_similarity(x, y, 1e-8, dim=0)"),
+    ("torch.norm(x, p=1, dim=1)", "vector_norm(x, ord=1, dim=1)"),
+    ("x.norm(p=2, dim=0, keepdim=True)", "vector_norm(x, ord=2, dim=0, keepdim=true)"),
+    ("torch.max(x, other=y)", "maximum(x, y)"),
+    ("x.min(other=y)", "minimum(x, y)"),
+    ("(x > 0) ^ (y > 0)", "logical_xor(x > 0, y > 0)"),
+    ("F.mse_loss(x, y, reduction='none')", "mse_loss(x, y, reduction='none')"),
+    ("F.elu(x, 2.0)", "where(x > 0, x, 2.0 * expm1(x))"),
+    ("F.leaky_relu(x, negative_slope=0.2)", "where(x > 0, x, 0.2 * x)"),
+    ("F.elu(x)", "elu(x)"),
+    ("F.mse_loss(x, y, None, None, 'sum')", "mse_loss(x, y, reduction='sum')"),
+]  # fmt: skip
+HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\ndef loss(x, y):\n    return "
+
+
+@pytest.mark.parametrize("text, expected", SPELLED)
+def test_reading_and_tracing_take_arguments_as_torch_does(text: str, expected: str) -> None:
+    source = HEAD + text + "\n"
+    parsed = ast.parse(source)
+    (seen,) = read("m.py", source, parsed, targets("m.py", parsed)).returned
+    names: dict[str, object] = {}
+    exec(compile(source, "m.py", "exec"), names)
+    traced = trace(names["loss"], arguments={name: torch.ones(2, 3) for name in ("x", "y")}, source=source, path="m.py")
+    output = next(node for node in traced.graph.nodes if node.op == "output")
+    meant = leaves_of(expected)
+    assert plain(seen) is plain(meant)
+    assert plain(traced.terms[output.args[0]]) is plain(meant)
+
+
+def test_a_reduction_in_the_place_of_the_flags_of_old_is_none() -> None:
+    # torch takes F.mse_loss(x, y, 'none') for size_average='none', which is true: it gives the mean
+    source = HEAD + "F.mse_loss(x, y, 'none')\n"
+    parsed = ast.parse(source)
+    (seen,) = read("m.py", source, parsed, targets("m.py", parsed)).returned
+    assert seen.attr("reduction") == "mean"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 / torch.log1p(torch.acosh(x.clamp(min=1.000001)))",
+        "torch.log1p(x.clone().log1p_())",
+        "torch.expm1(torch.cumprod(torch.sigmoid(x).clamp(min=1e-8), -1))",
+    ],
+)
+def test_what_is_stable_already_is_no_match(text: str) -> None:
+    source = HEAD + text + "\n"
+    found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
+    assert {"NG414", "NG401", "NG402"}.isdisjoint(suspect.match.rule.code for suspect in found)
+
+
+def leaves_of(text: str, **facts: float | bool) -> Term:
+    """An expression of the rule language over arguments."""
+    leaves = {var(name): symbol(name, **(facts if name == "x" else {})) for name in ("x", "y")}
+    return substitute(ops.parse(text), leaves)
+
+
+# --- fixes: an expression whose fix once changed ordinary values -----------------------------------------
+
+FIXED = [
+    ("y / torch.log_softmax(x, dim=1)", "NG202"),  # its divisor is below 0
+    ("torch.log(x.std(1)).clamp(min=1e-12, max=0.5)", "NG201"),  # its bounds are met by ordinary values
+    ("torch.log(x.relu()).clamp(-50, 0.5)", "NG507"),
+    ("1 / torch.log1p(torch.acosh(x.clamp(min=1.000001)))", "NG202"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, code", FIXED)
+def test_fixes_keep_ordinary_values(text: str, code: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(HEAD + text + "\n")
+    with in_process():
+        outcome = fix_paths([str(path)], Settings(static=True, quiet=True), unsafe=True)
+    assert outcome.bugs == ()
+    assert [finding.code for finding in outcome.fixed] == [code]
+    x, y = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    values = []
+    for source in (path.read_text(), *(file.after.decode() for file in outcome.files)):
+        names: dict[str, Callable[..., torch.Tensor]] = {}
+        exec(compile(source, "m.py", "exec"), names)
+        values.append(names["loss"](x, y))
+    ordinary = values[0].isfinite() & (values[0].abs() < 40)
+    torch.testing.assert_close(values[-1][ordinary], values[0][ordinary], rtol=1e-5, atol=1e-8)
+
+
+# --- ranges: a value that an operation gives, and what is known of its operands -------------------------
+
+RANGES = [
+    ("log2(x)", {"low": 0.25, "high": 4.0}, "float32", [-2.0, 2.0]),
+    ("log10(x)", {"low": 0.01, "high": 1000.0}, "float32", [-2.0, 3.0]),
+    ("log10(x)", {"low": 1e-8, "high": 1e-8}, "float32", [-8.0]),
+    ("sigmoid(x)", {"low": 0.0, "low_open": True}, "float16", [0.5]),  # of the least float above 0
+    ("sigmoid(x) - 0.5", {"low": 0.0, "low_open": True}, "float32", [0.0]),
+    ("exp(x)", {"low": 0.0, "low_open": True, "high": 1.0}, "float32", [1.0]),
+    ("erfinv(x)", {}, "float32", [math.nan, INF]),
+    ("mean(1 / x)", {}, "float32", [0.0]),
+    ("trunc(1 / x)", {"low": 0.0, "high": 0.0}, "float32", [INF]),  # and it raised
+    ("leaky_relu(x)", {"high": -1.0}, "float32", [-0.01]),
+    ("floordiv(x, log(y))", {"low": 1.0}, "float32", [-1.0]),
+    ("log1p(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),
+    ("expm1(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),
+    ("sinh(x)", {"low": -1e300, "high": 1.0}, "float64", [0.0, -INF]),
+    ("binary_cross_entropy_with_logits(1 / x, y)", {}, "float32", [math.nan]),
+    ("sinh(x)", {"low": -1.0, "high": 1e30}, "float32", [INF]),
+    ("cosh(x)", {"low": -1.0, "high": 20.0}, "float16", [INF]),
+    ("x ** y", {"low": 0.0, "high": 1.0}, "float32", [4.0, INF]),
+    ("tril(x + 1)", {"low": 0.0}, "float32", [0.0]),
+    ("sqrt(x)", {"low": -2.0, "high": -1.0}, "float32", [math.nan]),  # and it raised
+    ("nan_to_num(1 / x)", {"low": 0.0, "high": 1.0}, "float32", [3.4028234663852886e38]),
+    ("nan_to_num(log(x) / log(x))", {"low": 0.0, "high": 0.5}, "float32", [0.0]),
+    ("hypot(log(x), 1 + x)", {}, "float32", [math.nan]),
+    ("atan2(log(x), y)", {}, "float32", [math.nan]),
+    ("prod(log(x))", {}, "float32", [math.nan]),
+    ("mean(1 / x)", {}, "float32", [math.nan]),
+    ("digamma(x)", {}, "float32", [math.nan]),
+    ("lgamma(x)", {"low": -3.0, "high": -1.0}, "float32", [INF]),
+    ("silu(log(x))", {}, "float32", [math.nan]),
+    ("softsign(1 / x)", {}, "float32", [math.nan]),
+    ("tan(1 / x)", {}, "float32", [math.nan]),
+    ("clamp(x, log(y), none)", {}, "float32", [math.nan]),
+    ("floordiv(1 / x, 2)", {}, "float32", [math.nan]),
+    ("mod(x, y)", {}, "float32", [math.nan]),
+    ("normalize(1 / x, 1e-12, p=2.0, dim=1)", {}, "float32", [math.nan]),
+    ("binary_cross_entropy(x, y, reduction='sum')", {"low": 0.0, "high": 1.0}, "float32", [250.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, facts, dtype, values", RANGES)
+def test_ranges_have_what_torch_computes(
+    text: str, facts: dict[str, float | bool], dtype: str, values: list[float]
+) -> None:
+    interval = matcher(rules.load(), dtype).ranges.interval(leaves_of(text, **facts))
+    assert all(_has(interval, value) for value in values), interval
+
+
+def _has(interval: Interval, value: float) -> bool:
+    if math.isnan(value):
+        return interval.may_nan
+    return interval.may_inf if math.isinf(value) else interval.holds(value)
