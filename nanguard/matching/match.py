@@ -14,7 +14,7 @@ from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
 from nanguard.matching.ranges import RangeTable, range_table
 from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
-from nanguard.term import Attr, Term, const, fill, make, number, rebuild, walk
+from nanguard.term import Attr, Term, const, fill, make, number, walk
 
 _NEAR = 200  # terms around a root among which those of a match are looked for
 
@@ -55,12 +55,22 @@ def _stable_already(match: Match) -> bool:
         return False
     if match.root.op == stable.op != match.variant.match.op and all(not arg.args for arg in stable.args):
         return True
-    return _uncopied(match.replacement(stable)) is _uncopied(match.root)
+    return _same(match.replacement(stable), match.root)
 
 
-def _uncopied(term: Term) -> Term:
-    """A term without the copies that it makes of values."""
-    return rebuild(term, lambda node, args: args[0] if node.op == "contiguous" else make(node.op, args, node.attrs))
+def _same(a: Term, b: Term) -> bool:
+    """Whether two terms are the same but for copies of values; what they share is not gone into."""
+    a, b = _original(a), _original(b)
+    if a is b:
+        return True
+    alike = a.args and a.op == b.op and a.attrs == b.attrs and len(a.args) == len(b.args)
+    return bool(alike) and all(map(_same, a.args, b.args))
+
+
+def _original(term: Term) -> Term:
+    while term.op == "contiguous":
+        term = term.args[0]
+    return term
 
 
 def _rank(match: Match) -> tuple[bool, bool, bool, str]:
