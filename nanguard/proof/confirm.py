@@ -104,12 +104,16 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     points: list[Point] = []
     first: dict[str, Point] = {}
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
-    deadline = thread_time() + _SECONDS
+    last = thread_time()
+    deadline, waited = last + _SECONDS, False
     for point in points_of(cut, matcher):
-        if not points:  # the first of a process waits for what torch loads for it
-            deadline = thread_time() + _SECONDS
-        if thread_time() > deadline:
+        now = thread_time()
+        loading = now - last > _SECONDS / 2 and not waited  # what torch loads when it is first needed is not the search
+        if not points or loading:
+            deadline, waited = now + _SECONDS, loading
+        if now > deadline:
             break
+        last = now
         points.append(point)
         kind = next((kind for kind in direct if fails(kind, point, None, matcher.ranges.dtype)), None)
         if kind is not None and kind not in first and demanding and not loses(kind, cut, point, matcher.ranges.dtype):
