@@ -11,7 +11,8 @@ import pytest
 from nanguard.errors import NanguardError
 from nanguard.lazy import load_torch
 from nanguard.matching import match, rules
-from nanguard.runtime.rewriting import RULE, rewrite_graph
+from nanguard.runtime import rewriting
+from nanguard.runtime.rewriting import RULE, Form
 from nanguard.tracing.trace import trace
 from nanguard.tracing.tracer import SPAN
 
@@ -20,6 +21,12 @@ F = torch.nn.functional
 nn = torch.nn
 
 MATCHER = match.matcher(rules.load())
+
+
+def rewrite_graph(found, matcher, *, prefer: str = "stable", eps: float | None = None):
+    """The graph module, and the matches that were replaced."""
+    module, done = rewriting.rewritten(found, matcher, Form(prefer, eps, rewriting.dtype_of(found.arguments.tensors)))
+    return module, tuple(plan.match for plan in done)
 
 
 def rewritten(loss: Callable, prefer: str = "stable", **arguments: object):

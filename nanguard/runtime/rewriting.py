@@ -82,21 +82,11 @@ class Plan:
         return show(form) if form is not None else ""
 
 
-def rewrite_graph(
-    trace: Graphed, matcher: Matcher, *, prefer: str = "stable", eps: float | None = None
-) -> tuple[fx.GraphModule, tuple[Match, ...]]:
-    """A graph module with the replacements that rules offer, and the matches that were replaced, in order.
-
-    With `prefer` "clamp" the clamped forms are used, with an `eps` that works in the dtype unless one is given.
-    A replacement is made only if values and gradients stay the same on ordinary inputs.  `trace` is left as it
-    is.
-    """
-    module, done = rewritten(trace, matcher, Form(prefer, eps, dtype_of(trace.arguments.tensors)))
-    return module, tuple(plan.match for plan in done)
-
-
 def rewritten(trace: Graphed, matcher: Matcher, form: Form) -> tuple[fx.GraphModule, list[Plan]]:
-    """As `rewrite_graph`, with the places of the replacements."""
+    """A graph module with the replacements that rules offer in a form, and what was replaced and where, in order.
+
+    A replacement is made only if values and gradients stay the same on ordinary inputs.  `trace` is left as it is.
+    """
     with collector.paused():
         offered = plans(trace, matcher, form)
         return _accepted(trace, offered) if offered else (trace.module, [])
