@@ -529,7 +529,6 @@ def _predicted(ranges: Ranges, p: Term) -> bool:
     return p.op == "symbol" and any(word in p.name.lower() for word in ("pred", "prob"))
 
 
-_PROBABILITIES = ("softmax", "sigmoid", "one_minus_sigmoid")
 _MIXING = ("add", "mul", "sum", "mean", "scatter_add")
 
 
@@ -541,7 +540,8 @@ def _mixture(ranges: Ranges, p: Term) -> bool:
         if node in seen:
             continue
         seen.add(node)
-        if node.op in _PROBABILITIES:
+        row = ops.row(node.op)
+        if row is not None and row.probability:
             found = True
         elif node.op in _MIXING or ops.family(node) == ops.CAST:
             below.extend(node.args)

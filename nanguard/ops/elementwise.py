@@ -26,6 +26,8 @@ def _row(
     commutes: bool = False,
     singular: bool = False,
     tensors: bool = False,
+    probability: bool = False,
+    catches: bool = False,
     more: tuple[str, ...] = (),
 ) -> Op:
     """A row; `{}` in the list of spellings stands for the name."""
@@ -43,6 +45,8 @@ def _row(
         commutes,
         singular=singular,
         tensors=tensors,
+        probability=probability,
+        catches=catches,
     )
 
 
@@ -290,7 +294,7 @@ ARITHMETIC = (
          _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)"),
     _row("nan_to_num", "torch.{}(x;nan=0.0,posinf=None,neginf=None) Tensor.{}(x;nan=0.0,posinf=None,neginf=None)"
          " Tensor.{}_", params="x", torch="torch.nan_to_num", range=_nan_to_num,
-         exact=lambda x: x.is_a("nan").choose(0, x)),
+         exact=lambda x: x.is_a("nan").choose(0, x), catches=True),
 )  # fmt: skip
 
 COMPARISONS = (
@@ -306,9 +310,9 @@ COMPARISONS = (
          tensors=True, commutes=True, exact=lambda x, y: (x.compare("ne", 0) - y.compare("ne", 0)).abs()),
     _row("logical_not", "torch.{} Tensor.{} operator.invert torch.bitwise_not", range=_step,
          exact=lambda x: x.compare("eq", 0)),
-    _row("isnan", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("nan")),
-    _row("isfinite", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("finite")),
-    _row("isinf", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("inf")),
+    _row("isnan", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("nan"), catches=True),
+    _row("isfinite", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("finite"), catches=True),
+    _row("isinf", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("inf"), catches=True),
 )  # fmt: skip
 
 EXPONENTIAL = (
@@ -355,10 +359,10 @@ EXPONENTIAL = (
 
 ACTIVATIONS = (
     _row("sigmoid", "torch.{} Tensor.{} Tensor.{}_ F.{} torch.special.expit torch.special.{} nn.Sigmoid[]",
-         range=lambda x: iv.rising(x, _sigmoid, 0.0, 1.0), exact=lambda x: 1 / (1 + (-x).exp())),
+         range=lambda x: iv.rising(x, _sigmoid, 0.0, 1.0), exact=lambda x: 1 / (1 + (-x).exp()), probability=True),
     # 1 - sigmoid(x): one name for it, so that what it cancels to is not lost in sigmoid(-x)
     _row("one_minus_sigmoid", "", means="1 - sigmoid(x)", exact=lambda x: 1 / (1 + x.exp()),
-         range=lambda x: iv.falling(x, lambda value: _sigmoid(-value), 0.0, 1.0)),
+         range=lambda x: iv.falling(x, lambda value: _sigmoid(-value), 0.0, 1.0), probability=True),
     _row("logsigmoid", "F.{} nn.LogSigmoid[]", range=lambda x: iv.rising(x, lambda v: -_softplus(-v), -INF, 0.0),
          exact=lambda x: -(-x).exp().log1p()),
     _row("tanh", "torch.{} Tensor.{} Tensor.{}_ F.{} nn.Tanh[] math.{}",

@@ -126,16 +126,20 @@ REDUCTIONS = (
 
 
 def _axis(
-    name: str, spellings: str, range: Any, means: str | None, params: str, torch: str | None, more: tuple[str, ...] = ()
+    name: str, spellings: str, range: Any, means: str | None, params: str, torch: str | None, more: tuple[str, ...] = (),
+    probability: bool = False,
 ) -> Op:  # fmt: skip
-    return Op(name, signature(params), AXIS, torch, listed(spellings, name) + more, means, range)
+    return Op(
+        name, signature(params), AXIS, torch, listed(spellings, name) + more, means, range, probability=probability
+    )
 
 
 AXES = (
     _axis("softmax", "torch.{} Tensor.{} F.{} nn.Softmax[dim=None] nn.Softmax2d[](x;dim=1) torch.special.softmax",
           _unit, "exp(x) / sum(exp(x), dim=dim, keepdim=true)", "x; dim=None", "torch.softmax",
           ("F.softmin(x; dim=None) -> softmax(-x, dim=dim)",
-           "nn.Softmin[dim=None](x; dim=None) -> softmax(-x, dim=dim)")),
+           "nn.Softmin[dim=None](x; dim=None) -> softmax(-x, dim=dim)"),
+          probability=True),
     _axis("log_softmax", "torch.{} Tensor.{} F.{} nn.LogSoftmax[dim=None] torch.special.log_softmax", _nonpositive,
           "x - log(sum(exp(x), dim=dim, keepdim=true))", "x; dim=None", "F.log_softmax"),
     # log(1 - softmax(x)): at most one entry is above 0.6, and what is left beside it is the sum of the others

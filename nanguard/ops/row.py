@@ -85,6 +85,9 @@ class Op:
     tensors: bool = False  # torch's function takes no Python number beside a tensor
     mask: bool = False  # it gives true or false for each entry, and so can select entries
     plain: bool = False  # arithmetic that no rule of float32 is about on its own
+    probability: bool = False  # it makes probabilities of logits
+    selects: bool = False  # it gives some of the entries of its operand
+    catches: bool = False  # it tells, or replaces, entries that are nan or infinite
     singular: bool = False  # it, or its derivative, can be non-finite at a finite argument
 
     @property

@@ -30,10 +30,12 @@ def _or_zero(x: Interval) -> Interval:
 
 def _move(
     name: str, params: str, spellings: str, torch: str | None = None, more: tuple[str, ...] = (), pair: bool = False,
-    range: Range = _same,
+    range: Range = _same, selects: bool = False,
 ) -> Op:  # fmt: skip
     spelled = listed(spellings, name) + more
-    return Op(name, signature(params), MOVEMENT, torch or f"Tensor.{name}", spelled, range=range, pair=pair)
+    return Op(
+        name, signature(params), MOVEMENT, torch or f"Tensor.{name}", spelled, range=range, pair=pair, selects=selects
+    )
 
 
 MOVEMENTS = (
@@ -52,19 +54,20 @@ MOVEMENTS = (
     _move("repeat_interleave", "x; repeats=None, dim=None", "torch.{} Tensor.{}"),
     _move("flip", "x; *dims=None", "torch.flip(x;dims) Tensor.{} torch.fliplr torch.flipud"),
     _move("roll", "x; shifts=None, dims=None", "torch.{} Tensor.{}"),
-    _move("diagonal", "x; offset=0, dim1=0, dim2=1", "torch.{} Tensor.{} torch.diag(x) Tensor.diag(x)"),
-    _move("tril", "x; diagonal=0", "torch.{} Tensor.{} torch.triu Tensor.triu", range=_or_zero),
+    _move("diagonal", "x; offset=0, dim1=0, dim2=1", "torch.{} Tensor.{} torch.diag(x) Tensor.diag(x)",
+          selects=True),
+    _move("tril", "x; diagonal=0", "torch.{} Tensor.{} torch.triu Tensor.triu", range=_or_zero, selects=True),
     _move("select", "x; dim, index", "torch.{} Tensor.{} torch.narrow(x;dim,start,length)"
-          " Tensor.narrow(x;dim,start,length)"),
+          " Tensor.narrow(x;dim,start,length)", selects=True),
     # x[...]: key holds ints, None, "..." and ("slice", start, stop, step); a key with tensors in it is a pick
-    _move("index", "x; key=None", "", torch="operator.getitem"),
+    _move("index", "x; key=None", "", torch="operator.getitem", selects=True),
     _move("pick", "x; dim=None, index=None", "torch.gather torch.index_select Tensor.gather Tensor.index_select"
-          " torch.take(x;index) Tensor.take(x;index) torch.take_along_dim(x;index,dim)"),
-    _move("masked_select", "x, mask", "torch.{} Tensor.{}"),
+          " torch.take(x;index) Tensor.take(x;index) torch.take_along_dim(x;index,dim)", selects=True),
+    _move("masked_select", "x, mask", "torch.{} Tensor.{}", selects=True),
     _move("sort", "x; dim=-1, descending=False", "torch.{} Tensor.{} torch.topk(x;k,dim) Tensor.topk(x;k,dim)",
           pair=True),
     _move("unbind", "x; dim=0", "torch.{} Tensor.{} torch.chunk(x;chunks,dim) Tensor.chunk(x;chunks,dim)"
-          " torch.split(x;size,dim) Tensor.split(x;size,dim)"),
+          " torch.split(x;size,dim) Tensor.split(x;size,dim)", selects=True),
 )  # fmt: skip
 
 CASTS = (*(

@@ -88,12 +88,17 @@ def _selects(user: Term, index: int) -> bool:
 
 
 def _catches(user: Term, index: int) -> bool:
-    if user.op == "nan_to_num":
+    if _catching(user) and not _compares(user):
         return True
     tested = {"where": 0, "overwrite": 1}.get(user.op)
     if tested is None or index == tested:
         return False
-    return any(node.op in ("isnan", "isinf", "isfinite") for node in walk(user.args[tested]))
+    return any(_catching(node) and _compares(node) for node in walk(user.args[tested]))
+
+
+def _catching(term: Term) -> bool:
+    row = ops.row(term.op)
+    return row is not None and row.catches
 
 
 def _chooses(user: Term, index: int, term: Term) -> bool:

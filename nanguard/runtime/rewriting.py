@@ -30,7 +30,6 @@ RULE = "nanguard_rule"  # key of node.meta: the code of the rule that made the n
 CLOSE = 1e-4  # relative difference between a naive and a stable form on ordinary inputs in float32
 _TESTS = 3
 _LARGEST = 200  # nodes of one expression
-_SELECTING = frozenset({"masked_select", "pick", "index", "select", "diagonal", "unbind", "tril"})
 GUARDED = 1e-2  # the same where the naive form has an epsilon that the stable one has not
 
 
@@ -200,10 +199,15 @@ def _plan(
             if len({reader.numbers[node] for node in now}) != 1:
                 return None
         leaves[term] = tuple(now)
-    if any(moved.op in _SELECTING for moved in match.moved) and _is_singular(replacement, leaves):
+    if any(_selects(moved) for moved in match.moved) and _is_singular(replacement, leaves):
         return None  # it would be computed for entries that were left out before, whose gradient may be nan
     movements = _movements((root, *inside), reader)
     return Plan(match, root, replacement, leaves, tuple(inside), movements, clamped=form.prefer == "clamp")
+
+
+def _selects(moved: Term) -> bool:
+    row = ops.row(moved.op)
+    return row is not None and row.selects
 
 
 def _wanted(
