@@ -126,8 +126,8 @@ REDUCTIONS = (
 
 
 def _axis(
-    name: str, spellings: str, range: Any, means: str | None, params: str, torch: str | None, more: tuple[str, ...] = (),
-    probability: bool = False,
+    name: str, spellings: str, range: Any, means: str | None, params: str, torch: str | None,
+    more: tuple[str, ...] = (), probability: bool = False,
 ) -> Op:  # fmt: skip
     return Op(
         name, signature(params), AXIS, torch, listed(spellings, name) + more, means, range, probability=probability
