@@ -17,23 +17,21 @@ import torch
 from torch import Tensor
 
 from nanguard import ops
-from nanguard.finding import DTYPES, Number, Witness
-from nanguard.floats import FORMATS, Format
+from nanguard.finding import Number, Witness
+from nanguard.floats import FORMATS
 from nanguard.matching.match import Match, Matcher
-from nanguard.proof import exact, leaves
-from nanguard.proof.exact import Exact, NotEvaluable
+from nanguard.proof import leaves
+from nanguard.proof.evaluate import NotEvaluable
+from nanguard.proof.failing import MEASURED_EXACTLY, NONFINITE, fails, lost, some_zero, truth_at
 from nanguard.proof.leaves import Cut
 from nanguard.proof.points import Point, at, given, magnitude, many, measured, points_of
 from nanguard.proof.run import gradient, run
-from nanguard.term import Term, fill, make, rebuild, show, symbol, walk
+from nanguard.proof.thresholds import thresholds
+from nanguard.proof.witness import witnessed
+from nanguard.term import Term, fill, walk
 
-_NONFINITE = ("forward-nonfinite", "gradient-nonfinite")
-_MEASURED_EXACTLY = ("dead-gradient", "accuracy-loss", "misuse")
-_LONGEST = 60  # characters of what a leaf is called
 _MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
 _SECONDS = 0.5  # of the processor, for one search: what is found at all is found in a tenth of it
-_DIGITS = 2.0**-7  # relative: what the first input with a loss of digits is worth knowing to
-_AT_ONCE = 64  # parts into which the way to a witness is cut
 _MOST_EXACT = 60  # of these, points at which the exact value is worked out
 
 
@@ -73,7 +71,7 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
             hazard, point = found
             witness = witnessed(cut, point, dtype, names)
             reported = hazard
-            if match.guards and "dead-gradient" in match.rule.guarded and hazard in _NONFINITE:
+            if match.guards and "dead-gradient" in match.rule.guarded and hazard in NONFINITE:
                 reported = "ineffective-guard"
             if match.variant.hazard in ("ineffective-guard", "misuse"):
                 reported = match.variant.hazard
@@ -90,17 +88,17 @@ def wanted(match: Match) -> tuple[str, ...]:
     """The kinds of failure that prove a match, worst first; of those that are measured, in the order the rule has."""
     listed = [match.variant.hazard, *match.rule.also]
     if match.guards:
-        listed += [*match.rule.guarded, *_NONFINITE]
+        listed += [*match.rule.guarded, *NONFINITE]
     if match.variant.hazard == "ineffective-guard":
-        listed += _NONFINITE
-    measured = (kind for kind in dict.fromkeys(listed) if kind in _MEASURED_EXACTLY)
-    return (*(kind for kind in _NONFINITE if kind in listed), *measured)
+        listed += NONFINITE
+    measured = (kind for kind in dict.fromkeys(listed) if kind in MEASURED_EXACTLY)
+    return (*(kind for kind in NONFINITE if kind in listed), *measured)
 
 
 def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None:
     """The worst failure, at the smallest of the inputs that were tried."""
     kinds = wanted(match)
-    direct = [kind for kind in kinds if kind not in _MEASURED_EXACTLY]
+    direct = [kind for kind in kinds if kind not in MEASURED_EXACTLY]
     points: list[Point] = []
     first: dict[str, Point] = {}
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
@@ -131,7 +129,7 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     for kind in kinds:
         if kind in first:
             return kind, first[kind]
-        if kind in _MEASURED_EXACTLY:
+        if kind in MEASURED_EXACTLY:
             until = max(deadline, thread_time() + _SECONDS / 2)  # whatever it took to get there
             found = _exactly(kind, cut, [p for p in points if p.finite and p.smooth], matcher.ranges.dtype, until)
             if found is not None:
@@ -260,7 +258,7 @@ def _exactly(kind: str, cut: Cut, points: Sequence[Point], dtype: str, deadline:
 
 def _suspects(cut: Cut, points: Sequence[Point], dtype: str) -> set[int]:
     """The points at which float64 gives something else: where the exact value is worth its cost."""
-    limit = 2.0 ** -(FORMATS[dtype].bits / 2)
+    limit = lost("accuracy-loss", dtype)
     pairs = [
         (point, better)
         for point, better in zip(points, _in_float64(cut, points), strict=True)
@@ -292,7 +290,7 @@ def _dying(cut: Cut, points: Sequence[Point], dtype: str, deadline: float) -> Po
 
     A gradient dies far out, so the largest inputs are looked at first, and the smallest of those that fail is taken.
     """
-    for listed in ([p for p in points if _some_zero(p)], [p for p in points if not _some_zero(p)]):
+    for listed in ([p for p in points if some_zero(p)], [p for p in points if not some_zero(p)]):
         found = list(_failing("dead-gradient", cut, listed[::-1], dtype, deadline))
         if found:
             return found[-1]
@@ -311,245 +309,3 @@ def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str, deadline:
             again = alone(cut, point, dtype)
             if fails(kind, again, truth, dtype, cut.scale):
                 yield again
-
-
-def _some_zero(point: Point) -> bool:
-    return any(part is not None and bool((part == 0).any()) for part in point.gradients)
-
-
-def fails(kind: str, point: Point, truth: Exact | None, dtype: str, scale: float = 0.0) -> bool:
-    """Whether a point shows a kind of failure."""
-    match kind:
-        case "forward-nonfinite":
-            return not point.finite
-        case "gradient-nonfinite":
-            return point.finite and not point.smooth
-    assert truth is not None
-    return point.finite and (
-        _dead(point, truth) if kind == "dead-gradient" else _wrong(point, truth, dtype, kind, scale)
-    )
-
-
-def _dead(point: Point, truth: Exact) -> bool:
-    """An entry of the gradient is gone, where the exact one is of ordinary size and the exact value finite."""
-    for part, right in zip(point.gradients, truth.gradients, strict=True):
-        if part is None:
-            continue
-        for computed, value in zip(part.flatten().tolist(), right.values, strict=True):
-            if math.isfinite(value) and abs(value) > 1e-2 and abs(computed) < abs(value) * 2**-12:
-                return True
-    return False
-
-
-def _wrong(point: Point, truth: Exact, dtype: str, kind: str, scale: float) -> bool:
-    """An entry of the value has lost over half of its bits (for a misuse: is another number altogether)."""
-    limit = 2.0 ** -(FORMATS[dtype].bits / 2) if kind == "accuracy-loss" else 1e-2
-    for computed, value in zip(point.output.detach().flatten().tolist(), truth.values, strict=False):
-        large = math.isfinite(value) and abs(value) > FORMATS[dtype].tiny
-        if large and abs(computed - value) > limit * max(abs(value), scale):
-            return True
-    return False
-
-
-def truth_at(cut: Cut, point: Point, dtype: str) -> Exact | None:
-    """The exact value and gradient of the reference at a point."""
-    tensors = given(cut, point.values, point.shape, dtype)
-    plain = {leaf: tensor.detach() for leaf, tensor in tensors.items()}
-    try:
-        return exact.evaluate(cut.reference, plain, cut.free)
-    except NotEvaluable:
-        return None
-
-
-# --- the witness -----------------------------------------------------------------------------------------------------
-
-
-def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> Witness:
-    """The record of a point: the inputs by their names, the value and the worst entry of the gradient."""
-    truth = truth_at(cut, point, dtype)
-    inputs: dict[str, Number] = {}
-    for leaf, values in _inputs(cut, point):
-        inputs[_label(leaf, names, inputs)] = _number(values, point.shape)
-    computed = _number(tuple(point.output.flatten().tolist()), tuple(point.output.shape))
-    right = _number(truth.values, truth.shape) if truth is not None else "undefined"
-    gradient_computed, gradient_right = _worst(point, truth)
-    return Witness(dtype, inputs, computed, right, gradient_computed, gradient_right)
-
-
-def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -> str:
-    """What a leaf is called: as at the place of the finding, else by its own name."""
-    text = names.get(leaf)
-    while text is None and (leaf.op == "either" or ops.family(leaf) == ops.CAST):
-        leaf = leaf.args[0]
-        text = names.get(leaf)
-    text = text or show(rebuild(leaf, _named))
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    return text if text not in taken else f"{text} ({len(taken) + 1})"
-
-
-def _named(term: Term, args: tuple[Term, ...]) -> Term:
-    """A term as it is called: what nothing is known of by its name, without what it was worked out from."""
-    if term.op == "opaque":
-        return symbol(term.name)
-    return args[0] if ops.family(term) == ops.CAST and args else make(term.op, args, term.attrs)
-
-
-def _inputs(cut: Cut, point: Point) -> Iterator[tuple[Term, tuple[float, ...]]]:
-    yield from zip(cut.free, point.values, strict=True)
-    for leaf, value in cut.fixed:
-        if leaf.attr("kind") == "number":
-            yield leaf, (value,)
-
-
-def _worst(point: Point, truth: Exact | None) -> tuple[Number | None, Number | None]:
-    """The entry of the gradient that is furthest from the exact one, with the exact one."""
-    worst: tuple[float, float, float] | None = None
-    for index, part in enumerate(point.gradients):
-        if part is None:
-            continue
-        right = truth.gradients[index].values if truth is not None else None
-        for place, computed in enumerate(part.flatten().tolist()):
-            value = right[place] if right is not None and place < len(right) else math.nan
-            distance = abs(computed - value)
-            badness = math.inf if not math.isfinite(computed) else (-1.0 if math.isnan(distance) else distance)
-            if worst is None or badness > worst[0]:
-                worst = (badness, computed, value)
-    if worst is None:
-        return None, None
-    return plain(worst[1]), plain(worst[2]) if truth is not None else None
-
-
-def plain(value: float) -> Number:
-    """A float as JSON takes it: infinities and nan as texts."""
-    if math.isnan(value):
-        return "nan"
-    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-
-
-def _number(values: Sequence[float], shape: tuple[int, ...]) -> Number:
-    if not shape or (len(values) == 1 and len(shape) <= 1):
-        return plain(values[0]) if values else "nan"
-    if len(shape) == 1:
-        return [plain(value) for value in values]
-    step = len(values) // shape[0] if shape[0] else 0
-    return [_number(values[index * step : (index + 1) * step], shape[1:]) for index in range(shape[0])]
-
-
-# --- thresholds ------------------------------------------------------------------------------------------------------
-
-
-def thresholds(cut: Cut, point: Point, kind: str) -> dict[str, Number]:
-    """The first failing input of each dtype on the way to the witness: the entry of largest magnitude.
-
-    The way is a ray: the witness times a scale from 0 outward, or, for a witness at 0, ones scaled down to it.
-    """
-    found = {dtype: first_failing(cut, point, kind, dtype) for dtype in DTYPES}
-    return {dtype: plain(value) for dtype, value in found.items() if value is not None}
-
-
-def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None:
-    """The input of largest magnitude at the first failing point of the ray in one dtype.
-
-    Found by bisection over the floats between a scale that does not fail and one that does.
-    """
-    form = FORMATS[dtype]
-    size = magnitude(point.values)
-    ray = _Ray(cut, point, kind, dtype, size)
-    if size == 0 or (kind == "accuracy-loss" and size < 0.5):  # the failure lies towards 0
-        good, bad = next((scale for scale in (1.0, 0.5, 2.0, 4.0) if not ray.fails(scale)), None), _near_zero(ray, form)
-    else:
-        reaches = [scale for scale in (size, 2 * size, 8 * size, 32 * size) if scale <= form.max]
-        bad = next((scale for scale in map(form.round, reaches) if ray.fails(scale)), None)
-        good = 0.0
-    if bad is None:
-        return None
-    if good is None:  # it fails all along the ray
-        return form.round(bad * ray.sign)
-    return form.round(ray.between(good, bad, form) * ray.sign)
-
-
-def _near(a: float, b: float, relative: float) -> bool:
-    return abs(a - b) <= relative * min(abs(a), abs(b))
-
-
-def _near_zero(ray: _Ray, form: Format) -> float | None:
-    """A failing scale at or near 0."""
-    scales = (0.0, ray.size, ray.size / 8, form.tiny, form.eps / 8)
-    return next((scale for scale in scales if ray.fails(scale)), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ray:
-    """The points on the way to a witness, as multiples of it."""
-
-    cut: Cut
-    point: Point
-    kind: str
-    dtype: str
-    size: float
-
-    @property
-    def sign(self) -> float:
-        """The sign of the entry of largest magnitude."""
-        entries = [value for vector in self.point.values for value in vector]
-        return math.copysign(1.0, max(entries, key=abs)) if self.size else 1.0
-
-    def values(self, scale: float) -> tuple[tuple[float, ...], ...]:
-        """The leaves at one scale; a witness at 0 has ones for its ray."""
-        if not self.size:
-            return tuple(tuple(scale for _ in vector) for vector in self.point.values)
-        return tuple(tuple(value / self.size * scale for value in vector) for vector in self.point.values)
-
-    def fails(self, scale: float) -> bool:
-        """Whether the term fails at a scale."""
-        point = at(self.cut, self.values(scale), self.point.shape, self.dtype)
-        if point is None:
-            return False
-        if self.kind == "dead-gradient":
-            return point.finite and point.smooth and _some_zero(point)
-        if self.kind not in _MEASURED_EXACTLY:
-            return fails(self.kind, point, None, self.dtype)
-        truth = truth_at(self.cut, point, self.dtype)
-        return truth is not None and point.smooth and fails(self.kind, point, truth, self.dtype, self.cut.scale)
-
-    def first_at_once(self, scales: Sequence[float]) -> int | None:
-        """The index of the first of some scales that fails, by one run; their number if none does.
-
-        None where that cannot be done.
-        """
-        if self.kind in ("accuracy-loss", "misuse"):
-            return None
-        shape = () if self.cut.elementwise else self.point.shape
-        points = many(self.cut, [self.values(scale) for scale in scales], shape, self.dtype)
-        if points is None:
-            return None
-        for index, point in enumerate(points):
-            if self.kind == "dead-gradient":
-                failing = point.finite and point.smooth and _some_zero(point)
-            else:
-                failing = fails(self.kind, point, None, self.dtype)
-            if failing:
-                return index
-        return len(scales)
-
-    def between(self, good: float, bad: float, form: Format) -> float:
-        """The failing scale nearest to `good`, over the floats between: many at once where that can be done."""
-        found = self.narrowed(good, bad, form, _AT_ONCE)
-        return found if self.fails(found) else self.narrowed(good, bad, form, 2)
-
-    def narrowed(self, good: float, bad: float, form: Format, most: int) -> float:
-        """The failing scale nearest to `good`, by cutting what lies between into at most so many parts."""
-        low, high = form.ordinal(form.round(good)), form.ordinal(form.round(bad))
-        digits = 0.0 if self.kind not in _MEASURED_EXACTLY else _DIGITS
-        while abs(high - low) > 1 and not _near(form.from_ordinal(low), form.from_ordinal(high), digits):
-            parts = min(abs(high - low), most)
-            inner = [low + (high - low) * index // parts for index in range(1, parts)]
-            scales = [form.from_ordinal(ordinal) for ordinal in inner]
-            first = self.first_at_once(scales) if parts > 2 else None
-            if first is None:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self.fails(form.from_ordinal(middle)) else (middle, high)
-                continue
-            ordinals = [low, *inner, high]
-            low, high = ordinals[first], ordinals[first + 1]
-        return form.from_ordinal(high)

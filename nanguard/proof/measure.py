@@ -11,8 +11,9 @@ from nanguard.finding import DTYPES, Number
 from nanguard.matching.match import Match
 from nanguard.matching.rule import Rule
 from nanguard.proof import prove
-from nanguard.proof.confirm import Proof, confirm, plain
+from nanguard.proof.confirm import Proof, confirm
 from nanguard.proof.points import Point, at
+from nanguard.proof.witness import plain
 from nanguard.settings import Settings
 
 

@@ -7,7 +7,7 @@ term acts entry by entry, else under `torch.vmap`, and one by one where that is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,41 +111,48 @@ def many(cut: Cut, rows: Sequence[Values], shape: tuple[int, ...], dtype: str) -
     """
     if not rows:
         return iter(())
-    whole = _entries(cut, rows, dtype) if not shape else _mapped(cut, rows, shape, dtype)
+    kind = getattr(torch, dtype)
+    columns = [torch.tensor([row[index] for row in rows], dtype=kind) for index in range(len(cut.free))]
+    whole = at_once(cut, columns, shape, dtype)
     return _taken(rows, shape, *whole) if whole is not None else None
 
 
-def _entries(cut: Cut, rows: Sequence[Values], dtype: str) -> tuple[Tensor, tuple[Tensor | None, ...]] | None:
-    columns = tuple(tuple(row[index][0] for row in rows) for index in range(len(cut.free)))
-    whole = at(cut, columns, (len(rows),), dtype)
-    return (whole.output, whole.gradients) if whole is not None and whole.output.shape == (len(rows),) else None
+def at_once(
+    cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str, slopes: bool = True
+) -> tuple[Tensor, tuple[Tensor | None, ...]] | None:
+    """The outputs and gradients at many values along a new first dimension, None where that cannot be done.
 
-
-def _mapped(
-    cut: Cut, rows: Sequence[Values], shape: tuple[int, ...], dtype: str
-) -> tuple[Tensor, tuple[Tensor | None, ...]] | None:  # fmt: skip
-    """The outputs and gradients at some rows along a new first dimension."""
-    others = {leaf: tensor for leaf, tensor in given(cut, rows[0], shape, dtype).items() if leaf not in cut.free}
+    `columns` has, for each free leaf, a row of entries for each point, and `shape` is that of a leaf: ``()`` where the
+    term acts entry by entry.  Without `slopes` no gradient is worked out.
+    """
     free = [
-        torch.tensor([row[index] for row in rows], dtype=getattr(torch, dtype))
-        .reshape(len(rows), *shape)
-        .requires_grad_(leaf not in cut.targets)
-        for index, leaf in enumerate(cut.free)
+        column.reshape(-1, *shape).requires_grad_(slopes and leaf not in cut.targets)
+        for leaf, column in zip(cut.free, columns, strict=True)
     ]
+    others = _others(cut, shape or (len(free[0]),), dtype)
     try:
-        output = torch.vmap(lambda *given: run(cut.root, {**others, **dict(zip(cut.free, given, strict=True))}))(*free)
+        output = _whole(cut, free, others, shape)
         gradients = tuple(gradient(output, free))
     except _REFUSALS:
         return None
-    return (output.detach(), gradients) if output.is_floating_point() else None
+    if not output.is_floating_point() or (not shape and output.shape != (len(free[0]),)):
+        return None
+    return output.detach(), gradients
+
+
+def _whole(cut: Cut, free: Sequence[Tensor], others: Mapping[Term, Tensor], shape: tuple[int, ...]) -> Tensor:
+    def term(*given: Tensor) -> Tensor:
+        return run(cut.root, {**others, **dict(zip(cut.free, given, strict=True))})
+
+    return torch.vmap(term)(*free) if shape else term(*free)
 
 
 def _taken(
     rows: Sequence[Values], shape: tuple[int, ...], output: Tensor, gradients: tuple[Tensor | None, ...]
 ) -> Iterator[Point]:
     """The points of a run, one after the other."""
-    finite, count = _finite(output), len(rows)
-    smooth = torch.stack([finite.new_ones(count), *(_finite(part) for part in gradients if part is not None)]).all(0)
+    finite, count = all_finite(output), len(rows)
+    smooth = torch.stack([finite.new_ones(count), *(all_finite(part) for part in gradients if part is not None)]).all(0)
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         slopes = [[None] * _CHUNK if slope is None else slope[part].unbind() for slope in gradients]
@@ -157,7 +164,7 @@ def _taken(
             yield Point(row, shape, value, slope, is_finite, is_smooth)
 
 
-def _finite(tensor: Tensor) -> Tensor:
+def all_finite(tensor: Tensor) -> Tensor:
     """Which entries along the first dimension are finite altogether."""
     return torch.isfinite(tensor).reshape(len(tensor), -1).all(1)
 
@@ -180,7 +187,12 @@ def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], d
         leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
         for leaf, vector in zip(cut.free, values, strict=True)
     }
-    result.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
+    return {**result, **_others(cut, shape, dtype)}
+
+
+def _others(cut: Cut, shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
+    """The leaves that are not free, beside free ones of a shape."""
+    result = {leaf: torch.tensor(value, dtype=getattr(torch, dtype)) for leaf, value in cut.fixed}
     classes = shape[1] - 1 if len(shape) > 1 else 0
     result.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
     return result

@@ -19,8 +19,8 @@ from nanguard.floats import FORMATS, Format
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.rule import Rule
 from nanguard.proof import leaves
-from nanguard.proof.confirm import truth_at
 from nanguard.proof.exact import Entries, Exact, NotEvaluable
+from nanguard.proof.failing import truth_at
 from nanguard.proof.leaves import Cut
 from nanguard.proof.points import Point, at, fitting
 from nanguard.term import Term, number, show, walk

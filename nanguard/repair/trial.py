@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nanguard.floats import FORMATS
 from nanguard.matching.interval import Interval
-from nanguard.proof.confirm import fails, truth_at
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.proof.exact import Exact
+from nanguard.proof.failing import fails, truth_at
 from nanguard.proof.points import Point, at
 from nanguard.proof.run import run
 from nanguard.term import Term

@@ -17,9 +17,10 @@ from nanguard.finding import Finding, Number, Witness
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.rules import load
 from nanguard.proof import prove
-from nanguard.proof.confirm import confirm, plain
+from nanguard.proof.confirm import confirm
 from nanguard.proof.leaves import Cut, cuts
 from nanguard.proof.points import Point, Values, at, fitting
+from nanguard.proof.witness import plain
 from nanguard.reading import discover
 from nanguard.reading.read import span
 from nanguard.report.html.sample import Pair
