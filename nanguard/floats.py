@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,10 @@ class Format:
             return value
         exponent = max(math.frexp(value)[1] - 1, self.least)
         unit = exponent - self.bits + 1
-        steps = Fraction(value) / (Fraction(2) ** unit)
-        rounded = Fraction(round(steps)) * Fraction(2) ** unit
-        if abs(rounded) >= Fraction(2) ** (self.most + 1):
+        steps = round(math.ldexp(value, -unit))  # exact: scaled by a power of two to at most so many bits
+        if exponent > self.most or (exponent == self.most and abs(steps) >> self.bits):
             return math.copysign(math.inf, value)
-        return float(rounded)
+        return math.ldexp(steps, unit)
 
     def ordinal(self, value: float) -> int:
         """The number of floats between 0 and `value`, with its sign: neighbours have neighbouring ordinals."""
