@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nanguard.cli import cli
 from nanguard.finding import DTYPES
 from nanguard.matching import rules
 from nanguard.proof import prove
@@ -42,6 +45,15 @@ def test_without_torch_one_line_says_what_it_is_needed_for() -> None:
     text = explain.rule_text(KNOWN[0], None, torch=False)
     assert "torch is not installed here: the thresholds and the table need it." in text
     assert headings(text) == HEADINGS
+
+
+@pytest.mark.parametrize("code", ["NG001", "NG002", "NG003", "unused-suppression"])
+def test_codes_that_are_no_rules_are_explained(code: str) -> None:
+    result = CliRunner().invoke(cli, ["explain", code])
+    assert result.exit_code == 0
+    assert headings(result.output) == ["What it does", "What to do"]
+    data = json.loads(CliRunner().invoke(cli, ["explain", code, "--format", "json"]).output)
+    assert code in (data["code"], data["name"])
 
 
 def test_measured_values_are_those_of_the_witness() -> None:

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from nanguard.errors import NanguardError
+from nanguard.project import CONFIGURATIONS, REPOSITORY, marked
 
 NAME = ".nanguard_cache"
 PACK, HALF = ".json", ".tmp"  # ends of the names of what is in it
-_ROOTS = ("nanguard.toml", "pyproject.toml", ".git")
 _TAG = "CACHEDIR.TAG"
 _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
 _OURS = "nanguard"
@@ -32,8 +32,7 @@ def place(given: str | None = None, root: str = "") -> Path:
     if root:
         return Path(root) / NAME
     here = Path.cwd()
-    roots = (folder for folder in (here, *here.parents) if any((folder / name).exists() for name in _ROOTS))
-    return next(roots, here) / NAME
+    return (marked(here, (*CONFIGURATIONS, REPOSITORY)) or here) / NAME
 
 
 def is_cache(folder: Path) -> bool:

@@ -42,7 +42,7 @@ def explain_rule(
     """
     from nanguard import settings
     from nanguard.matching.rules import load
-    from nanguard.report import explain, textplot
+    from nanguard.report import explain, remarks, textplot
     from nanguard.running.checking import has_torch
 
     rules = options.settings_of(context, ["."]).settings.rules
@@ -57,6 +57,11 @@ def explain_rule(
     if code is None:
         raise click.UsageError("Missing argument 'CODE'.", context)
     found = known.find(code)
+    remark = remarks.find(code)
+    if found is None and remark is not None and format_ != "html":
+        shown = explain.as_json(remarks.data(remark)) if format_ == "json" else remarks.text(remark)
+        write(f"{shown}\n", output_file)
+        return
     if found is None:
         raise NanguardError(settings.unknown(code, known.rules, "explain"))
     measured = _measured(found, rules) if has_torch() and not static else None

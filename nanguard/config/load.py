@@ -14,8 +14,7 @@ from typing import Any
 from nanguard.config.keys import BY_NAME, KEYS
 from nanguard.errors import NanguardError
 from nanguard.nearest import nearest
-
-_NAMES = ("nanguard.toml", "pyproject.toml")  # the first one wins where both are
+from nanguard.project import CONFIGURATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def configuration_for(paths: Sequence[str]) -> Configuration | None:
     folders = [_folder(path.partition("::")[0] if not os.path.exists(path) else path) for path in paths]
     folder = os.path.commonpath(folders) if folders else os.getcwd()
     while True:
-        for name in _NAMES:
+        for name in CONFIGURATIONS:
             found = _read(os.path.join(folder, name), asked=False)
             if found is not None:
                 return found

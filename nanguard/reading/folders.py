@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from nanguard.project import REPOSITORY
 from nanguard.reading.globs import Globs, globs
 
 _PACKAGES = "site-packages"  # of a virtual environment
@@ -148,7 +149,7 @@ class Excluded:
     def _top(self, folder: str) -> str:
         """Where .gitignores begin to count for a folder."""
         for above in _upward(folder):
-            if os.path.lexists(os.path.join(above, ".git")):
+            if os.path.lexists(os.path.join(above, REPOSITORY)):
                 return above
         return self._root if folder == self._root or _relative(folder, self._root) is not None else folder
 
@@ -204,7 +205,7 @@ def _upward(folder: str) -> Iterator[str]:
 
 def _repository(top: str) -> str:
     """Where the repository of a folder keeps its data; in another worktree .git is a file that leads there."""
-    data = os.path.join(top, ".git")
+    data = os.path.join(top, REPOSITORY)
     if os.path.isfile(data):
         for line in _lines(data):
             if line.startswith("gitdir: "):

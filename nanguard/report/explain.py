@@ -130,9 +130,9 @@ def sections(rule: Rule) -> Iterator[str]:
     """The parts that need nothing but the rule, each with its heading."""
     yield f"# {rule.name} ({rule.code})"
     yield f"Severity: {SEVERITY[rule.hazard]} ({rule.hazard}). {availability(rule)}"
-    yield f"## What it does\n\n{_fill(f'{rule.summary}.')}"
+    yield f"## What it does\n\n{fill(f'{rule.summary}.')}"
     if rule.why.strip():
-        yield f"## Why is this bad?\n\n{_fill(rule.why)}"
+        yield f"## Why is this bad?\n\n{fill(rule.why)}"
     bad = list(dict.fromkeys(example.bad for example in rule.examples if example.bad))
     if bad:
         yield f"## Example\n\n{_code(bad)}"
@@ -144,7 +144,7 @@ def sections(rule: Rule) -> Iterator[str]:
         yield f"Not reported:\n\n{_code(near)}"
     replacements = list(dict.fromkeys(line for variant in rule.variants for line in _replacement(variant)))
     yield "## Replacement\n\n" + "\n".join(replacements)
-    yield "## Fix safety\n\n" + "\n\n".join(map(_fill, safety(rule)))
+    yield "## Fix safety\n\n" + "\n\n".join(map(fill, safety(rule)))
     if rule.references:
         yield "## References\n\n" + "\n".join(f"- {reference}" for reference in rule.references)
 
@@ -224,7 +224,8 @@ def show(term: Term) -> str:
     return re.sub(r"Hole\(name='(\w+)'\)", r"\1", shown(term)).replace("None", "none").replace("True", "true")
 
 
-def _fill(text: str) -> str:
+def fill(text: str) -> str:
+    """A paragraph in lines of the width of a page."""
     return textwrap.fill(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 

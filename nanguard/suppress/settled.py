@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanguard.finding import FileResult, Target
+from nanguard.project import CONFIGURATIONS, REPOSITORY, SETUPS, marked
 from nanguard.reading.discover import find
 
-_MARKS = ("pyproject.toml", "nanguard.toml", "setup.py", "setup.cfg", ".git")
 _IMPORTS = re.compile(rb"^[ \t]*(?:from|import)\b(?:[^\n(]*\([^)]*\)|[^\n]*)", re.MULTILINE)
 _WORD = re.compile(rb"[^\W\d]\w*")
 
@@ -78,10 +78,8 @@ class Outside:
 
 def _root(path: Path) -> tuple[str, bool]:
     """The folder of a file's project, with what is below it; without a project its own folder, and that alone."""
-    for folder in path.parents:
-        if any((folder / mark).exists() for mark in _MARKS):
-            return str(folder), True
-    return str(path.parent), False
+    root = marked(path.parent, (*CONFIGURATIONS, *SETUPS, REPOSITORY))
+    return (str(root), True) if root is not None else (str(path.parent), False)
 
 
 def _files(root: str, deep: bool) -> Iterator[str]:
