@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from nanguard.tracing.clues import Clue
@@ -10,6 +11,7 @@ from nanguard.tracing.guesses import LAYOUTS, C, N, Shape, State, Tensor, relaid
 from nanguard.tracing.plan import Plan
 
 Found = Iterator[State]
+Rule = Callable[[Clue, re.Match[str], Plan], Found]  # what a message that a pattern fits says
 
 
 def tensors(clue: Clue) -> list[tuple[str, Tensor]]:
