@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,6 +14,8 @@ from nanguard.finding import FileResult
 from nanguard.running.wire import Answer
 from nanguard.running.worker import Worker
 from nanguard.settings import Settings
+
+RunStatic = Callable[..., tuple[int, str, str]]
 
 _known: dict[tuple[object, ...], FileResult] = {}
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inprocess import in_process
+from inprocess import RunStatic
 
-from nanguard.cli import main
 from nanguard.finding import FileResult, Finding, Report, Span
 from nanguard.fingerprint import fingerprints
 from nanguard.reading.discover import targets
@@ -25,22 +24,12 @@ RISK = "torch.log(torch.sigmoid(x))"
 FILE = "nanguard-baseline.json"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    with in_process():
-        yield tmp_path
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["check", "--static", "--format", "concise", *arguments])
-        printed = capfd.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+def run(run_static: RunStatic) -> RunStatic:
+    return functools.partial(run_static, "--format", "concise")
 
 
 def text(*names: str, body: str = f"return {RISK}") -> str:

@@ -6,16 +6,14 @@ import ast
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inprocess import in_process
+from inprocess import RunStatic
 
 import nanguard
-from nanguard.cli import main
 from nanguard.finding import Finding, Report, Span
 from nanguard.matching import rules
 from nanguard.repair.fixing import fix_paths
@@ -30,22 +28,12 @@ HEAD = "import torch\nimport torch.nn.functional as F\n"
 RISK = "torch.log(torch.sigmoid(x))"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    with in_process():
-        yield tmp_path
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["check", "--static", *arguments])
-        printed = capfd.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+def run(run_static: RunStatic) -> RunStatic:
+    return run_static
 
 
 def checked(source: str, name: str = "a.py", **given: object) -> Report:
