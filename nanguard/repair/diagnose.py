@@ -139,7 +139,8 @@ def _worded(
     own = {*walk(template), *extra.values()}
     before = {part: name for part, name in context.operands.items() if part.op != "const" or part not in own}
     before = {**_attributes(term), **before}
-    settings = frozenset(name for text in context.settings.values() for name in names_of(text) if text not in site.text)
+    words_of = (text for text in context.settings.values() if text not in site.text)
+    settings = frozenset(name for text in words_of for name in names_of(text) - names_of(site.text))
     texts = [*before.values(), *(f"_{behind}" for _, behind in context.moves.values())]
     taken = settings | {name for text in texts for name in names_of(text)}
     for words, names in (

@@ -9,10 +9,10 @@ from nanguard import ops
 from nanguard.matching.match import Match, Matcher
 from nanguard.reading.expressions import Place
 from nanguard.reading.read import Reading, modules, segment
-from nanguard.reading.values import External, Instance, to_term
+from nanguard.reading.values import Built, External, Instance, to_term
 from nanguard.repair.ground import dotted
 from nanguard.repair.source import Move, Unprintable, Words, move, source_of
-from nanguard.term import Attr, Term, walk
+from nanguard.term import UNKNOWN, Attr, Term, walk
 
 
 class Paths:
@@ -76,21 +76,20 @@ class Paths:
     def settings(self, match: Match, place: Place) -> dict[tuple[str, Attr], str]:
         """The attributes of operations on the way to a match for which the function has a name: ``dim=self.dim``.
 
-        None that is written as a number elsewhere on the way.
+        The name in the expression itself, if there is one there; none that is written as a number elsewhere on the way.
         """
         inside = set(walk(match.root))
+        own = set(ast.walk(place.node))
         found: dict[tuple[str, Attr], set[str]] = {}
+        nearest: dict[tuple[str, Attr], set[str]] = {}
         for other in self.targets[place.path, place.target]:
-            if other.term not in inside or not isinstance(other.node, ast.Call):
-                continue
-            for node in (*other.node.args, *(keyword.value for keyword in other.node.keywords)):
-                value = other.values.get(node)
-                if not isinstance(value, Term) or value.op != "const" or value.value is None:
-                    continue
-                for key, held in other.term.attrs:
-                    if type(held) is type(value.value) and held == value.value:
-                        found.setdefault((key, held), set()).add(ast.unparse(node))
-        return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1 and _is_text_of_name(*texts)}
+            if other.term in inside and isinstance(other.node, ast.Call):
+                for key, held, text in (*_given(other, other.node), *_kept_by_module(other, other.node)):
+                    found.setdefault((key, held), set()).add(text)
+                    if other.node in own:
+                        nearest.setdefault((key, held), set()).add(text)
+        named = {**found, **nearest}
+        return {key: next(iter(texts)) for key, texts in named.items() if len(texts) == 1 and _is_text_of_name(*texts)}
 
     def tensors(self, place: Place) -> frozenset[str]:
         """The names and attributes that hold tensors wherever the function of a place computes with them."""
@@ -116,6 +115,29 @@ class Paths:
                 if around is not None:
                     found.setdefault(move(other.term), set()).add(around)
         return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}
+
+
+def _given(place: Place, call: ast.Call) -> Iterator[tuple[str, Attr, str]]:
+    """The attributes of an operation, as the call that it comes from writes them."""
+    for node in (*call.args, *(keyword.value for keyword in call.keywords)):
+        value = place.values.get(node)
+        if not isinstance(value, Term) or value.op != "const" or value.value is None:
+            continue
+        for key, held in place.term.attrs:
+            if type(held) is type(value.value) and held == value.value:
+                yield key, held, ast.unparse(node)
+
+
+def _kept_by_module(place: Place, call: ast.Call) -> Iterator[tuple[str, Attr, str]]:
+    """The attributes of an operation that a module of torch keeps under their names: ``self.softmax.dim``."""
+    module = place.values.get(call.func)
+    if not isinstance(module, Built) or not _is_name(call.func):
+        return
+    made = (spelling.constructor for spelling in ops.spellings().get(module.name, ()))
+    given = {name for constructor in made if constructor is not None for name, _ in constructor.attrs}
+    for key, held in place.term.attrs:
+        if key in given and held is not None and held is not UNKNOWN:
+            yield key, held, f"{ast.unparse(call.func)}.{key}"
 
 
 def _held(node: ast.AST, place: Place) -> Term | None:
