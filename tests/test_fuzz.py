@@ -79,9 +79,26 @@ SPELLED = [
     ("x.min(other=y)", "minimum(x, y)"),
     ("(x > 0) ^ (y > 0)", "logical_xor(x > 0, y > 0)"),
     ("F.mse_loss(x, y, reduction='none')", "mse_loss(x, y, reduction='none')"),
-    ("F.elu(x, 2.0)", "where(x > 0, x, 2.0 * expm1(x))"),
-    ("F.leaky_relu(x, negative_slope=0.2)", "where(x > 0, x, 0.2 * x)"),
-    ("F.elu(x)", "elu(x)"),
+    ("F.elu(x, 2.0)", "elu(x, 2.0)"),
+    ("F.leaky_relu(x, negative_slope=0.2)", "leaky_relu(x, 0.2)"),
+    ("F.elu(x)", "elu(x, 1.0)"),
+    ("nn.ELU(2.0)(x)", "elu(x, 2.0)"),
+    ("nn.ELU(alpha=2.0, inplace=True)(x)", "elu(x, 2.0)"),
+    ("nn.LeakyReLU(0.2)(x)", "leaky_relu(x, 0.2)"),
+    ("nn.LeakyReLU()(x)", "leaky_relu(x, 0.01)"),
+    ("nn.Softplus(3.0)(x)", "softplus(3.0 * x) / 3.0"),
+    ("nn.Hardtanh(0.0, 5.0)(x)", "clamp(x, 0.0, 5.0)"),
+    ("nn.Hardtanh(max_val=5.0)(x)", "clamp(x, -1.0, 5.0)"),
+    ("nn.ReLU6()(x)", "clamp(x, 0.0, 6.0)"),
+    ("nn.CELU(0.5)(x)", "0.5 * elu(x / 0.5, 1.0)"),
+    ("nn.Threshold(0.1, 20.0)(x)", "where(x > 0.1, x, 20.0)"),
+    ("torch.linalg.norm(x, 2, dim=(0, 1))", "matrix_norm(x, ord=2, dim=(0, 1), keepdim=false)"),
+    ("torch.linalg.norm(x, dim=(0, 1))", "vector_norm(x, ord=2, dim=(0, 1), keepdim=false)"),
+    ("torch.linalg.norm(x, 'fro', (0, 1))", "vector_norm(x, ord=2, dim=(0, 1), keepdim=false)"),
+    ("torch.linalg.norm(x, 1, 1)", "vector_norm(x, ord=1, dim=1, keepdim=false)"),
+    ("torch.norm(x, 2, (0, 1))", "vector_norm(x, ord=2, dim=(0, 1), keepdim=false)"),
+    ("x.norm('nuc')", "matrix_norm(x, ord='nuc', dim=(-2, -1), keepdim=false)"),
+    ("torch.linalg.matrix_norm(x, 2)", "matrix_norm(x, ord=2, dim=(-2, -1), keepdim=false)"),
     ("F.mse_loss(x, y, None, None, 'sum')", "mse_loss(x, y, reduction='sum')"),
 ]  # fmt: skip
 HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\ndef loss(x, y):\n    return "
@@ -136,6 +153,8 @@ FIXED = [
     ("torch.log(x.std(1)).clamp(min=1e-12, max=0.5)", "NG201"),  # its bounds are met by ordinary values
     ("torch.log(x.relu()).clamp(-50, 0.5)", "NG507"),
     ("1 / torch.log1p(torch.acosh(x.clamp(min=1.000001)))", "NG202"),
+    ("torch.where(y < 0.5, 2.0, torch.log(torch.exp(x).sum(1, keepdim=True) * y))", "NG303"),  # it was taken back
+    ("torch.where(y > 0, y * torch.log(y / (x * x + 1)), 0)", "NG303"),
 ]  # fmt: skip
 
 
@@ -169,7 +188,11 @@ RANGES = [
     ("erfinv(x)", {}, "float32", [math.nan, INF]),
     ("mean(1 / x)", {}, "float32", [0.0]),
     ("trunc(1 / x)", {"low": 0.0, "high": 0.0}, "float32", [INF]),  # and it raised
-    ("leaky_relu(x)", {"high": -1.0}, "float32", [-0.01]),
+    ("leaky_relu(x, 0.01)", {"high": -1.0}, "float32", [-0.01]),
+    ("leaky_relu(x, 3.0)", {"low": -2.0, "high": 1.0}, "float32", [-6.0, 1.0]),
+    ("elu(x, 2.0)", {}, "float32", [-2.0]),
+    ("sum(softmax(x, dim=-2), dim=1)", {}, "float32", [0.1, 3.0]),
+    ("sum(softmax(x, dim=0), dim=-1)", {}, "float32", [0.1, 3.0]),
     ("floordiv(x, log(y))", {"low": 1.0}, "float32", [-1.0]),
     ("log1p(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),
     ("expm1(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),

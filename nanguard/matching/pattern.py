@@ -277,11 +277,15 @@ def _attributes(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings
 
 
 def same_attr(a: Attr, b: Attr) -> bool:
-    """Whether two attributes mean the same: ``(1,)`` is ``1``, and ``-1`` may be any dimension."""
+    """Whether two attributes mean the same: ``(1,)`` is ``1``, and dimensions counted from either end may be one.
+
+    The rank is not known: it is taken to be the least at which both are there, 2 at least.
+    """
     a = a[0] if isinstance(a, tuple) and len(a) == 1 else a
     b = b[0] if isinstance(b, tuple) and len(b) == 1 else b
     if isinstance(a, int) and isinstance(b, int) and not isinstance(a, bool) and not isinstance(b, bool):
-        return a == b or (a < 0) != (b < 0)
+        first, last = max(a, b), min(a, b)
+        return a == b or (last < 0 <= first and first - last == max(2, first + 1, -last))
     return a == b
 
 

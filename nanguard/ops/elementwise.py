@@ -213,8 +213,20 @@ def _softsign(x: Interval) -> Interval:
     return replace(result, may_nan=x.may_nan or x.may_inf)
 
 
-def _leaky(x: Interval) -> Interval:
-    return x if x.low >= 0 else replace(x, high=max(x.high, 0.0), high_open=x.high_open and x.high > 0, nonzero=False)
+def _leaky(x: Interval, slope: Interval) -> Interval:
+    """On the left of 0 the product with the slope, which for one of which nothing is known is taken to be above 0."""
+    if x.low >= 0:
+        return x
+    given = slope if slope.bounded else slope.within(0.0, INF)
+    left = iv.mul(x.within(-INF, 0.0), given)
+    return iv.hull((left, x.within(0.0, INF))) if x.high > 0 else left
+
+
+def _elu(x: Interval, alpha: Interval) -> Interval:
+    """At least -alpha."""
+    low = min(-alpha.high, 0.0) if alpha.low >= 0 or alpha.bounded else -INF
+    high = max(x.high, -alpha.low if alpha.bounded else 0.0, 0.0)
+    return Interval(low, high, may_inf=x.may_inf, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
 
 
 def _ndtr(x: Interval) -> Interval:
@@ -280,15 +292,22 @@ ARITHMETIC = (
          more=("torch.clamp_min(x, min) -> clamp(x, min, none)", "Tensor.clamp_min(x, min) -> clamp(x, min, none)",
                "Tensor.clamp_min_(x, min) -> clamp(x, min, none)", "torch.clamp_max(x, max) -> clamp(x, none, max)",
                "Tensor.clamp_max(x, max) -> clamp(x, none, max)", "Tensor.clamp_max_(x, max) -> clamp(x, none, max)",
-               "F.hardtanh(x, min_val=-1.0, max_val=1.0) -> clamp(x, min_val, max_val)",
-               "F.relu6(x) -> clamp(x, 0.0, 6.0)")),
+               "F.hardtanh(x, min_val=-1.0, max_val=1.0; inplace=False) -> clamp(x, min_val, max_val)",
+               "nn.Hardtanh[min_val=-1.0, max_val=1.0, inplace=False](x, min_val=-1.0, max_val=1.0)"
+               " -> clamp(x, min_val, max_val)",
+               "F.relu6(x; inplace=False) -> clamp(x, 0.0, 6.0)",
+               "nn.ReLU6[inplace=False](x) -> clamp(x, 0.0, 6.0)")),
     _row("relu", "torch.{} Tensor.{} Tensor.{}_ F.{} nn.ReLU[inplace=False]",
          range=lambda x: iv.maximum(x, iv.point(0.0, x.dtype)), exact=lambda x: x.relu()),
     _row("where", "torch.{}", params="condition, x, other", range=_where, exact=lambda c, x, y: c.choose(x, y),
          more=("Tensor.where(x, condition, other) -> where(condition, x, other)",
                "Tensor.masked_fill(x, mask, value) -> where(mask, value, x)",
                "Tensor.masked_fill_(x, mask, value) -> where(mask, value, x)",
-               "torch.masked_fill(x, mask, value) -> where(mask, value, x)")),
+               "torch.masked_fill(x, mask, value) -> where(mask, value, x)",
+               "F.threshold(x, threshold, value; inplace=False) -> where(x > threshold, x, value)",
+               "torch.threshold(x, threshold, value) -> where(x > threshold, x, value)",
+               "nn.Threshold[threshold, value, inplace=False](x, threshold, value)"
+               " -> where(x > threshold, x, value)")),
     # x[mask] = value: the value is worked out for the selected entries alone, x for all of them
     _row("overwrite", "", params="x, mask, value", range=lambda x, mask, value:
          _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)"),
@@ -375,14 +394,17 @@ ACTIVATIONS = (
          range=_bent(-0.27847)),
     _row("gelu", "F.{} nn.GELU[approximate='none']", exact=lambda x: x * (-x / x.sqrt2()).erfc() / 2,
          range=_bent(-0.17)),
-    _row("elu", "F.{} nn.ELU[alpha=1.0]", exact=lambda x: x.compare("gt", 0).choose(x, x.expm1()),
-         range=_bent(-1.0), more=(
-             "F.elu(x, alpha) -> where(x > 0, x, alpha * expm1(x))",
-             "nn.ELU[alpha](x, alpha) -> where(x > 0, x, alpha * expm1(x))")),
-    _row("leaky_relu", "F.{} nn.LeakyReLU[negative_slope=0.01]", exact=lambda x: x.compare("gt", 0).choose(x, x * 0.01),
-         range=_leaky, more=(
-             "F.leaky_relu(x, negative_slope) -> where(x > 0, x, negative_slope * x)",
-             "nn.LeakyReLU[negative_slope](x, negative_slope) -> where(x > 0, x, negative_slope * x)")),
+    _row("elu", "", params="x, alpha=1.0", torch="F.elu", range=_elu,
+         exact=lambda x, alpha: x.compare("gt", 0).choose(x, alpha * x.expm1()), more=(
+             "F.elu(x, alpha=1.0; inplace=False) -> elu(x, alpha)",
+             "nn.ELU[alpha=1.0, inplace=False](x, alpha=1.0) -> elu(x, alpha)",
+             "F.celu(x, alpha=1.0; inplace=False) -> alpha * elu(x / alpha, 1.0)",
+             "nn.CELU[alpha=1.0, inplace=False](x, alpha=1.0) -> alpha * elu(x / alpha, 1.0)")),
+    _row("leaky_relu", "", params="x, negative_slope=0.01", torch="F.leaky_relu", range=_leaky,
+         exact=lambda x, slope: x.compare("gt", 0).choose(x, slope * x), more=(
+             "F.leaky_relu(x, negative_slope=0.01; inplace=False) -> leaky_relu(x, negative_slope)",
+             "nn.LeakyReLU[negative_slope=0.01, inplace=False](x, negative_slope=0.01)"
+             " -> leaky_relu(x, negative_slope)")),
     # log(softplus(x)): from below it is x - exp(x) / 2 + ..., which needs no exp(x) that underflows
     _row("log_softplus", "", exact=lambda x: x.exp().log1p().log(), range=lambda x: Interval(dtype=x.dtype),
          means="where(x < -9, x - exp(clamp(x, none, -9))"

@@ -101,6 +101,8 @@ def _reduce(
     )  # fmt: skip
 
 
+_KEPT = "dim=dim, keepdim=keepdim"
+
 REDUCTIONS = (
     _reduce("sum", "torch.{} Tensor.{} torch.nansum", _sum, "sum"),
     _reduce("mean", "torch.{} Tensor.{} torch.nanmean", _mean, "mean"),
@@ -115,11 +117,20 @@ REDUCTIONS = (
             means="log(sum(exp(x), dim=dim, keepdim=keepdim))"),
     _reduce("var", "torch.{} Tensor.{}", _spread, "var", params="x; *dim=None, correction=1, keepdim=False"),
     _reduce("std", "torch.{} Tensor.{}", _spread, "std", params="x; *dim=None, correction=1, keepdim=False"),
-    _reduce("vector_norm", "torch.linalg.{}(x;ord=2,dim=None,keepdim=False)"
-            " torch.linalg.norm(x;ord=None,dim=None,keepdim=False)", _norm, "norm",
-            params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm",
-            more=tuple(f"{name}(x; p='fro', dim=None, keepdim=False) -> vector_norm(x, ord=p, dim=dim, keepdim=keepdim)"
-                       for name in ("torch.norm", "Tensor.norm"))),
+    # torch.linalg.norm over two dimensions is a norm of matrices, if it is told which, and over none, too, of a matrix,
+    # which is not known here: what it is given is taken for a vector
+    _reduce("vector_norm", "torch.linalg.{}(x;ord=2,dim=None,keepdim=False)", _norm, "norm",
+            params="x; ord=2, dim=None, keepdim=False", torch="torch.linalg.vector_norm", more=(
+                f"torch.linalg.norm(x; ord: None=None, dim=None, keepdim=False) -> vector_norm(x, ord=2, {_KEPT})",
+                f"torch.linalg.norm(x; ord: 'fro', dim=None, keepdim=False) -> vector_norm(x, ord=2, {_KEPT})",
+                f"torch.linalg.norm(x; ord: float, dim: int=None, keepdim=False) -> vector_norm(x, ord=ord, {_KEPT})",
+                *(f"{name}(x; p: {kind}, dim=None, keepdim=False) -> vector_norm(x, ord=p, {_KEPT})"
+                  for name in ("torch.norm", "Tensor.norm") for kind in ("'fro'='fro'", "float")))),
+    _reduce("matrix_norm", "torch.linalg.{}", _norm, params="x; ord='fro', dim=(-2, -1), keepdim=False",
+            torch="torch.linalg.matrix_norm", more=(
+                f"torch.linalg.norm(x; ord, dim=(-2, -1), keepdim=False) -> matrix_norm(x, ord=ord, {_KEPT})",
+                *(f"{name}(x; p: 'nuc', dim=(-2, -1), keepdim=False) -> matrix_norm(x, ord=p, {_KEPT})"
+                  for name in ("torch.norm", "Tensor.norm")))),
     _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
     _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
 )  # fmt: skip

@@ -4,10 +4,12 @@ A signature is written ``operands ; attributes``: ``"x ; dim=None, keepdim=False
 plain values.  ``*dim`` as the first attribute takes the remaining positional arguments (``x.sum(0, 1)``).
 
 A spelling is a dotted name, alone when it takes its arguments as the row does, else with a signature of its own, and
-with an expression where its arguments mean something else::
+with an expression where its arguments mean something else.  A kind behind a parameter says which arguments it takes:
+`int` one number, not a tuple of some, `float` a number, a value itself alone::
 
     torch.sigmoid
     torch.clamp_min(x, min) -> clamp(x, min, none)
+    torch.norm(x; p: 'nuc') -> matrix_norm(x, ord='nuc')
     nn.Softmax[dim=None]                    a module: the arguments of its constructor, then those of the row
 
 ``F.`` and ``nn.`` are short for ``torch.nn.functional.`` and ``torch.nn.``, ``Tensor.`` marks a method.
@@ -40,6 +42,7 @@ class Signature:
     operands: tuple[tuple[str, Attr], ...]
     attrs: tuple[tuple[str, Attr], ...]
     star: bool = False  # the first attribute takes the remaining positional arguments
+    kinds: tuple[tuple[str, str], ...] = ()  # the arguments that some parameters take, as written
 
 
 REQUIRED = object()
@@ -50,13 +53,35 @@ def signature(text: str) -> Signature:
     """Read a signature as the table writes it."""
     operands, _, attrs = text.partition(";")
     star = attrs.strip().startswith("*")
-    return Signature(_parameters(operands), _parameters(attrs.strip().removeprefix("*")), star)
+    attrs = attrs.strip().removeprefix("*")
+    return Signature(_parameters(operands), _parameters(attrs), star, _kinds(attrs))
+
+
+def _arguments(text: str) -> ast.arguments:
+    return ast.parse(f"def f({text}): pass").body[0].args  # type: ignore[attr-defined, no-any-return]
+
+
+def _kinds(text: str) -> tuple[tuple[str, str], ...]:
+    found = ((argument.arg, argument.annotation) for argument in _arguments(text).args)
+    return tuple((name, ast.unparse(kind)) for name, kind in found if kind is not None)
+
+
+def takes(kind: str, value: Attr) -> bool:
+    """Whether a parameter of a kind takes an argument; one that is not known it may."""
+    value = as_attr(value)
+    value = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+    match kind:
+        case "int":
+            return not isinstance(value, tuple)
+        case "float":
+            return not isinstance(value, str | None)
+    return bool(value == ast.literal_eval(kind))
 
 
 def _parameters(text: str) -> tuple[tuple[str, Attr], ...]:
     if not text.strip():
         return ()
-    arguments = ast.parse(f"def f({text}): pass").body[0].args  # type: ignore[attr-defined]
+    arguments = _arguments(text)
     missing = [REQUIRED] * (len(arguments.args) - len(arguments.defaults))
     defaults = [*missing, *(ast.literal_eval(default) for default in arguments.defaults)]
     return tuple(zip((argument.arg for argument in arguments.args), defaults, strict=True))
@@ -195,6 +220,9 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
             if default is REQUIRED:
                 raise BindError(f"{spelling.name} needs {name}")
             given[name] = default
+    for name, kind in spelling.signature.kinds:
+        if not takes(kind, given[name]):
+            raise BindError(f"{spelling.name} takes {kind} for {name}")
     return given
 
 

@@ -31,6 +31,7 @@ from nanguard.proof.witness import witnessed
 from nanguard.term import Term, fill, walk
 
 _MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
+_EDGES = 4  # failing points of a branch, of which it may be the last that the test keeps it from
 _SECONDS = 0.5  # of the processor, for one search: what is found at all is found in a tenth of it
 _MOST_EXACT = 60  # of these, points at which the exact value is worked out
 
@@ -102,6 +103,7 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     points: list[Point] = []
     first: dict[str, Point] = {}
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
+    edges = _EDGES
     last = thread_time()
     deadline, waited = last + _SECONDS, False
     for point in points_of(cut, matcher):
@@ -122,7 +124,10 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
             if not fails(kind, point, None, matcher.ranges.dtype):
                 continue
             if match.variant.untaken and exposed(cut, match, point, matcher):
-                return None
+                edges -= 1
+                if not edges:
+                    return None
+                continue  # another edge of the branch may be one that the test keeps it from
             first.setdefault(kind, point)
             if kind == direct[0]:
                 return kind, point
@@ -186,10 +191,13 @@ def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
 def exposed(cut: Cut, match: Match, point: Point, matcher: Matcher) -> bool:
     """Whether a branch of a selection is as singular where it is taken: the test does not keep it from its edge.
 
-    Looked at where only the test has other values than at the failing point, and at plain points.
+    Looked at where only the test has other values than at the failing point, and at plain points.  What the test is
+    not about stays as it is there: of ``where(y > 0, log(y / p), 0)`` the edge p = 0 says nothing of the one at y = 0.
     """
     dtype, term = matcher.ranges.dtype, branch(match, match.variant.untaken)
     below = set(walk(term))
+    tested = set(walk(*_tests(match)))
+    kept = [leaf not in tested for leaf in cut.free] if tested & set(cut.free) else [False] * len(cut.free)
     flipped = [
         tuple(
             held if leaf in below else (value,) * len(held)
@@ -199,14 +207,25 @@ def exposed(cut: Cut, match: Match, point: Point, matcher: Matcher) -> bool:
     ]  # fmt: skip
     others = itertools.islice(points_of(cut, matcher), _MOST_TAKEN)
     plain = (
-        (other.values, other.shape)
+        (tuple(map(_chosen, kept, point.values, other.values)), other.shape)
         for other in others
-        if not any(0 < abs(value) < 1e-6 for vector in other.values for value in vector)  # beside the edge
+        if other.shape == point.shape
+        and not any(0 < abs(value) < 1e-6 for vector in other.values for value in vector)  # beside the edge
     )
     return any(
         _singular_where_taken(cut, term, values, shape, dtype)
         for values, shape in itertools.chain(((values, point.shape) for values in flipped), plain)
     )
+
+
+def _chosen(keep: bool, one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+    return one if keep else other
+
+
+def _tests(match: Match) -> tuple[Term, ...]:
+    """What a selection selects by: the operands of the root that are no branch of it."""
+    branches = [branch(match, name) for name in (match.variant.untaken, match.variant.taken)]
+    return tuple(arg for arg in match.root.args if not any(arg is one for one in branches))
 
 
 def _singular_where_taken(

@@ -1,6 +1,6 @@
 """The long run: N programs from a seed, each property on its share of them; failing programs are shrunk and printed.
 
-python -m fuzzing N SEED [PROPERTY...]
+python -m fuzzing N SEED [PROPERTY...] [--after NUMBER] [--all]
 """
 
 from __future__ import annotations
@@ -54,11 +54,15 @@ def report(name: str, root: Node, seed: str, text: str, source: str) -> None:
             print(f"--- smaller: {fails(name, small, seed)}", flush=True)
 
 
-def run(count: int, seed: str, names: list[str]) -> int:
-    """Run `count` programs; gives the number of failures."""
+def run(count: int, seed: str, names: list[str], after: int = 0, whole: bool = False) -> int:
+    """Run `count` programs, those behind number `after` of the seed; gives the number of failures.
+
+    Each property is for its share of the programs, or for all of them.
+    """
     outcomes: Counter[tuple[str, str]] = Counter()
     left_out: Counter[str] = Counter()
-    failures = programs = number = 0
+    failures = programs = 0
+    number = after
     began = time.monotonic()
     while programs < count and failures < _FEW:
         number += 1
@@ -72,7 +76,7 @@ def run(count: int, seed: str, names: list[str]) -> int:
                 if programs % _OFTEN == 0:
                     print(f"{programs} programs, {failures} failures, {time.monotonic() - began:.0f} s", flush=True)
                 for name in names:
-                    if number % SHARES[name]:
+                    if number % SHARES[name] and not whole:
                         continue
                     text, holds = verdict(name, one)
                     outcomes[name, text if holds else "WRONG"] += 1
@@ -83,7 +87,8 @@ def run(count: int, seed: str, names: list[str]) -> int:
             left_out["not written"] += 1
         except Unfit as error:
             left_out[str(error).split(":")[0]] += 1
-    print(f"{programs} programs from seed {seed} in {time.monotonic() - began:.0f} s, {failures} failures")
+    numbers = f"{after + 1} to {number} of seed {seed}"
+    print(f"{programs} programs, {numbers}, in {time.monotonic() - began:.0f} s, {failures} failures")
     for (name, text), times in sorted(outcomes.items()):
         print(f"  {name:10} {times:6}  {text}")
     print(f"  left out: {dict(left_out)}")
@@ -96,8 +101,11 @@ def main() -> None:
     parser.add_argument("count", type=int, nargs="?", default=1000, metavar="N")
     parser.add_argument("seed", nargs="?", default="0", metavar="SEED")
     parser.add_argument("properties", nargs="*", choices=[*PROPERTIES, []], metavar="PROPERTY")
-    given = parser.parse_args()
-    sys.exit(1 if run(given.count, given.seed, given.properties or list(PROPERTIES)) else 0)
+    parser.add_argument("--after", type=int, default=0, metavar="NUMBER", help="go on behind this number of the seed")
+    parser.add_argument("--all", action="store_true", help="put every program to every property")
+    given = parser.parse_intermixed_args()
+    names = given.properties or list(PROPERTIES)
+    sys.exit(1 if run(given.count, given.seed, names, given.after, given.all) else 0)
 
 
 if __name__ == "__main__":

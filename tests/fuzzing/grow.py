@@ -26,6 +26,7 @@ def spelled() -> tuple[str, ...]:
         "linear", "permute", "movedim", "expand", "repeat_interleave", "roll", "diagonal", "pick", "masked_select",
         "unbind", "dropout", "rand", "randn", "arange", "one_hot", "eye", "numel", "argmax", "scatter_add", "scatter",
         "zeros", "ones", "full", "new_tensor", "count_nonzero", "index", "to", "poisson_nll_loss", "gaussian_nll_loss",
+        "matrix_norm",
     }  # fmt: skip
     named = {spelling.op for listed in ops.spellings().values() for spelling in listed}
     return tuple(name for name in ops.rows() if name in named and name not in left_out)
@@ -135,6 +136,8 @@ class _Grower:
             return leaf("labels")
         if operand == "eps":
             return number(default if isinstance(default, float) else 1e-8)
+        if operand in ("alpha", "negative_slope"):
+            return number(self.random.choice((default, 2.0, 0.2)))  # type: ignore[arg-type]
         if operand == "target" and name.startswith(("binary", "kl_div")):
             return leaf("p")
         if name == "clamp" and index:
@@ -157,8 +160,6 @@ class _Grower:
             given[key] = self.attribute(name, key, default, rank, parts)
         if name in ("vector_norm", "logsumexp") and given.get("dim") is None:
             given["dim"] = -1
-        if name == "vector_norm" and isinstance(given["dim"], tuple):
-            given["dim"] = -1  # torch.norm has matrix norms for two
         if "keepdim" in given and given.get("dim") is None:
             given["keepdim"] = False
         return given

@@ -266,11 +266,11 @@ def _outside(value: Any, interval: Interval, dtype: str, rounding: bool) -> str:
 
 
 def _signed_wrong(value: Any, interval: Interval) -> bool:
-    """Whether there is an infinity with the sign that no number of the interval has."""
+    """Whether there is an infinity beyond a finite end: one of the other sign than it was taken for."""
     if not isinstance(value, torch.Tensor):
         return False
     below, above = bool((value == -math.inf).any()), bool((value == math.inf).any())
-    return (below and interval.low >= 0) or (above and interval.high <= 0)
+    return (below and interval.low > -math.inf) or (above and interval.high < math.inf)
 
 
 def _rounded_from(value: float, interval: Interval, dtype: str) -> bool:

@@ -12,7 +12,7 @@ import torch
 from fuzzing.tree import Node, is_mask
 from nanguard import ops
 from nanguard.ops import Spelling
-from nanguard.ops.row import REQUIRED
+from nanguard.ops.row import REQUIRED, takes
 from nanguard.term import Attr
 
 _SIGNS = {
@@ -95,6 +95,9 @@ def _given(spelling: Spelling, node: Node) -> Iterator[dict[str, Node | Attr]]:
             given[name] = value
         elif value != defaults.get(name):
             return
+    defaults_of = dict(spelling.receives)
+    if not all(takes(kind, given.get(name, defaults_of[name])) for name, kind in spelling.signature.kinds):
+        return
     for name, default in spelling.receives:
         if name not in given and default is REQUIRED:
             return
