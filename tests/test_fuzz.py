@@ -25,6 +25,7 @@ from nanguard.analyse import scan
 from nanguard.matching import rules
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import matcher
+from nanguard.proof.run import run
 from nanguard.reading.discover import targets
 from nanguard.reading.read import read
 from nanguard.repair.fixing import fix_paths
@@ -140,6 +141,27 @@ def test_what_is_stable_already_is_no_match(text: str) -> None:
     assert {"NG414", "NG401", "NG402"}.isdisjoint(suspect.match.rule.code for suspect in found)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.log(torch.cumsum(torch.exp(x - y), 0)) + y",  # y is not the same all along
+        "torch.log(torch.cumsum(torch.exp(x - x.amax(1, True)), 0)) + x.amax(1, True)",
+        "1 - torch.prod(1 - x.abs().rsqrt(), 1)",  # what is above 1 has no bound of 1 that is met in vain
+    ],
+)
+def test_what_an_operand_must_be_for_a_fix_is_asked(text: str) -> None:
+    source = HEAD + text + "\n"
+    found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
+    forms = [suspect.match.variant for suspect in found if suspect.match.rule.code in ("NG429", "NG419")]
+    assert all(form.stable is None and form.clamp is None for form in forms)
+
+
+def test_what_is_along_several_dimensions_has_no_stable_form_of_one() -> None:
+    source = HEAD + "torch.exp(x) / torch.exp(x).sum(dim=(1, 2), keepdim=True)\n"
+    found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
+    assert [suspect.match.variant.stable for suspect in found if suspect.match.rule.code == "NG107"] == [None]
+
+
 def leaves_of(text: str, **facts: float | bool) -> Term:
     """An expression of the rule language over arguments."""
     leaves = {var(name): symbol(name, **(facts if name == "x" else {})) for name in ("x", "y")}
@@ -153,7 +175,11 @@ FIXED = [
     ("torch.log(x.std(1)).clamp(min=1e-12, max=0.5)", "NG201"),  # its bounds are met by ordinary values
     ("torch.log(x.relu()).clamp(-50, 0.5)", "NG507"),
     ("1 / torch.log1p(torch.acosh(x.clamp(min=1.000001)))", "NG202"),
+    ("torch.exp(x) / torch.exp(x).sum(dim=(1,), keepdim=True)", "NG107"),
     ("torch.where(y < 0.5, 2.0, torch.log(torch.exp(x).sum(1, keepdim=True) * y))", "NG303"),  # it was taken back
+    ("torch.log(1 - torch.tanh(torch.hypot(y, torch.tensor(1.0))) ** 2)", "NG109"),  # it was written without its tensor
+    ("1 / (torch.exp(x) - torch.exp(y - 100))", "NG418"),  # it overflowed where one is far below the other
+    ("1 - (1 - x) ** 3", "NG419"),  # x goes beyond 1
     ("torch.where(y > 0, y * torch.log(y / (x * x + 1)), 0)", "NG303"),
 ]  # fmt: skip
 
@@ -176,6 +202,17 @@ def test_fixes_keep_ordinary_values(text: str, code: str, tmp_path: Path) -> Non
     torch.testing.assert_close(values[-1][ordinary], values[0][ordinary], rtol=1e-5, atol=1e-8)
 
 
+def test_the_logarithm_of_cosh_keeps_its_digits_near_zero() -> None:
+    x = torch.tensor([1e-42, 1e-30, 1e-8, 1e-3, 0.5, 0.999, 1.0, 30.0, 800.0], requires_grad=True)
+    value = run(ops.parse("log_cosh(x)"), {var("x"): x})
+    value.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, x.detach().tanh(), rtol=5e-7, atol=0)
+    right = [math.log(math.cosh(entry)) if 0.1 < entry < 700 else entry**2 / 2 for entry in x.tolist()]
+    right[-1] = 800 - math.log(2)
+    torch.testing.assert_close(value, torch.tensor(right), rtol=5e-7, atol=0)
+
+
 # --- ranges: a value that an operation gives, and what is known of its operands -------------------------
 
 RANGES = [
@@ -196,6 +233,7 @@ RANGES = [
     ("floordiv(x, log(y))", {"low": 1.0}, "float32", [-1.0]),
     ("log1p(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),
     ("expm1(x)", {"low": 1e-12, "high": 1e-6}, "float16", [9.5367431640625e-07]),
+    ("erf(x)", {"low": 1e-12, "high": 1e-6}, "bfloat16", [0.0, 1.1920928955078125e-06]),
     ("sinh(x)", {"low": -1e300, "high": 1.0}, "float64", [0.0, -INF]),
     ("binary_cross_entropy_with_logits(1 / x, y)", {}, "float32", [math.nan]),
     ("sinh(x)", {"low": -1.0, "high": 1e30}, "float32", [INF]),

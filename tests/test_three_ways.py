@@ -23,7 +23,6 @@ SHARED = {  # the source writes an operand twice of which the others have one va
 }
 KEPT_BY_THE_MODE = {  # it tries values of both signs, for which the replacement is another function
     "NG316": "atan2 is in another quadrant for negative divisors",
-    "NG419": "log1p(-x) is nan beyond 1, where the power is not",
 }
 UNCHECKED = {  # rewriting has no values to check them on
     "NG124": "a logarithm of a difference is nan for half of the entries of any two tensors that are drawn",

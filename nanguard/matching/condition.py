@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from nanguard import ops
 from nanguard.matching.interval import Interval
+from nanguard.matching.pattern import same_attr
 from nanguard.nearest import nearest
 from nanguard.term import Attr, ExpressionError, Term, number, walk
 
@@ -625,6 +626,22 @@ def _along_one(ranges: Ranges, dim: Attr) -> bool:
     return isinstance(dim, int)
 
 
+def _constant_along(ranges: Ranges, x: Term, dim: Attr) -> bool:
+    """`x` is the same all along a dimension: a number, or a reduction over that dimension or over all of them."""
+    if number(x) is not None or x.attr("kind") in ("number", "size"):
+        return True
+    if ops.family(x) == ops.REDUCE:
+        return x.attr("dim") is None or same_attr(x.attr("dim"), dim)
+    entrywise = ops.family(x) in (ops.ELEMENTWISE, ops.CAST) or x.op == "unsqueeze"
+    return entrywise and bool(x.args) and all(_constant_along(ranges, arg, dim) for arg in x.args)
+
+
+def _share_of_one(ranges: Ranges, x: Term) -> bool:
+    """`x` is at most 1, or an argument of which nothing is known: it is then taken for one."""
+    interval = ranges.interval(x)
+    return interval.high <= 1 or (interval.unknown and _core(x).op in ("symbol", "opaque"))
+
+
 def _setting(ranges: Ranges, x: Term) -> bool:
     """A number or a size: a constant, or an argument that is no tensor."""
     return number(x) is not None or x.op in ("numel", "length") or x.attr("kind") in ("number", "size")
@@ -737,6 +754,8 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "has_singularity": _has_singularity,
     "over_all": _over_all,
     "along_one": _along_one,
+    "constant_along": _constant_along,
+    "share_of_one": _share_of_one,
     "setting": _setting,
     "whole": _whole,
     "factor": _factor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from nanguard import ops
@@ -14,7 +14,7 @@ from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
 from nanguard.matching.ranges import RangeTable, range_table
 from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
-from nanguard.term import Attr, Term, const, fill, make, number, walk
+from nanguard.term import Attr, Hole, Term, const, fill, make, number, walk
 
 _NEAR = 200  # terms around a root among which those of a match are looked for
 
@@ -139,7 +139,7 @@ class Matcher:
         joined = compiled.pattern.op if bound.rest else "mul"
         bindings = {name: restore(value, written.get) for name, value in bound.terms.items()}
         return Match(
-            compiled.rule, compiled.variant, term,
+            compiled.rule, _possible(compiled.variant, bound.attrs), term,
             {**bindings, **self.operands(term, compiled.variant.match, bound)}, bound.attrs,
             tuple(restore(value, written.get) for value in (*rest, *bound.rest)), joined, facts.guards, moved,
         )  # fmt: skip
@@ -173,6 +173,16 @@ class Matcher:
                     if all(c.holds(bound.terms, bound.attrs, self.ranges) for c in guard.when):
                         return True
         return False
+
+
+def _possible(variant: Variant, attrs: Mapping[str, Attr]) -> Variant:
+    """A variant without its stable form where that has no such dimensions: a softmax has one, not a tuple of some."""
+    if not any(isinstance(value, tuple) for value in attrs.values()):
+        return variant
+    forms = () if variant.stable is None else (variant.stable,)
+    dims = (node.attr("dim") for node in walk(*forms) if ops.family(node) == ops.AXIS)
+    several = any(isinstance(dim, Hole) and isinstance(attrs.get(dim.name), tuple) for dim in dims)
+    return replace(variant, stable=None) if several else variant
 
 
 class _Facts:

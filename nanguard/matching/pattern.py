@@ -268,7 +268,9 @@ def _attributes(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings
         value = term.attr(key)
         if isinstance(wanted, Hole):
             if wanted.name not in bound.attrs:
-                bound = bound.with_attr(wanted.name, value)
+                bound = bound.with_attr(
+                    wanted.name, value[0] if isinstance(value, tuple) and len(value) == 1 else value
+                )
             elif not same_attr(bound.attrs[wanted.name], value):
                 return
         elif wanted is not None and not same_attr(wanted, value):
@@ -276,13 +278,17 @@ def _attributes(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings
     yield bound
 
 
+def _alone(value: Attr) -> Attr:
+    """The one dimension of a tuple of one."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
 def same_attr(a: Attr, b: Attr) -> bool:
     """Whether two attributes mean the same: ``(1,)`` is ``1``, and dimensions counted from either end may be one.
 
     The rank is not known: it is taken to be the least at which both are there, 2 at least.
     """
-    a = a[0] if isinstance(a, tuple) and len(a) == 1 else a
-    b = b[0] if isinstance(b, tuple) and len(b) == 1 else b
+    a, b = _alone(a), _alone(b)
     if isinstance(a, int) and isinstance(b, int) and not isinstance(a, bool) and not isinstance(b, bool):
         first, last = max(a, b), min(a, b)
         return a == b or (last < 0 <= first and first - last == max(2, first + 1, -last))

@@ -229,6 +229,16 @@ def _elu(x: Interval, alpha: Interval) -> Interval:
     return Interval(low, high, may_inf=x.may_inf, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
 
 
+def _erf(x: Interval) -> Interval:
+    """torch's has steps of 6e-8 around 0 in half precision."""
+    result = iv.rising(x, math.erf, -1.0, 1.0)
+    if x.format.bits >= 16:
+        return result
+    low = max(result.low - 1.2e-7, 0.0 if result.low >= 0 else -1.0)
+    high = min(result.high + 1.2e-7, 0.0 if result.high <= 0 else 1.0)
+    return replace(result, low=low, high=high, low_open=False, high_open=False)
+
+
 def _ndtr(x: Interval) -> Interval:
     """torch cancels 1 + erf(x) in half precision: 0 far below the tail of the exact value."""
     result = iv.rising(x, lambda value: 0.5 * math.erfc(-value / math.sqrt(2)), 0.0, 1.0)
@@ -366,6 +376,12 @@ EXPONENTIAL = (
     _row("log1mexp", "", exact=lambda x: (1 - x.exp()).log(), range=lambda x: Interval(-INF, 0.0, dtype=x.dtype),
          singular=True, means="where(x > -0.6931471805599453, log(-expm1(clamp(x, -0.6931471805599453, none))),"
                               " log1p(-exp(clamp(x, none, -0.6931471805599453))))"),
+    # log(cosh(x)): near 0 of half the angle, so that value and gradient keep their digits; beyond, of exponentials
+    # that only underflow
+    _row("log_cosh", "", exact=lambda x: ((x.exp() + (-x).exp()) / 2).log(),
+         range=lambda x: Interval(0.0, INF, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype),
+         means="where(abs(x) < 1, log1p(2 * square(sinh(clamp(x, -1, 1) / 2))),"
+               " abs(x) + log1p(exp(-2 * abs(x))) - 0.6931471805599453)"),
     _row("xlogy", "torch.{} Tensor.{} torch.special.{}", params="x, other", exact=lambda x, y: x.xlogy(y),
          range=lambda x, y: iv.mul(x, _log(y)), singular=True),
     _row("entr", "torch.special.{}", exact=lambda x: x.compare("lt", 0).choose(-INF, -x.xlogy(x)), singular=True,
@@ -448,7 +464,7 @@ TRIGONOMETRIC = (
 )  # fmt: skip
 
 SPECIAL = (
-    _row("erf", _UNARY, range=lambda x: iv.rising(x, math.erf, -1.0, 1.0), exact=lambda x: x.erf()),
+    _row("erf", _UNARY, range=_erf, exact=lambda x: x.erf()),
     _row("erfc", _UNARY, range=lambda x: iv.falling(x, math.erfc, 0.0, 2.0), exact=lambda x: x.erfc()),
     _row("erfcx", "torch.special.{}", exact=lambda x: x.erfc() * (x * x).exp(),
          range=lambda x: Interval(0.0, INF, may_inf=x.may_inf or x.low < 0, may_nan=x.may_nan, dtype=x.dtype)),

@@ -78,6 +78,8 @@ def _write(term: Term, words: Words, level: int) -> str:
         if isinstance(term.value, float) and not math.isfinite(term.value):
             text = f"float({text!r})"
         return f"({text})" if level > _UNARY and text.startswith("-") else text
+    if ops.family(term) == ops.CAST and term.args[0].op == "const" and term.attr("dtype") is None:
+        return f"{words.function('torch.tensor')}({_write(term.args[0], words, 0)})"
     if term.args and move(term) in words.moves:
         before, behind = words.moves[move(term)]
         return f"{before}{_write(term.args[0], words, 0 if before else _ATOM)}{behind}"

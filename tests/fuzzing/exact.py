@@ -282,7 +282,8 @@ _ALONG: Mapping[str, Callable[[list[arb]], list[arb]]] = {
 def noise(root: Node, given: Mapping[str, Array], eps: float) -> float:
     """How far rounding each operation once may move the sum of the result, about.
 
-    Each value is moved by one unit in its last place; what comes of that is added up.
+    Each value is moved by one unit in its last place, all entries alike and up and down in turn; what comes of that is
+    added up.
     """
     before, ctx.prec = ctx.prec, 400
     try:
@@ -290,8 +291,11 @@ def noise(root: Node, given: Mapping[str, Array], eps: float) -> float:
         total = 0.0
         for node in walk(root):
             if node.parts:
-                moved = _with(root, given, node, eps)
-                total += max(float(abs(a - b).mid()) for a, b in zip(moved.entries, base.entries, strict=True))
+                total += max(
+                    float(abs(a - b).mid())
+                    for factors in ((1 + arb(eps),), (1 + arb(eps), 1 - arb(eps)))
+                    for a, b in zip(_with(root, given, node, factors).entries, base.entries, strict=True)
+                )
         return total
     except (Unknown, OverflowError):
         return math.inf
@@ -299,8 +303,8 @@ def noise(root: Node, given: Mapping[str, Array], eps: float) -> float:
         ctx.prec = before
 
 
-def _with(root: Node, given: Mapping[str, Array], moved: Node, eps: float) -> Array:
-    """The value of a tree, one node of which is off by some relative error, up and down from entry to entry."""
+def _with(root: Node, given: Mapping[str, Array], moved: Node, factors: Sequence[arb]) -> Array:
+    """The value of a tree, the entries of one node of which are multiplied by some factors in turn."""
     found: dict[Node, Array | None] = {}
     for node in walk(root):
         if node.op == "leaf":
@@ -310,8 +314,8 @@ def _with(root: Node, given: Mapping[str, Array], moved: Node, eps: float) -> Ar
         else:
             result = _apply(node, [found[part] for part in node.parts])
             if node is moved:
-                signs = itertools.cycle((1 + arb(eps), 1 - arb(eps)))
-                result = Array(result.shape, tuple(x * s for x, s in zip(result.entries, signs, strict=False)))
+                turns = itertools.cycle(factors)
+                result = Array(result.shape, tuple(x * s for x, s in zip(result.entries, turns, strict=False)))
             found[node] = result
     last = found[root]
     assert last is not None

@@ -229,10 +229,10 @@ def _assumed_not(node: Term, fault: str, found: RangeTable) -> bool:
         return True  # of vectors along the same dimension, not one against the rows of a matrix
     free = any(not found.interval(arg).bounded for arg in node.args)
     many = ops.family(node) != ops.ELEMENTWISE  # of many entries, it is not known how many
-    if fault == "inf":
-        return free or many
-    result = found.interval(node)
     near = any(end == 0 for arg in node.args for end in (found.interval(arg).low, found.interval(arg).high))
+    if fault == "inf":
+        return free or many or near
+    result = found.interval(node)
     return fault in ("0.0", "-0.0") and (result.low == 0 or result.high == 0) and (free or many or near)
 
 
@@ -317,7 +317,7 @@ def _arrays(given: Mapping[str, torch.Tensor]) -> dict[str, exact.Array]:
 def _compare(one: Subject, stable: Any, what: str, dtype: str, given: Mapping[str, torch.Tensor]) -> bool:
     try:
         before, old = gradients(one.entry, one.program, given)
-    except RuntimeError:
+    except (RuntimeError, IndexError):  # a class that there is not, for one
         return False
     after, new = gradients(stable, one.program, given)
     if after.dtype != before.dtype or after.shape != before.shape:
@@ -402,6 +402,8 @@ def fixed(one: Subject) -> str:
         if all(finding.fix is not None and finding.fix.safe for finding in outcome.fixed):
             judged = compare(one, entry, f"fixed ({codes})\n{changed}")
             return f"fixed, {'judged' if judged else 'not judged'}"
+        if _guarded(one.program.tree) and any(f.fix is not None and f.fix.kind == "clamp" for f in outcome.fixed):
+            return "fixed, a clamp beside another"  # of a value of 1e-8 a bound of 1e-8 is an ordinary one
         ordinary(one, entry, f"fixed ({codes})\n{changed}")
     return "fixed, unsafe"
 

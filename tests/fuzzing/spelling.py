@@ -35,6 +35,15 @@ _LEFT_OUT = frozenset({
 })  # fmt: skip
 
 
+# They take numbers beside the first operand.
+_NUMBERS_BESIDE = frozenset({"hardtanh", "threshold", "elu", "celu", "leakyrelu", "leaky_relu", "softplus"})
+
+
+def _is_given(node: Node) -> bool:
+    """Whether a node is a number that is written out."""
+    return node.op == "number" and node.value is not None
+
+
 def _exists(name: str) -> bool:
     """Whether torch has a function; the table may name more, and those of Python numbers."""
     root, *parts = name.split(".")
@@ -140,6 +149,9 @@ def _takes(spelling: Spelling, node: Node) -> bool:
     given = next(_given(spelling, node))
     first = given.get(spelling.receives[0][0])
     assert isinstance(first, Node)
+    settings = given.values() if spelling.name.rpartition(".")[2].lower() in _NUMBERS_BESIDE else ()
+    if any(isinstance(part, Node) and part is not first and not _is_given(part) for part in settings):
+        return False
     if first.op == "number":
         operators = spelling.name.startswith("operator.") and not _in_place(spelling)
         return (operators and not ops.rows()[node.op].tensors) or spelling.name in ("torch.xlogy", "torch.pow")
