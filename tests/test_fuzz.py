@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from inprocess import in_process
 
+import nanguard
 from nanguard import ops
 from nanguard.analyse import scan
 from nanguard.matching import rules
@@ -146,13 +147,14 @@ def test_what_is_stable_already_is_no_match(text: str) -> None:
     [
         "torch.log(torch.cumsum(torch.exp(x - y), 0)) + y",  # y is not the same all along
         "torch.log(torch.cumsum(torch.exp(x - x.amax(1, True)), 0)) + x.amax(1, True)",
+        "torch.clamp(torch.exp(torch.exp(x)), max=10)",  # the exponential inside overflows all the same
         "1 - torch.prod(1 - x.abs().rsqrt(), 1)",  # what is above 1 has no bound of 1 that is met in vain
     ],
 )
 def test_what_an_operand_must_be_for_a_fix_is_asked(text: str) -> None:
     source = HEAD + text + "\n"
     found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
-    forms = [suspect.match.variant for suspect in found if suspect.match.rule.code in ("NG429", "NG419")]
+    forms = [suspect.match.variant for suspect in found if suspect.match.rule.code in ("NG429", "NG419", "NG307")]
     assert all(form.stable is None and form.clamp is None for form in forms)
 
 
@@ -160,6 +162,14 @@ def test_what_is_along_several_dimensions_has_no_stable_form_of_one() -> None:
     source = HEAD + "torch.exp(x) / torch.exp(x).sum(dim=(1, 2), keepdim=True)\n"
     found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
     assert [suspect.match.variant.stable for suspect in found if suspect.match.rule.code == "NG107"] == [None]
+
+
+def test_rewriting_takes_numbers_made_tensors() -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return torch.log(torch.sigmoid(torch.hypot(x, torch.tensor(3.0))))
+
+    stable = nanguard.rewrite(loss, example_inputs={"x": torch.ones(2, 3)})
+    assert [one.code for one in stable.report()] == ["NG101"]
 
 
 def leaves_of(text: str, **facts: float | bool) -> Term:
@@ -180,6 +190,7 @@ FIXED = [
     ("torch.log(1 - torch.tanh(torch.hypot(y, torch.tensor(1.0))) ** 2)", "NG109"),  # it was written without its tensor
     ("1 / (torch.exp(x) - torch.exp(y - 100))", "NG418"),  # it overflowed where one is far below the other
     ("1 - (1 - x) ** 3", "NG419"),  # x goes beyond 1
+    ("y[0] * torch.log(torch.sigmoid(x)) + (1 - y[0]) * torch.log(1 - torch.sigmoid(x))", "NG106"),  # of another shape
     ("torch.where(y > 0, y * torch.log(y / (x * x + 1)), 0)", "NG303"),
 ]  # fmt: skip
 

@@ -278,6 +278,8 @@ def _allows(node: fx.Node, root: fx.Node, reader: Reader) -> bool:
     term = reader.terms[node]
     if ops.family(term) != ops.CAST or term.op == "contiguous":
         return True
+    if not node.all_input_nodes:  # torch.tensor(1.0)
+        return True
     before, after = (reader.examples.get(n) for n in (node.all_input_nodes[0], node))
     return term.op == "to" and isinstance(after, torch.Tensor) and _alike(before, after)
 
