@@ -16,6 +16,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 Attr = object  # None, bool, int, float, str, a tuple of these, UNKNOWN or a Hole
 
@@ -41,17 +42,21 @@ class _Unknown:
 UNKNOWN = _Unknown()
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Term:
-    """A node of the term graph; build it with `make`, `const`, `var` or `symbol`, never directly."""
+    """A node of the term graph; build it with `make`, `const`, `var` or `symbol`, never directly.
 
-    op: str
-    args: tuple[Term, ...]
-    attrs: tuple[tuple[str, Attr], ...]
-    digest: int  # the same in every process: what operands of a commutative operation are ordered by
-    size: int  # nodes of the term written out as a tree
-    value: Attr = None  # of a constant
-    numeric: bool = False  # whether it is a constant that is a number; booleans are none
+    Nothing changes one once it is built, which the types say: to enforce it on each assignment takes longer than all
+    else that is done for a new node.
+    """
+
+    op: Final[str]
+    args: Final[tuple[Term, ...]]
+    attrs: Final[tuple[tuple[str, Attr], ...]]
+    digest: Final[int]  # the same in every process: what operands of a commutative operation are ordered by
+    size: Final[int]  # nodes of the term written out as a tree
+    value: Final[Attr] = None  # of a constant
+    numeric: Final[bool] = False  # whether it is a constant that is a number; booleans are none
 
     def attr(self, name: str, default: Attr = None) -> Attr:
         """The value of the attribute `name`, or `default` where the term has none."""
@@ -72,21 +77,22 @@ class Term:
 _Key = tuple[object, ...]
 
 
-class _Reference(weakref.ref[Term]):
-    """A weak reference that takes its key out of the table when its term goes."""
-
-    __slots__ = ("key",)
-    key: _Key
+_terms: dict[_Key, weakref.ref[Term]] = {}
+_FEW = 50_000  # entries of the table below which it is not gone through
+_kept = _FEW  # entries that were left when it was last gone through
 
 
-_terms: dict[_Key, _Reference] = {}
+def _tidy() -> None:
+    """Take the terms that are gone out of the table, once it has grown to twice its size.
 
-
-def _forget(reference: weakref.ref[Term]) -> None:
-    """Take a term that is gone out of the table, unless an equal one has taken its place."""
-    assert isinstance(reference, _Reference)
-    if _terms.get(reference.key) is reference:
-        del _terms[reference.key]
+    A key holds the operands of its term, and a term is entered after its operands: going backwards, what only entries
+    that are taken out have held is gone before it is come to.  It costs less than a callback for each term that goes.
+    """
+    global _kept
+    for key in reversed(list(_terms)):
+        if _terms[key]() is None:
+            del _terms[key]
+    _kept = max(len(_terms), _FEW)
 
 
 def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ...] = ()) -> Term:
@@ -108,9 +114,9 @@ def _new(key: _Key, op: str, args: tuple[Term, ...], attrs: tuple[tuple[str, Att
         size += arg.size
     value = attrs[0][1] if op == "const" else None
     term = Term(op, args, attrs, digest, size, value, type(value) in (int, float))
-    reference = _Reference(term, _forget)
-    reference.key = key
-    _terms[key] = reference
+    if len(_terms) >= 2 * _kept:
+        _tidy()
+    _terms[key] = weakref.ref(term)
     return term
 
 

@@ -38,18 +38,33 @@ class UseTable:
 
     def __init__(self, terms: Sequence[Term], returned: Collection[Term] = ()) -> None:
         self.returned = {part for term in returned for part in alternatives(term)} | set(returned)
-        order = list(walk(*terms))
         self.users: dict[Term, list[tuple[Term, int]]] = {}
-        for node in order:
+        self.order: dict[Term, int] = {}  # operands come before the terms that use them
+        for node in walk(*terms):
+            self.order[node] = len(self.order)
             for index, arg in enumerate(node.args):
                 self.users.setdefault(arg, []).append((node, index))
         self.known: dict[Term, Uses] = {}
-        for node in reversed(order):
-            self.known[node] = self.work_out(node)
 
     def of(self, term: Term) -> Uses:
         """The uses of a term; of one that nothing uses nothing is known."""
-        return self.known.get(term, Uses())
+        found = self.known.get(term)
+        if found is None:
+            for node in self.above(term):
+                self.known[node] = self.work_out(node)
+            found = self.known[term]
+        return found
+
+    def above(self, term: Term) -> list[Term]:
+        """A term and those that it goes into, as far as their uses are not known, users before what they use."""
+        found = {term}
+        waiting = [term]
+        while waiting:
+            for user, _ in self.users.get(waiting.pop(), ()):
+                if user not in found and user not in self.known:
+                    found.add(user)
+                    waiting.append(user)
+        return sorted(found, key=lambda node: self.order.get(node, -1), reverse=True)
 
     def around(self, term: Term) -> tuple[Term, ...]:
         """The terms that a value goes into, from the inside out: the first that each goes into."""
