@@ -53,6 +53,27 @@ class Followed:
     read: set[ast.stmt] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Why calls were not followed, as what was worked out meanwhile depends on it.
+
+    `deep`: there were too many calls around; `outer`: the place, among the functions that are being read, of the
+    outermost one that was called again inside of itself.
+    """
+
+    deep: bool = False
+    outer: int | None = None
+
+    def joined(self, other: Cut) -> Cut:
+        """Both."""
+        places = [cut.outer for cut in (self, other) if cut.outer is not None]
+        return Cut(self.deep or other.deep, min(places) if places else None)
+
+    def seen_from(self, place: int) -> Cut:
+        """What of it still counts around the function at a place: that it or one inside of it calls itself does not."""
+        return Cut(self.deep, self.outer if self.outer is not None and self.outer < place else None)
+
+
 class Interpreter(Expressions):
     """Follows the statements of a file's functions."""
 
@@ -63,6 +84,7 @@ class Interpreter(Expressions):
         self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
         self.active: list[ast.AST] = []
+        self.cut = Cut()  # of the calls in the function at hand
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
         self.ended: list[Scope] = []  # the names of files that were read to their end
         self.entered: set[ast.AST] = set()  # functions that were read
@@ -186,13 +208,14 @@ class Interpreter(Expressions):
         needed = followed.outline.needed(name) - followed.read
         followed.read |= needed
         held, self.active = self.active, []
+        cut, cuts = self.cut, self.cuts
         shown = self.project.shown(path)
         try:
             for node in followed.outline.tree.body if needed else ():
                 if node in needed and isinstance(node, _STATIC):
                     self.statement(node, followed.state, Frame("<module>", 0, shown))
         finally:
-            self.active = held
+            self.active, self.cut, self.cuts = held, cut, cuts
         return followed.state.env
 
     def augmented(self, node: ast.AugAssign, state: State, frame: Frame) -> None:
@@ -287,8 +310,10 @@ class Interpreter(Expressions):
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
-        if frame.depth >= (1 if self.hurried else _MAX_DEPTH) or function.node in self.active:
+        most = 1 if self.hurried else _MAX_DEPTH
+        if frame.depth >= most or function.node in self.active:
             self.cuts += 1
+            self.cut = self.cut.joined(Cut(frame.depth >= most, _place(function.node, self.active)))
             held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
             return opaque(function.qualname, tuple(held))
         if instance is not None and not isinstance(function.node, ast.Lambda):
@@ -303,16 +328,27 @@ class Interpreter(Expressions):
         if known is not None:
             self.met.update(known.met)
             return known.value
+        known = self.memory.find((key, frame.depth, most), state.facts)
+        if known is not None:
+            self.met.update(known.met)
+            self.cuts += 1
+            self.cut = self.cut.joined(Cut(deep=True))
+            return known.value
         before, unrepeatable = (self.cuts, self.writes), self.unrepeatable
         outside, self.met = self.met, set()
+        around, self.cut = self.cut, Cut()
         try:
             result = self.follow(function, args, keywords, state, frame)
         finally:
             met, self.met = self.met, outside
             outside.update(met)
-        if (self.cuts, self.writes) == before:
-            self.memory.keep(key, Known(result, met, relevant(met, state.facts)))
+            cut, self.cut = self.cut.seen_from(len(self.active)), around
+            self.cut = around.joined(cut)
+        if cut.outer is None and self.writes == before[1]:
+            self.memory.keep((key, frame.depth, most) if cut.deep else key, Known(result, met, relevant(met, state.facts)))
             self.unrepeatable = unrepeatable  # the functions inside of it are its own
+            if not cut.deep:
+                self.cuts = before[0]
         return result
 
     def follow(
@@ -431,6 +467,11 @@ class Interpreter(Expressions):
                 self.target(init, instance, plain="number")
                 self.building.remove(instance)
         return self.objects[cls]
+
+
+def _place(function: ast.AST, active: Sequence[ast.AST]) -> int | None:
+    """Where a function stands among those that are being read, None for one that is not."""
+    return active.index(function) if function in active else None
 
 
 def totalled(after: Value | None, carried: Value | None, before: Value | None) -> Term | None:
