@@ -578,6 +578,7 @@ class Expressions(Decisions):
     def write(self, instance: Instance, name: str, value: Value) -> None:
         """Set an attribute of an object."""
         instance.attrs[name] = value
+        instance.made = None
         if instance not in self.building:
             self.writes += 1
 

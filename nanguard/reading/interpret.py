@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from nanguard.reading.expressions import Expressions, Place
@@ -30,6 +31,7 @@ from nanguard.reading.values import (
     known,
     opaque,
     option,
+    refers,
     terms_in,
 )  # fmt: skip
 from nanguard.term import Term, const, make, symbol, walk
@@ -83,6 +85,7 @@ class Interpreter(Expressions):
         self.stating = stating
         self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
+        self.constructors: set[tuple[Class, ast.AST]] = set()  # the constructors that were read to the end for these
         self.active: list[ast.AST] = []
         self.cut = Cut()  # of the calls in the function at hand
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
@@ -310,10 +313,9 @@ class Interpreter(Expressions):
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], instance: Instance | None,
         state: State, frame: Frame,
     ) -> Value:  # fmt: skip
-        most = 1 if self.hurried else _MAX_DEPTH
-        if frame.depth >= most or function.node in self.active:
+        if frame.depth >= self.deepest or function.node in self.active:
             self.cuts += 1
-            self.cut = self.cut.joined(Cut(frame.depth >= most, _place(function.node, self.active)))
+            self.cut = self.cut.joined(Cut(frame.depth >= self.deepest, _place(function.node, self.active)))
             held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
             return opaque(function.qualname, tuple(held))
         if instance is not None and not isinstance(function.node, ast.Lambda):
@@ -321,9 +323,15 @@ class Interpreter(Expressions):
         if not self.settled(function.closure):  # what is around it may still change
             self.unrepeatable += 1
             return self.follow(function, args, keywords, state, frame)
-        given = tuple(map(content, args))
-        named = tuple((key, content(value)) for key, value in keywords.items())
-        key = (function.node, state.without_gradient, self.writes, given, named)
+        work = partial(self.follow, function, args, keywords, state, frame)
+        if instance in self.building:  # its attributes change with each statement
+            return work()
+        return self.remembered((function.node, *_given(args, keywords)), work, state, frame)
+
+    def remembered(self, given: tuple[object, ...], work: Callable[[], Value], state: State, frame: Frame) -> Value:
+        """What a call gives, worked out where it is not known from one that was given the same."""
+        most = self.deepest
+        key = (state.without_gradient, self.writes, *given)
         known = self.memory.find(key, state.facts)
         if known is not None:
             self.met.update(known.met)
@@ -338,18 +346,24 @@ class Interpreter(Expressions):
         outside, self.met = self.met, set()
         around, self.cut = self.cut, Cut()
         try:
-            result = self.follow(function, args, keywords, state, frame)
+            result = work()
         finally:
             met, self.met = self.met, outside
             outside.update(met)
             cut, self.cut = self.cut.seen_from(len(self.active)), around
             self.cut = around.joined(cut)
         if cut.outer is None and self.writes == before[1]:
-            self.memory.keep((key, frame.depth, most) if cut.deep else key, Known(result, met, relevant(met, state.facts)))
+            found = Known(result, met, relevant(met, state.facts))
+            self.memory.keep((key, frame.depth, most) if cut.deep else key, found)
             self.unrepeatable = unrepeatable  # the functions inside of it are its own
             if not cut.deep:
                 self.cuts = before[0]
         return result
+
+    @property
+    def deepest(self) -> int:
+        """How many calls inside calls are followed."""
+        return 1 if self.hurried else _MAX_DEPTH
 
     def follow(
         self, function: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
@@ -409,15 +423,31 @@ class Interpreter(Expressions):
     def construct(
         self, cls: Class, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame
     ) -> Value:
-        instance = Instance(cls)
         self.unrepeatable += 1  # each time it is another object
         init = cls.find("__init__")
-        if isinstance(init, Function):
-            self.building.append(instance)
-            self.call_function(init, args, keywords, instance, state, frame)
-            self.building.remove(instance)
-        else:
+        if not isinstance(init, Function):
+            instance = Instance(cls)
             self.fields(cls, instance, args, keywords)
+            return instance
+        inside = any(value is held for value in (*args, *keywords.values()) for held in self.building)
+        if inside or not self.settled(init.closure):
+            return self.constructed(cls, init, args, keywords, state, frame)
+        work = partial(self.constructed, cls, init, args, keywords, state, frame)
+        made = self.remembered((cls, *_given(args, keywords)), work, state, frame)
+        assert isinstance(made, Instance)
+        return made.twin() if made.made is not None else made
+
+    def constructed(
+        self, cls: Class, init: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State,
+        frame: Frame,
+    ) -> Instance:  # fmt: skip
+        """An object, for which its constructor is read."""
+        instance = Instance(cls)
+        self.building.append(instance)
+        self.call_function(init, args, keywords, instance, state, frame)
+        self.building.remove(instance)
+        if not refers(instance, instance):
+            instance.made = instance
         return instance
 
     def fields(self, cls: Class, instance: Instance, args: Sequence[Value], keywords: Mapping[str, Value]) -> None:
@@ -466,7 +496,13 @@ class Interpreter(Expressions):
                 self.building.append(instance)
                 self.target(init, instance, plain="number")
                 self.building.remove(instance)
+                self.constructors.add((cls, init.node))
         return self.objects[cls]
+
+
+def _given(args: Sequence[Value], keywords: Mapping[str, Value]) -> tuple[object, ...]:
+    """The arguments of a call as what makes it equal to another one."""
+    return tuple(map(content, args)), tuple((key, content(value)) for key, value in keywords.items())
 
 
 def _place(function: ast.AST, active: Sequence[ast.AST]) -> int | None:

@@ -101,7 +101,9 @@ def read(
 
 def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:
     plain = "number" if function.qualname.endswith("__init__") else "tensor"
-    interpreter.target(function, interpreter.object_of(owner) if owner is not None else None, plain)
+    instance = interpreter.object_of(owner) if owner is not None else None
+    if (owner, function.node) not in interpreter.constructors:  # a constructor has been read for the object
+        interpreter.target(function, instance, plain)
 
 
 def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:

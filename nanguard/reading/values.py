@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nanguard.reading.scope import Scope
@@ -66,17 +66,23 @@ class Class:
         return list(result)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Instance:
     """An object of a class of the file.
 
     `origins` has the left side that set an attribute: where it is the same one again, on another path through a
-    constructor, the attribute is one of the values.
+    constructor, the attribute is one of the values.  `made` is the object that it is equal to until one of the two is
+    written to: one that its constructor made of the same arguments.
     """
 
     cls: Class
     attrs: dict[str, Value] = field(default_factory=dict)
     origins: dict[str, ast.expr] = field(default_factory=dict)
+    made: Instance | None = None
+
+    def twin(self) -> Instance:
+        """Another object that is equal to this one."""
+        return Instance(self.cls, dict(self.attrs), dict(self.origins), self.made)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,7 +243,44 @@ def content(value: Value) -> object:
             return ("table", *((key, content(entry)) for key, entry in entries.items()))
         case Shape(term=term):
             return ("shape", term)
+        case Instance(made=Instance() as made):
+            return ("made", made)
     return value
+
+
+def refers(value: Value, instance: Instance) -> bool:
+    """Whether an object can be reached from a value: from its attributes or as the one that a method belongs to."""
+    waiting, seen = list(parts_of(value)), {value}
+    while waiting:
+        part = waiting.pop()
+        if part is instance:
+            return True
+        if type(part) is not Term and part not in seen:
+            seen.add(part)
+            waiting.extend(parts_of(part))
+    return False
+
+
+def parts_of(value: Value) -> Iterable[Value]:
+    """The values that a value holds."""
+    match value:
+        case Instance(attrs=attrs):
+            return attrs.values()
+        case Items(items=items):
+            return items
+        case Many(item=item):
+            return (item,)
+        case Table(items=entries):
+            return entries.values()
+        case Bound(instance=instance) | Super(instance=instance):
+            return (instance,)
+        case Built(args=args, keywords=keywords):
+            return (*args, *keywords.values())
+        case Partial(function=function, args=args, keywords=keywords):
+            return (function, *args, *keywords.values())
+        case Function(closure=closure):
+            return [held for _, held in closure.local()]
+    return ()
 
 
 _LARGEST = 20_000  # nodes of alternatives that are still told apart
