@@ -100,7 +100,13 @@ def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ..
 
     The types of the attribute values are part of the key: ``1``, ``1.0`` and ``True`` are three constants.
     """
-    key: _Key = (op, args, attrs, tuple([type(value) for _, value in attrs])) if attrs else (op, args)
+    key: _Key
+    if not attrs:
+        key = (op, args)
+    elif len(attrs) == 1:
+        key = (op, args, attrs, type(attrs[0][1]))
+    else:
+        key = (op, args, attrs, *[type(value) for _, value in attrs])
     known = _terms.get(key)
     if known is not None and (term := known()) is not None:
         return term
@@ -108,10 +114,15 @@ def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ..
 
 
 def _new(key: _Key, op: str, args: tuple[Term, ...], attrs: tuple[tuple[str, Attr], ...]) -> Term:
-    digest = zlib.crc32(f"{op}{attrs}{[arg.digest for arg in args]}".encode("utf-8", "surrogatepass"))
-    size = 1
-    for arg in args:
-        size += arg.size
+    match args:
+        case (first, second):
+            size, digests = 1 + first.size + second.size, f"[{first.digest}, {second.digest}]"
+        case (only,):
+            size, digests = 1 + only.size, f"[{only.digest}]"
+        case _:
+            size, digests = 1 + sum([arg.size for arg in args]), str([arg.digest for arg in args])
+    text = f"{op}{attrs}{digests}" if attrs else f"{op}(){digests}"
+    digest = zlib.crc32(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
     value = attrs[0][1] if op == "const" else None
     term = Term(op, args, attrs, digest, size, value, type(value) in (int, float))
     if len(_terms) >= 2 * _kept:

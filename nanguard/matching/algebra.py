@@ -64,13 +64,6 @@ def _movements() -> frozenset[str]:
     return frozenset(row.name for row in ops.rows().values() if row.family == ops.MOVEMENT and row.name != "stack")
 
 
-def core(term: Term) -> Term:
-    """What movements at the root of a term move."""
-    while moves(term):
-        term = term.args[0]
-    return term
-
-
 def total(terms: Iterable[Term]) -> Term:
     """A sum: like terms collected, constants folded but for those too small beside the others."""
     constants: list[float] = []
@@ -105,6 +98,32 @@ def _scaled(coefficient: float, base: Term) -> Term:
     return base if coefficient == 1 else product((const(_whole(coefficient)), base))
 
 
+@cache
+def _composed() -> frozenset[str]:
+    """The operations that a product does not take as they are."""
+    return _movements() | {"add", "mul", "pow", "const"}
+
+
+def _plainly(terms: tuple[Term, ...]) -> Term | None:
+    """A product of two factors that nothing can be collected of, None for others."""
+    if len(terms) != 2:
+        return None
+    first, second = terms
+    composed = _composed()
+    if first.op == "const":
+        first, second = second, first
+    if first.op in composed:
+        return None
+    if second.op == "const":
+        value = number(second)
+        if value is None or value == 0 or value == 1:
+            return None
+        return make("mul", (const(_whole(value)), first))
+    if second.op in composed or first is second:
+        return None
+    return make("mul", (first, second) if first.digest <= second.digest else (second, first))
+
+
 def _whole(value: float) -> int | float:
     """Integers as such, so that 2 and 2.0 are one constant in a normal form."""
     return int(value) if math.isfinite(value) and value == math.floor(value) and abs(value) < 2**53 else value
@@ -117,6 +136,10 @@ def _order(term: Term) -> tuple[bool, int]:
 
 def product(terms: Iterable[Term]) -> Term:
     """A product: the coefficient in front, equal factors as powers, a minus sign distributed over a lone sum."""
+    terms = tuple(terms)
+    plain = _plainly(terms)
+    if plain is not None:
+        return plain
     coefficient = 1.0
     exponents: dict[tuple[Term, bool], float] = {}
     for term in parts("mul", terms):

@@ -685,6 +685,8 @@ def _one_of(ranges: Ranges, value: Attr, *allowed: Attr) -> bool:
     return held in allowed
 
 
+OF_LEAVES = frozenset({"number", "small"})  # predicates of one operand that hold of constants and symbols alone
+
 _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "negated": _negated,
     "number": _number,

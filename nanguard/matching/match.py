@@ -104,24 +104,36 @@ class Matcher:
 
         Those that say most about what is wrong come first: exact replacements, then guards that do nothing.
         """
-        row = ops.row(term.op)
-        if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or term.op in ("neg", "either"):
-            return []
-        known = term.op in self.index.entries or term.op in self.normal.spellings.entries
-        if not known and term.op not in algebra.WRITTEN:
+        op = term.op
+        known = op in self.index.entries or op in self.normal.spellings.entries
+        if not known and op not in algebra.WRITTEN:
             return []  # the root of its normal form is this very operation, about which there is no rule
-        found = list(self.fitting(term, self.normal, ()))
-        if self.unguarded.head(term) is not self.normal.head(term):
-            found.extend(self.fitting(term, self.unguarded, self.guarding(term)))
+        row = ops.row(op)
+        if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or op in ("neg", "either"):
+            return []
+        head, behind = self.normal.head(term), self.unguarded.head(term)
+        found = list(self.fitting(term, head, ())) if self.may_fit(head) else []
+        if behind is not head and self.may_fit(behind):
+            found.extend(self.fitting(term, behind, self.guarding(term)))
         found = [match for match in found if not _stable_already(match)]
         return sorted(found, key=_rank) if len(found) > 1 else found
 
-    def fitting(self, term: Term, normal: Normalizer, guards: tuple[Term, ...]) -> Iterator[Match]:
-        """The rules that fit a form of `term`, each at most once (once for each branch of a selection)."""
+    def may_fit(self, head: Term) -> bool:
+        """Whether rules may be about a form: there are none with the traits of most."""
+        if head.op == "mul" or algebra.moves(head):
+            return True  # what is inside of it is a form too
+        return bool(self.index.candidates(head, self.normal.traits))
+
+    def fitting(self, term: Term, head: Term, guards: tuple[Term, ...]) -> Iterator[Match]:
+        """The rules that fit the head of `term`, as it is or behind its guards.
+
+        Each fits at most once, or once for each branch of a selection.
+        """
         seen: set[tuple[str, str]] = set()
-        facts = _Facts(self, term, guards)
-        for form, rest, moved in forms(term, normal.head(term)):
+        facts: _Facts | None = None
+        for form, rest, moved in forms(term, head):
             for compiled in self.index.candidates(form, self.normal.traits):
+                facts = facts or _Facts(self, term, guards)
                 kind = (compiled.rule.code, compiled.variant.untaken)  # of a selection, either branch may be the one
                 if kind in seen or (guards and not compiled.rule.guarded):
                     continue
@@ -230,9 +242,9 @@ class Written:
         return held[0] if len(held) == 1 else min(held, key=self.order.__getitem__)
 
     @cached_property
-    def below(self) -> set[Term]:
+    def below(self) -> _Below:
         """The terms near the root, without it."""
-        return closest(self.term) - {self.term}
+        return _Below(self.term)
 
     @cached_property
     def order(self) -> dict[Term, int]:
@@ -240,16 +252,35 @@ class Written:
         return {node: place for place, node in enumerate(near(self.term))}
 
 
+class _Below:
+    """The terms below a root that are closest to it, gone through as far as is asked."""
+
+    def __init__(self, term: Term) -> None:
+        self.seen: set[Term] = set()
+        self.nodes = closest(term)
+        next(self.nodes)  # the root
+
+    def __contains__(self, term: Term) -> bool:
+        if term in self.seen:
+            return True
+        for node in self.nodes:
+            self.seen.add(node)
+            if node is term:
+                return True
+        return False
+
+
 def near(term: Term) -> Iterator[Term]:
     """A term and the terms below it, operands first; of very many those that are closest to it.
 
     What a rule is about lies near the root, and a graph of thousands of nodes has thousands of roots.
     """
-    return walk(term, known=_Beyond(closest(term)))
+    return walk(term, known=_Beyond(set(closest(term))))
 
 
-def closest(term: Term) -> set[Term]:
-    """A term and the terms below it; of very many those that are closest to it."""
+def closest(term: Term) -> Iterator[Term]:
+    """A term and the terms below it, from the top; of very many those that are closest to it."""
+    yield term
     chosen: set[Term] = {term}
     waiting = deque(term.args)
     while waiting and len(chosen) < _NEAR:
@@ -257,7 +288,7 @@ def closest(term: Term) -> set[Term]:
         if node not in chosen:
             chosen.add(node)
             waiting.extend(node.args)
-    return chosen
+            yield node
 
 
 @dataclass(frozen=True, slots=True)

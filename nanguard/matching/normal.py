@@ -8,14 +8,14 @@ the identities of ``rules/identities.toml`` applied, directed, until none fits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from nanguard import ops
 from nanguard.matching import algebra, pattern
-from nanguard.matching.condition import Ranges
+from nanguard.matching.condition import OF_LEAVES, Condition, Ranges
 from nanguard.matching.rules import Identity
-from nanguard.term import Term, const, fill, is_number, make, number, walk
+from nanguard.term import Term, const, fill, make, number, walk
 
 _STEPS = 40  # applications of identities at one node: far more than any chain that ends
 
@@ -27,6 +27,24 @@ class Rewrite:
     source: Term
     identity: Identity
     needs: pattern.Needs
+    leaves: tuple[Condition, ...] = ()  # the conditions that an operand of a sum or a product must meet
+
+    def may_fit(self, term: Term, ranges: Ranges | None) -> bool:
+        """Whether a term has such operands: most sums hold no epsilon."""
+        for condition in self.leaves:
+            name = str(condition.args[0])
+            leaves = [arg for arg in term.args if not arg.args]
+            if ranges is None or not any(condition.holds({name: leaf}, {}, ranges) for leaf in leaves):
+                return False
+        return True
+
+
+def _of_leaves(source: Term, when: Sequence[Condition]) -> tuple[Condition, ...]:
+    """The conditions on single operands of a sum or product that only constants and symbols meet."""
+    if source.op not in algebra.NARY:
+        return ()
+    names = {arg.name for arg in source.args if arg.op == "variable"}
+    return tuple(c for c in when if c.predicate in OF_LEAVES and not c.negated and c.args[0] in names)
 
 
 @dataclass(slots=True)
@@ -52,17 +70,25 @@ class Normalizer:
         found = self.memo.get(term)
         if found is None:
             memo = self.memo
-            nodes = walk(term, known=memo) if any(arg not in memo for arg in term.args) else (term,)
+            nodes: Iterable[Term] = (term,)
+            for arg in term.args:
+                if arg not in memo:
+                    nodes = walk(term, known=memo)
+                    break
             for node in nodes:
                 memo[node] = found = self.formed(node, tuple([memo[arg] for arg in node.args]))
-                self.held.setdefault(found, []).append(node)
+                holders = self.held.get(found)
+                if holders is None:
+                    self.held[found] = [node]
+                else:
+                    holders.append(node)
             found = memo[term]
         return found
 
     def formed(self, node: Term, args: tuple[Term, ...]) -> Term:
         """The normal form of a node over operands that are in normal form."""
         plain = self.plain
-        if plain is not None and args == tuple([plain(arg) for arg in node.args]):
+        if plain is not None and plain.has(node.args, args):
             form = plain(node)
             return self.settle(form) if self.goes_on(form) else form
         head = self.heads.get(node)
@@ -70,11 +96,20 @@ class Normalizer:
             head = self.heads[node] = self.spelled(shape(node, args))
         return self.settle(head)
 
+    def has(self, terms: tuple[Term, ...], forms: tuple[Term, ...]) -> bool:
+        """Whether terms have these normal forms."""
+        memo = self.memo
+        return forms == tuple([memo.get(term) or self(term) for term in terms])
+
     def goes_on(self, form: Term) -> bool:
         """Whether an identity that `plain` has not got may fit a form in which it has come to an end."""
-        if form.op in algebra.NARY and any(arg.op == "pow" for arg in form.args):
-            return True
-        return algebra.moves(form) or self.first(self.further, form) is not None
+        if form.op in algebra.NARY:
+            for arg in form.args:
+                if arg.op == "pow":
+                    return True
+        if form.op in self.further.entries:
+            return self.first(self.further, form) is not None
+        return algebra.moves(form)
 
     def head(self, term: Term) -> Term:
         """The normal form of `term` before identities are applied at its root: what patterns are compared with."""
@@ -85,7 +120,7 @@ class Normalizer:
 
     def topped(self, term: Term, args: tuple[Term, ...]) -> Term:
         plain = self.plain
-        if plain is not None and args == tuple([plain(arg) for arg in term.args]):
+        if plain is not None and plain.has(term.args, args):
             return plain.head(term)
         return self.spelled(shape(term, args))
 
@@ -106,6 +141,9 @@ class Normalizer:
         found = self.made.get(head)
         if found is not None:
             return found
+        if self.is_settled(head):
+            self.made[head] = head
+            return head
         result = head
         for _ in range(_STEPS):
             changed = self.step(result)
@@ -115,6 +153,19 @@ class Normalizer:
         self.made[head] = result
         self.made.setdefault(result, result)
         return result
+
+    def is_settled(self, head: Term) -> bool:
+        """Whether it can be seen from what a term is made of that no identity fits: true for most terms."""
+        op = head.op
+        if algebra.moves(head):
+            return False
+        if op in algebra.NARY:
+            for arg in head.args:
+                if arg.op == "pow":
+                    return False
+        if op not in self.spellings.entries and op not in self.rewrites.entries:
+            return True
+        return not self.spellings.candidates(head, self.traits) and not self.rewrites.candidates(head, self.traits)
 
     def step(self, term: Term) -> Term:
         """`term` after one identity, at its root or inside the operands that belong to the root's own shape."""
@@ -146,6 +197,8 @@ class Normalizer:
     def first(self, rewrites: pattern.Index[Rewrite], term: Term) -> tuple[Rewrite, pattern.Bindings] | None:
         """The first of some identities that fits `term`, and how."""
         for rewrite in rewrites.candidates(term, self.traits):
+            if rewrite.leaves and not rewrite.may_fit(term, self.ranges):
+                continue
             for found in pattern.match(rewrite.source, term):
                 if self.allowed(rewrite, found):
                     return rewrite, found
@@ -169,7 +222,7 @@ def normalizer(
             source = shape(identity.source, tuple(map(result, identity.source.args)))
             source = source if table is result.spellings else result.spelled(source)
             needs = result.traits.needs(source)
-            table.add(source.op, Rewrite(source, identity, needs))
+            table.add(source.op, Rewrite(source, identity, needs, _of_leaves(source, identity.when)))
             result.memo.clear()
             result.held.clear()
             result.made.clear()
@@ -216,7 +269,7 @@ def shape(node: Term, args: tuple[Term, ...]) -> Term:
 
 def fold(op: str, args: tuple[Term, ...]) -> Term | None:
     """exp(0) and log(1): the constants that identities bring about."""
-    if len(args) == 1 and is_number(args[0]) and (op, number(args[0])) in _CONSTANTS:
+    if len(args) == 1 and args[0].numeric and (op, number(args[0])) in _CONSTANTS:
         return const(_CONSTANTS[op, number(args[0]) or 0.0])
     return None
 
@@ -229,8 +282,13 @@ def lift(op: str, args: tuple[Term, ...], node: Term | None = None) -> Term | No
 
     The other operands must be numbers, or moved in the same way.
     """
-    moved = [arg for arg in args if arg.op != "const"]
-    if not moved or any(not algebra.moves(arg) for arg in moved):
+    moved: list[Term] = []
+    for arg in args:
+        if arg.op != "const":
+            if not algebra.moves(arg):
+                return None  # as nearly always
+            moved.append(arg)
+    if not moved:
         return None
     first = moved[0]
     if any((arg.op, arg.attrs, arg.args[1:]) != (first.op, first.attrs, first.args[1:]) for arg in moved):

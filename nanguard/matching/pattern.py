@@ -42,12 +42,14 @@ class Traits:
     own: dict[Term, int] = field(default_factory=dict)
     below: dict[Term, int] = field(default_factory=dict)
     named: dict[object, int] = field(default_factory=dict)  # the bits of a node by what it and its operands are called
+    calls: dict[Term, object] = field(default_factory=dict)  # what terms are called as operands
 
     def needs(self, pattern: Term) -> Needs:
         """What a term must have if the pattern is to match it."""
         self.below.clear()
         self.own.clear()
         self.named.clear()
+        self.calls.clear()
         root, anywhere = self.number(_wanted(pattern)), 0
         for node in walk(pattern):
             anywhere |= self.number(_wanted(node))
@@ -69,9 +71,14 @@ class Traits:
 
     def gather(self, term: Term) -> int:
         """Note the traits of a term and of all that is below it."""
-        below = self.below
-        nodes = walk(term, known=below) if any(arg not in below for arg in term.args) else (term,)
-        for node in nodes:
+        below, waiting = self.below, [term]
+        while waiting:
+            node = waiting[-1]
+            missing = [arg for arg in node.args if arg not in below]
+            if missing:
+                waiting.extend(missing)
+                continue
+            waiting.pop()
             self.own[node] = bits = self.at(node)
             for arg in node.args:
                 bits |= below[arg]
@@ -80,8 +87,12 @@ class Traits:
 
     def at(self, node: Term) -> int:
         """The traits that one node of a term has."""
-        name = _called(node)
-        key = (name, None) if algebra.moves(node) else (name, *[_called(algebra.core(arg)) for arg in node.args])
+        name, calls = _called(node), self.calls
+        key: tuple[object, ...]
+        if algebra.moves(node):
+            key, calls[node] = (name, None), calls[node.args[0]]
+        else:
+            key, calls[node] = (name, *[calls[arg] for arg in node.args]), name
         bits = self.named.get(key)
         if bits is None:
             own, *operands = map(_names, key)

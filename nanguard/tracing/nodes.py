@@ -48,6 +48,8 @@ _IN_PLACE = frozenset(
     getattr(operator, name) for name in dir(operator) if name.startswith("i") and hasattr(operator, f"__{name}__")
 ) - {operator.index, operator.inv, operator.invert}
 _WRITING = frozenset({"__setitem__", *(f"__{function.__name__}__" for function in _IN_PLACE)})  # the methods behind
+_FILLING = frozenset({"zero_", "fill_", "copy_", "uniform_", "normal_"})
+_SPECIAL = frozenset({"__getitem__", "setitem", "__setitem__", *_SIZES, *_JOINS, *_RANDOM, *_FILLING})
 # Keywords that do not change the values that are computed.
 _HARMLESS = frozenset({"device", "pin_memory", "memory_format", "non_blocking", "inplace", "_stacklevel"})
 
@@ -78,6 +80,7 @@ class _Called:
     name: str  # the plain name: ``clamp_`` of ``Tensor.clamp_``
     writes: bool  # into its first operand
     draws: bool
+    special: bool  # it is no plain function of terms
 
 
 @lru_cache(1024)
@@ -89,7 +92,8 @@ def _called(target: Any) -> _Called:
     trailing = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
     special = name in _WRITING or target is operator.setitem or target in _IN_PLACE
     writes = special or (trailing and target not in vars(operator).values())
-    return _Called(name, writes, writes or name in _IMPURE or (name.endswith("_") and not name.endswith("__")))
+    draws = writes or name in _IMPURE or (name.endswith("_") and not name.endswith("__"))
+    return _Called(name, writes, draws, target is getattr or target is operator.getitem or name in _SPECIAL)
 
 
 def called(node: fx.Node) -> str:
@@ -116,9 +120,9 @@ def writes(node: fx.Node) -> fx.Node | None:
 
 def pure(node: fx.Node) -> bool:
     """Whether a node that nobody uses may go: it writes nothing, draws nothing, calls no module."""
-    return (
-        node.op in ("call_function", "call_method") and not _called(node.target).draws and writes(node) is None
-    )  # fmt: skip
+    if node.op not in ("call_function", "call_method") or _called(node.target).draws:
+        return False
+    return not node.kwargs or writes(node) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,13 @@ def spell(name: str, target: Any, args: Sequence[Attr], keywords: Mapping[str, A
 
 def _sound(term: Term) -> bool:
     """Whether the term stands for one computation: no tensor is lost in an attribute or a constant."""
-    if any(arg.op == "const" and isinstance(arg.value, tuple) for arg in term.args):
-        return False
-    if not any(value is UNKNOWN for _, value in term.attrs):
-        return True
-    return ops.family(term) in (ops.MOVEMENT, ops.CAST) or term.op in ("zeros", "ones", "full")
+    for arg in term.args:
+        if type(arg.value) is tuple:
+            return False
+    for _, value in term.attrs:
+        if value is UNKNOWN:
+            return ops.family(term) in (ops.MOVEMENT, ops.CAST) or term.op in ("zeros", "ones", "full")
+    return True
 
 
 def _matters(target: Any, key: str, value: Attr) -> bool:
@@ -231,28 +237,35 @@ class Reader:
         if not pure(node):
             self._keys[node] = fresh
             return fresh
+        kwargs = node.kwargs
         try:
-            return self._keys.setdefault((node.target, self.key(node.args), self.key(node.kwargs)), fresh)
+            key = (node.target, *[self.key(arg) for arg in node.args], self.key(kwargs) if kwargs else ())
+            return self._keys.setdefault(key, fresh)
         except TypeError:  # an argument that cannot be hashed
             self._keys[node] = fresh
             return fresh
 
     def key(self, value: Any) -> object:
+        kind = type(value)
+        if kind is fx.Node:
+            return self.numbers[value]
+        if kind is float or kind is int:
+            return (kind, value)
         match value:
-            case fx.Node():
-                return ("node", self.numbers[value])
             case tuple() | list():
                 return tuple(map(self.key, value))
             case dict():
                 return tuple((name, self.key(item)) for name, item in value.items())
             case slice():
                 return ("slice", self.key(value.start), self.key(value.stop), self.key(value.step))
-        return (type(value), value)
+        return (kind, value)
 
     def is_view(self, node: fx.Node, term: Term) -> bool:
         """Whether the result may share its storage with the first operand."""
-        if ops.family(term) not in (ops.MOVEMENT, ops.CAST) and node.target not in (getattr, operator.getitem):
-            return False
+        if node.target is not getattr and node.target is not operator.getitem:
+            row = ops.row(term.op)
+            if row is None or (row.family != ops.MOVEMENT and row.family != ops.CAST):
+                return False
         return bool(node.all_input_nodes) and called(node) not in _COPIES and called(node) not in _JOINS
 
     def write(self, node: fx.Node, target: fx.Node, term: Term) -> None:
@@ -297,8 +310,9 @@ class Reader:
     def operand(self, node: fx.Node) -> Term:
         """What another node is to the one that is being read: it has no gradient if it was made without."""
         term = self.current[node]
-        dead = self._grad and node.meta.get(GRAD) is False and node.op.startswith("call")
-        return make("detach", (term,)) if dead and term.op != "const" else term
+        if not self._grad or not node.meta or node.meta.get(GRAD) is not False:
+            return term
+        return make("detach", (term,)) if node.op.startswith("call") and term.op != "const" else term
 
     def term(self, node: fx.Node) -> Term:
         match node.op:
@@ -313,15 +327,15 @@ class Reader:
                 return self.opaque(node)
         if node.target is torch._C._set_grad_enabled:
             return const(None)
-        special = self.special(node)
+        special = self.special(node) if _called(node.target).special else None
         if special is not None:
             return special
         args = [self.attr(arg) for arg in node.args]
         if isinstance(node.target, torch._ops.OpOverload) and called(node) in _PRIVATE:
             args = args[:2]  # the last says whether float16 becomes float32 on its way
-        for name in names(node):
-            swapped = args[::-1] if called(node).startswith("__r") and name.startswith("operator.") else args
-            found = spell(name, node.target, swapped, {key: self.attr(value) for key, value in node.kwargs.items()})
+        keywords = {key: self.attr(value) for key, value in node.kwargs.items()} if node.kwargs else {}
+        for name, swapped in _names(node.op, node.target):
+            found = spell(name, node.target, args[::-1] if swapped else args, keywords)
             if found is not None:
                 if found.dropped:
                     self.dropped[node] = found.dropped
@@ -346,9 +360,9 @@ class Reader:
 
     def attr(self, value: Any) -> Attr:
         """An argument of a node as the table takes it."""
+        if type(value) is fx.Node:
+            return self.operand(value)
         match value:
-            case fx.Node():
-                return self.operand(value)
             case tuple() | list():
                 return tuple(map(self.attr, value))
             case slice():
@@ -495,16 +509,23 @@ def is_known(function: Any, is_method: bool) -> bool:
 
 def names(node: fx.Node) -> Iterable[str]:
     """The dotted names under which the table may have what a node calls."""
-    name = called(node)
-    if isinstance(node.target, torch._ops.OpOverload):
-        yield from _names_of_overload(name.removesuffix("_"))
-        return
-    if node.op == "call_function":
-        yield from filter(None, [functions().get(node.target)])
+    return [name for name, _ in _names(node.op, node.target)]
+
+
+@lru_cache(1024)
+def _names(op: str, target: Any) -> tuple[tuple[str, bool], ...]:
+    """These for a kind of node and what it calls, and whether its operands stand in the other order."""
+    name = _called(target).name
+    found: list[str] = []
+    if isinstance(target, torch._ops.OpOverload):
+        found.extend(_names_of_overload(name.removesuffix("_")))
+    elif op == "call_function":
+        found.extend(filter(None, [functions().get(target)]))
         if name.endswith("_") and not name.endswith("__"):
-            yield f"torch.{name[:-1]}"
-        return
-    yield from _names_of_method(name)
+            found.append(f"torch.{name[:-1]}")
+    else:
+        found.extend(_names_of_method(name))
+    return tuple((each, name.startswith("__r") and each.startswith("operator.")) for each in found)
 
 
 def _names_of_overload(name: str) -> Iterable[str]:
