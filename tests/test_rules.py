@@ -248,6 +248,12 @@ def test_broken_rule_file_gets_one_clear_line(tmp_path: Path, text: str, message
     assert len(str(caught.value)) < len(str(path)) + 400
 
 
+def test_rules_whose_examples_wait_say_all_that_their_files_say() -> None:
+    whole = rules.read(sorted(rules.folder().glob("*.toml"))).rules
+    assert [tuple(rule.examples) for rule in RULES] == [tuple(rule.examples) for rule in whole]
+    assert [replace(rule, examples=()) for rule in RULES] == [replace(rule, examples=()) for rule in whole]
+
+
 def test_two_rules_of_one_code_are_refused(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text(LOG)

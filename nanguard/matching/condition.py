@@ -49,6 +49,7 @@ class Condition:
         return _PREDICATES[self.predicate](ranges, *given) != self.negated
 
 
+@cache
 def parse(text: str) -> Condition:
     """Read a condition; raises `ExpressionError`."""
     try:

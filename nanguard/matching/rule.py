@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import overload
 
 from nanguard.matching.condition import Condition
 from nanguard.term import Term
@@ -36,6 +38,28 @@ class Example:
     dtype: str = "float32"  # what it is checked in
 
 
+class Examples(Sequence[Example]):
+    """The examples of a rule, read when they are first looked at."""
+
+    def __init__(self, read: Callable[[], tuple[Example, ...]]) -> None:
+        self.read = read
+
+    @cached_property
+    def found(self) -> tuple[Example, ...]:
+        """The examples."""
+        return self.read()
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        return self.found[index]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
 @dataclass(frozen=True, slots=True)
 class Accuracy:
     """What the stable form of a rule keeps to, by dtype (what is not named is `default`)."""
@@ -61,7 +85,7 @@ class Rule:
     why: str
     references: tuple[str, ...]
     variants: tuple[Variant, ...]
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     ulps: Accuracy  # the largest error of the stable form, in units of finfo.eps times max(1, |exact|)
     slope_ulps: Accuracy  # and of its gradient
     reach: Accuracy  # the inputs up to which it keeps to that; beyond, it is no worse than the code as written

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nanguard.errors import NanguardError
 from nanguard.finding import DTYPES, HAZARDS
 from nanguard.matching import condition
 from nanguard.matching.condition import Condition
-from nanguard.matching.rule import Accuracy, Example, Identity, Relation, Rule, Variant
+from nanguard.matching.rule import Accuracy, Example, Examples, Identity, Relation, Rule, Variant
 from nanguard.nearest import nearest
 from nanguard.term import ExpressionError, Hole, Term, number, walk
 
@@ -51,6 +52,7 @@ class RuleFile:
 
     path: Path
     text: str
+    whole: RuleFile | None = None  # of which this is the beginning
 
     @classmethod
     def open(cls, path: Path) -> RuleFile:
@@ -61,6 +63,11 @@ class RuleFile:
             raise RuleError(f"{path}: cannot be read as a rule file ({error.strerror}); check --rules") from None
         except UnicodeDecodeError:
             raise RuleError(f"{path}: cannot be read as a rule file (it is no UTF-8 text)") from None
+
+    def beginning(self) -> RuleFile:
+        """The file up to its first example; those are read when they are asked for, as few commands do."""
+        text, found, _ = self.text.partition("\n[[example]]")
+        return RuleFile(self.path, text, self) if found else self
 
     def data(self) -> dict[str, Any]:
         """What the TOML says."""
@@ -146,14 +153,14 @@ class RuleFile:
             term = ops.parse(text)
         except ExpressionError as error:
             raise self.error(_brief(str(error), text), text) from None
+        if _sound(term):
+            return term
         for node in walk(term):
             if node.op == "const" and not _plain(node.value):
                 raise self.error(f"{_short(repr(node.value))} is no operand of an expression: {_short(text)}", text)
-            if node.op == "pow" and not _modest(node.args[1]):
-                raise self.error(f"an exponent is at most {_STEEPEST:g}, and no power itself: {_short(text)}", text)
-        return term
+        raise self.error(f"an exponent is at most {_STEEPEST:g}, and no power itself: {_short(text)}", text)
 
-    def conditions(self, data: Mapping[str, Any], names: set[str]) -> tuple[Condition, ...]:
+    def conditions(self, data: Mapping[str, Any], names: frozenset[str]) -> tuple[Condition, ...]:
         found = []
         for text in self.strings(data, "when"):
             try:
@@ -191,33 +198,44 @@ class RuleFile:
             tuple(map(self.hazard, self.strings(data, "also"))),
             tuple(map(self.hazard, self.strings(data, "guarded"))),
             self.string(data, "summary"), self.string(data, "why", ""), self.strings(data, "references"),
-            tuple(variants), tuple(map(self.example, self.tables(data, "example"))),
+            tuple(variants), Examples(self.whole.examples) if self.whole is not None else self.listed(data),
             ulps, self.accuracy(data, "slope_ulps", ulps.default), self.accuracy(data, "reach", _REACH),
             self.accuracy(data, "least", 0),
             self.number(data, "scale", 0), str(self.path), self.line(code),
         )  # fmt: skip
 
     def variants(self, data: Mapping[str, Any], hazard: str) -> Iterator[Variant]:
-        for text in self.strings(data, "match"):
+        texts = self.strings(data, "match")
+        if not texts:
+            return
+        stable, clamp, exact = (
+            self.expression(self.string(data, key)) if key in data else None for key in ("stable", "clamp", "exact")
+        )
+        untaken, taken = (self.string(data, key, "") for key in ("untaken", "taken"))
+        safe, hazard = self.truth(data, "safe"), self.hazard(self.string(data, "hazard", hazard))
+        for text in texts:
             pattern = self.expression(text)
             if not pattern.args:
                 raise self.error(f"a pattern is an operation on something, not {_short(text)}", text)
-            stable, clamp, exact = (
-                self.expression(self.string(data, key)) if key in data else None for key in ("stable", "clamp", "exact")
-            )
             known = names(pattern)
-            for part in (stable, clamp, exact):
-                free = sorted(names(part) - known - {"eps"}) if part else []
+            for part in filter(None, (stable, clamp, exact)):
+                free = sorted(names(part) - known - {"eps"})
                 if free:
                     raise self.error(f"the replacement uses {free[0]!r}, which {text!r} does not bind", text)
-            untaken, taken = (self.string(data, key, "") for key in ("untaken", "taken"))
             for key, name in (("untaken", untaken), ("taken", taken)):
                 if name and not names(self.expression(name)) <= known:
                     raise self.error(f"{name!r} is a branch that {text!r} does not bind", key)
             yield Variant(
-                pattern, self.conditions(data, known), stable, clamp, exact, self.truth(data, "safe"),
-                self.hazard(self.string(data, "hazard", hazard)), untaken, taken,
+                pattern, self.conditions(data, known), stable, clamp, exact, safe, hazard, untaken, taken
             )  # fmt: skip
+
+    def examples(self) -> tuple[Example, ...]:
+        """The examples of the file."""
+        return self.listed(self.data())
+
+    def listed(self, data: Mapping[str, Any]) -> tuple[Example, ...]:
+        """The examples of a rule."""
+        return tuple(map(self.example, self.tables(data, "example")))
 
     def example(self, table: Mapping[str, Any]) -> Example:
         self.only(table, EXAMPLE_KEYS, " of an example")
@@ -255,11 +273,19 @@ def _sets(line: str, key: str) -> bool:
     return text.startswith(key) and rest.lstrip().startswith(("=", "]", "."))
 
 
-def names(pattern: Term) -> set[str]:
+@cache
+def names(pattern: Term) -> frozenset[str]:
     """The variables of a pattern, those of its attributes too."""
-    nodes = list(walk(pattern))
-    found = {node.name for node in nodes if node.op == "variable"}
-    return found | {value.name for node in nodes for _, value in node.attrs if isinstance(value, Hole)}
+    found = {value.name for _, value in pattern.attrs if isinstance(value, Hole)}
+    return frozenset(found).union({pattern.name} if pattern.op == "variable" else (), *map(names, pattern.args))
+
+
+@cache
+def _sound(term: Term) -> bool:
+    """Whether an expression holds only plain constants and modest powers."""
+    if term.op == "const":
+        return _plain(term.value)
+    return all(map(_sound, term.args)) and (term.op != "pow" or _modest(term.args[1]))
 
 
 def _plain(value: object) -> bool:

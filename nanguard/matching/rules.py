@@ -75,15 +75,18 @@ def load(extra: tuple[str, ...] = ()) -> RuleSet:
     if not own:
         raise RuleError(f"{folder()}: no rules found; reinstall nanguard")
     with collector.paused():
-        return read([*own, *map(Path, extra)])
+        return _read([RuleFile.open(path).beginning() for path in own] + [RuleFile.open(Path(path)) for path in extra])
 
 
 def read(paths: Sequence[Path]) -> RuleSet:
     """The rules of some files: of each the rule that it is, or its [[rule]] tables, identities and relations."""
+    return _read(list(map(RuleFile.open, paths)))
+
+
+def _read(files: Sequence[RuleFile]) -> RuleSet:
     rules: list[Rule] = []
     tables: dict[str, list[Any]] = {name: [] for name in TABLES}
-    for path in paths:
-        file = RuleFile.open(path)
+    for file in files:
         data = file.data()
         if "code" in data:
             rules.append(file.rule(data))
