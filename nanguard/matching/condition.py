@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -229,6 +229,25 @@ def _spread(ranges: Ranges, x: Term) -> bool:
     return x.op == "var" or (inner is not x and inner.op == "pow" and number(inner.args[1]) == 2)
 
 
+def _moment(ranges: Ranges, x: Term) -> bool:
+    """A running sum or mean of squares: squares and what was held before them, each times a number, no constant."""
+    x = _core(x)
+    parts = x.args if x.op == "add" else ()
+    bare = [_core(part.args[-1]) if part.op == "mul" and _weights(part.args[:-1]) else _core(part) for part in parts]
+    squares = [part for part in bare if part.op == "pow" and number(part.args[1]) == 2]
+    held = [part for part in bare if part.op in ("symbol", "opaque")]
+    return bool(squares) and bool(held) and len(squares) + len(held) == len(parts)
+
+
+def _weights(factors: Sequence[Term]) -> bool:
+    """Whether factors are numbers and settings."""
+    return all(
+        factor.op == "const" or factor.attr("kind") in ("number", "size", "option")
+        or (factor.op == "add" and _weights(factor.args)) or (factor.op == "mul" and _weights(factor.args))
+        for factor in factors
+    )  # fmt: skip
+
+
 def _two_squares(ranges: Ranges, x: Term) -> bool:
     """A sum of two squares: what hypot is the root of."""
     return x.op == "add" and len(x.args) == 2 and all(arg.op == "pow" and number(arg.args[1]) == 2 for arg in x.args)
@@ -317,6 +336,11 @@ def _replaced(ranges: Ranges, x: Term) -> bool:
     kept = [branch for branch in x.args[1:] if number(branch) is None]
     safe = any(number(branch) for branch in x.args[1:])
     return len(kept) == 1 and safe and not any(node is _core(kept[0]) for node in walk(x.args[0]))
+
+
+def _data(ranges: Ranges, m: Term) -> bool:
+    """Something that a program is given goes into `m`, a mask say: it is not worked out from sizes alone."""
+    return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask") for node in walk(m))
 
 
 def _learned(ranges: Ranges, x: Term) -> bool:
@@ -410,6 +434,9 @@ def _count(ranges: Ranges, x: Term) -> bool:
     if entry.integer and entry.low >= 0:
         return entry.low == 0
     inner = _core(x.args[0])
+    if inner.op == "add" and len(inner.args) == 2:  # a mask without the diagonal
+        parts = [part.args[-1] if _negated(ranges, part) else part for part in inner.args]
+        return sum(_negated(ranges, part) for part in inner.args) == 1 and all(_mask(ranges, part) for part in parts)
     return inner.op == "symbol" and any(word in inner.name.lower() for word in _COUNTED)
 
 
@@ -433,6 +460,11 @@ def _tests(ranges: Ranges, m: Term, x: Term) -> bool:
 def _compares(m: Term) -> bool:
     row = ops.row(m.op)
     return row is not None and row.mask
+
+
+def _just_below(ranges: Ranges, x: Term) -> bool:
+    """The range of `x` ends a little below 0, as that of ``p - eps`` does."""
+    return -1e-2 <= ranges.interval(x).low < 0
 
 
 def _partly_negative(ranges: Ranges, x: Term) -> bool:
@@ -723,6 +755,8 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "crossing": _crossing,
     "replaced": _replaced,
     "learned": _learned,
+    "data": _data,
+    "moment": _moment,
     "one_minus": _one_minus,
     "odds": _odds,
     "fraction": _fraction,
@@ -735,6 +769,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "share": _share,
     "tests": _tests,
     "partly_negative": _partly_negative,
+    "just_below": _just_below,
     "overflows": _overflows,
     "beyond": _beyond,
     "half": _half,

@@ -170,10 +170,11 @@ PRODUCTS = (
     Op("dot", signature("x, other"), COMPOSITE, "torch.dot", ("torch.dot", "Tensor.dot", "torch.inner", "torch.vdot"),
        "sum(x * other, dim=none, keepdim=false)", _product),
     Op("matmul", signature("x, other"), COMPOSITE, "torch.matmul", ("torch.matmul", "Tensor.matmul", "torch.mm",
-       "Tensor.mm", "torch.bmm", "Tensor.bmm", "torch.mv", "operator.matmul", "Tensor.mv"),
+       "Tensor.mm", "torch.bmm", "Tensor.bmm", "torch.mv", "operator.matmul", "Tensor.mv",
+       "F.linear(x, weight) -> matmul(x, t(weight))"),
        "sum(unsqueeze(x, dim=-1) * unsqueeze(other, dim=-3), dim=-2, keepdim=false)", _product),
     Op("linear", signature("x; weight=None, bias=None"), COMPOSITE, None, (
-        "F.linear", "nn.Linear[in_features=None, out_features=None, bias=True](x;weight=None,bias=None)",
+        "F.linear(x;weight=None,bias=None)", "nn.Linear[in_features=None, out_features=None, bias=True](x;weight=None,bias=None)",
         "nn.LazyLinear[out_features=None](x;weight=None)", "nn.Bilinear[a=None, b=None](x;weight=None)",
         "nn.Conv1d[a=None, b=None, c=None](x;weight=None)", "nn.Conv2d[a=None, b=None, c=None](x;weight=None)",
         "nn.Conv3d[a=None, b=None, c=None](x;weight=None)", "nn.Embedding[a=None, b=None](x;weight=None)",

@@ -119,6 +119,9 @@ CREATION = (
        range=_between(0.0, INF, True)),
     Op("one_hot", signature("x; num_classes=-1"), COMPOSITE, "F.one_hot", ("F.one_hot", "torch.nn.functional.one_hot"),
        range=_between(0.0, 1.0, True)),
+    # how many entries fall under each number, or into each bin: none into some
+    Op("bincount", signature("x; weights=None, minlength=0"), COMPOSITE, None, ("torch.bincount", "Tensor.bincount",
+       "torch.histc(x;bins=100,min=0,max=0)", "Tensor.histc(x;bins=100,min=0,max=0)"), range=_between(0.0, INF, True)),
     Op("eye", signature("; n=None"), LEAF, "torch.eye", ("torch.eye",), range=_between(0.0, 1.0, True)),
     Op("numel", signature("x"), COMPOSITE, "torch.numel", ("torch.numel", "Tensor.numel", "builtins.len", "Tensor.size",
        "Tensor.dim", "Tensor.nelement", "Tensor.ndimension"), range=_between(1.0, INF, True)),

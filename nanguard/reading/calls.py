@@ -237,6 +237,14 @@ def _constants(call: Call) -> Value | None:
     return symbol(label(call.node), "tensor", low=min(bounds), high=max(bounds))
 
 
+def _uniform(call: Call) -> Value | None:
+    """x.uniform_(a, b): random numbers between two bounds, of which the lower one is drawn, too."""
+    bounds = [number(held) for held in map(known, call.args[1:]) if held is not None]
+    if len(bounds) != 2 or None in bounds or len(call.args) != 3 or call.keywords:
+        return None
+    return symbol(f"rand at {call.node.lineno}:{call.node.col_offset}", "tensor", low=bounds[0], high=bounds[1])
+
+
 def _register(call: Call) -> Value | None:
     """self.register_buffer(name, value), setattr(self, name, value): an attribute."""
     name = known(call.args[1]) if len(call.args) > 1 else None
@@ -256,6 +264,6 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
-    "torch.nn.Module.register_buffer": _register, "torch.tensor": _constants, "torch.as_tensor": _constants,
+    "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform, "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

@@ -474,7 +474,7 @@ class Expressions(Decisions):
             case "T" | "mT" | "H":
                 return self.operation("Tensor.t", (term,), {}, node, state, frame) or term
             case "data":
-                return make("detach", (term,))
+                return make("detach", (to_term(term),))
             case "values" if _is_pair(term):
                 return term
             case "indices" if _is_pair(term):
@@ -591,7 +591,7 @@ class Expressions(Decisions):
             return [make("numel", (value.term,)) for _ in targets]
         if isinstance(value, Term) and _is_pair(value) and count == 2:
             return [value, symbol(f"indices of {value.op}", "index")]
-        if isinstance(value, Term) and value.op == "opaque":
+        if isinstance(value, Term) and value.op in ("opaque", "symbol"):
             names = [ast.unparse(target) if isinstance(target, ast.Name | ast.Attribute) else "" for target in targets]
             return [make("opaque", (value,), (("name", name or f"{value.name}[{index}]"),))
                     for index, name in enumerate(names)]  # fmt: skip
@@ -720,7 +720,10 @@ class Expressions(Decisions):
             return term
         if name in ("masked_fill", "masked_fill_", "where") and len(args) == 2:
             term = narrow(term, to_term(args[0]), name == "where")
-        found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)
+        handler = KNOWN.get(f"Tensor.{name}")
+        found = handler(Call(self, (term, *args), keywords, node, state, frame)) if handler is not None else None
+        if found is None:
+            found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)
         if found is None and name.endswith("_"):
             found = self.operation(f"Tensor.{name[:-1]}", (term, *args), keywords, node, state, frame)
         return found if found is not None else self.unknown(f".{name}", args, keywords, TensorMethod(term, name), node)

@@ -41,7 +41,7 @@ __all__ = ["Interpreter", "Place"]
 _MAX_DEPTH = 8  # calls inside calls that are followed
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _STATIC = (*_DEFINITIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
-_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^(batch|classes)$")
+_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^classes$")
 _MASKS = ("mask",)
 
 
@@ -475,7 +475,8 @@ class Interpreter(Expressions):
         numbers = plain_numbers(function.node) - set(ranges)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
-            known_of = parameter(arg, default, "number" if arg.arg in numbers else plain)
+            module = self.annotated(arg, function) if default is None else None
+            known_of = module or parameter(arg, default, "number" if arg.arg in numbers else plain)
             state.env[arg.arg] = stated(known_of, ranges.get(arg.arg))
         first = [*spec.posonlyargs, *spec.args][:1]
         if instance is not None and first:
@@ -485,6 +486,18 @@ class Interpreter(Expressions):
         if spec.kwarg is not None:
             state.env[spec.kwarg.arg] = Table({})
         return self.run(function, state, 0)
+
+    def annotated(self, arg: ast.arg, function: Function) -> Instance | None:
+        """The object that a parameter is whose annotation names a class of the file that can be called: a model."""
+        if arg.annotation is None or function.node in self.active:
+            return None
+        match arg.annotation:
+            case ast.Name(id=name) | ast.Constant(value=str() as name):
+                cls = function.closure.get(name)
+            case _:
+                return None
+        called = isinstance(cls, Class) and (cls.find("forward") or cls.find("__call__"))
+        return self.object_of(cls) if isinstance(cls, Class) and isinstance(called, Function) else None
 
     def object_of(self, cls: Class) -> Instance:
         """The object whose methods are read: built by its constructor from what is known of its arguments."""
