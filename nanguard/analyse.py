@@ -267,8 +267,11 @@ def prove(
     paths = Paths(reading, matcher)
     dtype = matcher.ranges.dtype
     settled = Settled()
-    for suspect in _outermost_first(suspected):
-        if settled.covers(suspect):
+    ordered = _outermost_first(suspected)
+    spread = _spread(ordered)
+    ordered.sort(key=lambda suspect: id(suspect) in spread)
+    for suspect in ordered:
+        if settled.covers(suspect) or any(part.place.node in settled.nodes for part in spread.get(id(suspect), ())):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
         proof = confirm(suspect.match, matcher, site.names)
@@ -291,6 +294,45 @@ def prove(
 
 def _outermost_first(suspected: Iterable[Suspect]) -> list[Suspect]:
     return sorted(suspected, key=lambda suspect: (suspect.place.depth > 0, -suspect.match.root.size))
+
+
+def _spread(suspected: Sequence[Suspect]) -> dict[int, list[Suspect]]:
+    """The suspects all of which goes wrong in other statements, by their id, with those that can be repaired there.
+
+    ``pos + neg`` of two logarithms is no worse than they are: each is reported where it is taken.
+    """
+    repairable: dict[tuple[str, int], dict[Term, Suspect]] = {}
+    for suspect in suspected:
+        if suspect.match.variant.stable is not None:
+            found = repairable.setdefault((suspect.place.target, suspect.place.depth), {})
+            found.setdefault(suspect.match.root, suspect)
+    spread = {}
+    for suspect in suspected:
+        others = repairable.get((suspect.place.target, suspect.place.depth), {})
+        parts = _parts(suspect, others) if others and not suspect.match.variant.untaken else []
+        if parts:
+            spread[id(suspect)] = parts
+    return spread
+
+
+def _parts(suspect: Suspect, others: Mapping[Term, Suspect]) -> list[Suspect]:
+    """Those of the others that stand in other statements and hold all that can go wrong in a suspect, else none."""
+    node, bound = suspect.place.node, set(suspect.match.bindings.values())
+    found, seen = list[Suspect](), set[Term]()
+    below = list(suspect.match.root.args) if not ops.breaks(suspect.match.root) else []
+    while below:
+        term = below.pop()
+        if term in seen or term in bound:
+            continue
+        seen.add(term)
+        other = others.get(term)
+        if other is not None and not node.lineno <= other.place.node.lineno <= (node.end_lineno or node.lineno):
+            found.append(other)
+        elif ops.breaks(term):
+            return []
+        else:
+            below.extend(term.args)
+    return found
 
 
 class Settled:

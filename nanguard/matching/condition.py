@@ -649,6 +649,11 @@ def _has_singularity(ranges: Ranges, x: Term) -> bool:
     return False
 
 
+def _length(ranges: Ranges, n: Term) -> bool:
+    """A number of entries or of classes: the size of a tensor, or an argument that is one."""
+    return n.op in ("numel", "length") or n.attr("kind") == "size"
+
+
 def _over_all(ranges: Ranges, dim: Attr) -> bool:
     """A reduction over all dimensions: it was given none."""
     return dim is None
@@ -790,6 +795,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "affine": _affine,
     "called_log": _called_log,
     "has_singularity": _has_singularity,
+    "length": _length,
     "over_all": _over_all,
     "along_one": _along_one,
     "constant_along": _constant_along,

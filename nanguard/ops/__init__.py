@@ -77,6 +77,18 @@ def risky(term: Term) -> bool:
     )  # fmt: skip
 
 
+def breaks(term: Term) -> bool:
+    """Whether an operation, or its derivative, can be non-finite at a finite argument.
+
+    A power can, but for a whole exponent from 1 on; one that is not known is most likely 2.
+    """
+    found = rows().get(term.op)
+    if term.op == "pow":
+        exponent = terms.number(term.args[1])
+        return exponent is not None and (exponent < 1 or exponent != int(exponent))
+    return found is not None and found.singular
+
+
 # What an op takes in an expression: its operands and the attributes with defaults (an attribute without a default
 # must be given there, but a template may leave it out, so it defaults to None).
 def _signature(name: str) -> tuple[tuple[str, ...], Mapping[str, Attr]] | None:

@@ -174,12 +174,20 @@ PRODUCTS = (
        "F.linear(x, weight) -> matmul(x, t(weight))"),
        "sum(unsqueeze(x, dim=-1) * unsqueeze(other, dim=-3), dim=-2, keepdim=false)", _product),
     Op("linear", signature("x; weight=None, bias=None"), COMPOSITE, None, (
-        "F.linear(x;weight=None,bias=None)", "nn.Linear[in_features=None, out_features=None, bias=True](x;weight=None,bias=None)",
+        "F.linear", "nn.Linear[in_features=None, out_features=None, bias=True](x;weight=None,bias=None)",
         "nn.LazyLinear[out_features=None](x;weight=None)", "nn.Bilinear[a=None, b=None](x;weight=None)",
         "nn.Conv1d[a=None, b=None, c=None](x;weight=None)", "nn.Conv2d[a=None, b=None, c=None](x;weight=None)",
         "nn.Conv3d[a=None, b=None, c=None](x;weight=None)", "nn.Embedding[a=None, b=None](x;weight=None)",
         "F.conv1d(x;weight=None,bias=None)", "F.conv2d(x;weight=None,bias=None)",
         "F.conv3d(x;weight=None,bias=None)", "F.embedding(x;weight=None)"), None, _free),
+    # each entry is a mean, or the largest, of some entries
+    Op("pool", signature("x; size=None"), COMPOSITE, None, tuple(
+        text for d in "123" for text in (
+            f"F.avg_pool{d}d(x;size=None)", f"F.adaptive_avg_pool{d}d(x;size=None)", f"F.max_pool{d}d(x;size=None)",
+            f"F.adaptive_max_pool{d}d(x;size=None)", f"nn.AvgPool{d}d[kernel_size=None](x;size=None)",
+            f"nn.AdaptiveAvgPool{d}d[output_size=None](x;size=None)", f"nn.MaxPool{d}d[kernel_size=None](x;size=None)",
+            f"nn.AdaptiveMaxPool{d}d[output_size=None](x;size=None)")
+        ), None, lambda x: x),
     Op("cosine_similarity", signature("x, other, eps=1e-8; dim=1"), COMPOSITE, "F.cosine_similarity", (
         "F.cosine_similarity(x1, x2; dim=1, eps=1e-8) -> cosine_similarity(x1, x2, eps, dim=dim)",
         "torch.cosine_similarity(x1, x2; dim=1, eps=1e-8) -> cosine_similarity(x1, x2, eps, dim=dim)",

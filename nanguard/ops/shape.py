@@ -146,6 +146,8 @@ SCATTERED = (
     Op("scatter", signature("x, src; dim=None"), COMPOSITE, None, tuple(
         f"{name}(x, dim, index, src) -> scatter(x, src)" for name in
         ("Tensor.scatter_", "Tensor.scatter", "torch.scatter")), "src", lambda x, src: hull((x, src))),
+    # a result that a statement drops: `x` stays what it was
+    Op("dropped", signature("x, result"), COMPOSITE, None, (), "x", range=lambda x, result: x),
 )  # fmt: skip
 
 # any number of operands: no call spells them and no expression of a rule writes them

@@ -24,7 +24,6 @@ from nanguard.term import Term, show
 _HEAD = "import math\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n"
 _NAMES = ("x", "y", "a", "b", "p", "y_pred", "target")
 _LINE = _HEAD.count("\n") + 2
-_COLUMN = len("    return ")
 _PATH = "example.py"
 
 
@@ -41,8 +40,13 @@ class Failure:
 
 
 def program(expression: str) -> str:
-    """A file with one loss that returns the expression; its arguments are tensors."""
-    return f"{_HEAD}def loss({', '.join(_NAMES)}):\n    return {expression}\n"
+    """A file with one loss that returns the expression; its arguments are tensors.
+
+    Statements may come before it, each with a semicolon and a space after it.
+    """
+    *before, returned = expression.split("; ")
+    statements = "".join(f"{statement}; " for statement in before)
+    return f"{_HEAD}def loss({', '.join(_NAMES)}):\n    {statements}return {returned}\n"
 
 
 def findings(expression: str, settings: Settings | None = None) -> tuple[Finding, ...]:
@@ -104,7 +108,7 @@ class _Proof:
             yield Failure(rule, text, f"is found as {first.hazard}, not as {hazard}")
         if first.witness is None or not (first.thresholds or _constant(first.witness.inputs)):
             yield Failure(rule, text, "has no witness or no threshold")
-        at = text.encode()[first.span.column - _COLUMN : first.span.end_column - _COLUMN].decode()
+        at = program(text).encode().split(b"\n")[_LINE - 1][first.span.column : first.span.end_column].decode()
         if first.span.line != _LINE or at != (example.at or text):
             yield Failure(rule, text, f"is found at `{at}`: say so with `at`, if that is right")
         scanned = scan(_PATH, program(text), ast.parse(program(text)), settings, None)

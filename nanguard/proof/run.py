@@ -299,6 +299,14 @@ def of_class(x: Value, target: Value) -> Value:
     return x[index] if x.dim() == 1 else x.gather(1, index.unsqueeze(1)).squeeze(1)
 
 
+def _one_hot(x: Value, num_classes: Attr) -> Value:
+    """One entry of each row is 1: the one of its class, or, where `x` has the shape of the scores, its largest."""
+    torch = load_torch()
+    if known(num_classes) and num_classes != -1 and x.dim() < 2:
+        return torch.nn.functional.one_hot(x.long(), num_classes)
+    return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1)
+
+
 def _numel(x: Value) -> Value:
     return 1 if _is_number(x) else x.numel()
 
@@ -326,6 +334,7 @@ _SPECIAL: Mapping[str, Callable[..., Value]] = {
     "reduced": reduced,
     "of_class": of_class,
     "numel": _numel,
+    "one_hot": _one_hot,
     "zeros": _sized(0.0),
     "ones": _sized(1.0),
     "full": lambda value, size: value,

@@ -264,6 +264,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
-    "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform, "torch.tensor": _constants, "torch.as_tensor": _constants,
+    "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform,
+    "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

@@ -490,7 +490,7 @@ class Expressions(Decisions):
         if isinstance(node.slice, ast.Slice) and isinstance(value, Items | Many):
             return Many(self.element(value))
         if isinstance(value, Shape):
-            return make("numel", (value.term,))
+            return self.size_of(value, node, state, frame)
         if isinstance(value, Items):
             return self.item(value, node, state, frame)
         if isinstance(value, Table):
@@ -503,6 +503,13 @@ class Expressions(Decisions):
             return self.index(value, node, state, frame)
         self.evaluate(node.slice, state, frame)
         return value if isinstance(value, External) else opaque("item", tuple(terms_in(value)))
+
+    def size_of(self, value: Shape, node: ast.Subscript, state: State, frame: Frame) -> Value:
+        """``x.shape[1]``: the number of entries along a dimension, of all where that is not known."""
+        key = known(self.evaluate(node.slice, state, frame)) if not isinstance(node.slice, ast.Slice) else None
+        if key is None or not isinstance(key.value, int):
+            return make("numel", (value.term,))
+        return make("length", (value.term,), (("dim", key.value),))
 
     def item(self, value: Items, node: ast.Subscript, state: State, frame: Frame) -> Value:
         key = known(self.evaluate(node.slice, state, frame))

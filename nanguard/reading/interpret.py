@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from nanguard import ops
 from nanguard.reading.expressions import Expressions, Place
 from nanguard.reading.memory import Known, relevant
 from nanguard.reading.narrowing import plain_numbers
@@ -25,6 +26,7 @@ from nanguard.reading.values import (
     Items,
     Many,
     Table,
+    TensorMethod,
     Value,
     content,
     either,
@@ -132,8 +134,23 @@ class Interpreter(Expressions):
 
     def alone(self, node: ast.Expr, state: State, frame: Frame) -> list[State]:
         """An expression as a statement."""
-        self.worked_out(node.value, state, frame)
+        value = self.worked_out(node.value, state, frame)
+        if isinstance(node.value, ast.Call) and isinstance(value, Term):
+            self.dropped(node.value, value, state, frame)
         return [state]
+
+    def dropped(self, node: ast.Call, value: Term, state: State, frame: Frame) -> None:
+        """``x.clamp(min=eps)`` as a statement: what it was called on stays as it was."""
+        if any(keyword.arg in ("out", "inplace") for keyword in node.keywords):
+            return
+        called = frame.values.get(node.func)
+        before: Value | None = None
+        if isinstance(called, TensorMethod) and not called.name.endswith("_"):
+            before = called.term
+        elif isinstance(called, External) and not called.name.endswith("_") and node.args:
+            before = frame.values.get(node.args[0])
+        if isinstance(before, Term) and ops.family(value) == ops.ELEMENTWISE:
+            self.record(make("dropped", (before, value)), node, state, frame)
 
     def assignment(self, node: ast.Assign, state: State, frame: Frame) -> list[State]:
         held = self.worked_out(node.value, state, frame)
