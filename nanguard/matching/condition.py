@@ -338,6 +338,15 @@ def _replaced(ranges: Ranges, x: Term) -> bool:
     return len(kept) == 1 and safe and not any(node is _core(kept[0]) for node in walk(x.args[0]))
 
 
+def _kernel(ranges: Ranges, x: Term) -> bool:
+    """Minus a setting times a distance: the exponent of a kernel, at most 0 for the widths that one has."""
+    x = _core(x)
+    if not _negated(ranges, x):
+        return False
+    others = [part for part in x.args[1:] if not _attribute(ranges, part) and not _setting(ranges, part)]
+    return bool(others) and all(ranges.interval(part).nonnegative for part in others)
+
+
 def _data(ranges: Ranges, m: Term) -> bool:
     """Something that a program is given goes into `m`, a mask say: it is not worked out from sizes alone."""
     return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask") for node in walk(m))
@@ -761,6 +770,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "replaced": _replaced,
     "learned": _learned,
     "data": _data,
+    "kernel": _kernel,
     "moment": _moment,
     "one_minus": _one_minus,
     "odds": _odds,
