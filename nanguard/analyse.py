@@ -147,7 +147,7 @@ def suspects(
     for place in places:
         if concerned is not None and place.term not in concerned:
             continue
-        for match in matcher.matches(place.term):
+        for match in _matches(place.term, matcher):
             key = (place.node, match.rule.code, bool(match.variant.untaken) and match.variant.stable is not None)
             if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
                 continue
@@ -160,6 +160,17 @@ def suspects(
                 continue
             counts[key] = counts.get(key, 0) + 1
             yield Suspect(match, place, uses, table.around(place.term))
+
+
+def _matches(term: Term, matcher: Matcher) -> list[Match]:
+    """The matches of a term; where no gradient comes back from it, those that fail forward."""
+    if term.op != "detach":
+        return matcher.matches(term)
+    return [
+        replace(match, rule=replace(match.rule, also=()))
+        for match in matcher.matches(term.args[0])
+        if match.variant.hazard == "forward-nonfinite" and not match.guards
+    ]
 
 
 def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:

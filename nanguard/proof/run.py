@@ -300,10 +300,16 @@ def of_class(x: Value, target: Value) -> Value:
 
 
 def _one_hot(x: Value, num_classes: Attr) -> Value:
-    """One entry of each row is 1: the one of its class, or, where `x` has the shape of the scores, its largest."""
+    """One entry of each row is 1: the one of its class, or, where `x` has the shape of the scores, its largest.
+
+    Of classes whose number is not known there are two.
+    """
     torch = load_torch()
-    if known(num_classes) and num_classes != -1 and x.dim() < 2:
-        return torch.nn.functional.one_hot(x.long(), num_classes)
+    if x.dim() < 2:
+        if known(num_classes) and num_classes != -1:
+            return torch.nn.functional.one_hot(x.long(), num_classes)
+        second = (x.abs() >= 1).to(x.dtype)
+        return torch.stack((1 - second, second), dim=-1)
     return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanguard import ops
 from nanguard.floats import FORMATS
 from nanguard.reading.narrowing import narrow
 from nanguard.reading.state import Frame, State
@@ -23,6 +24,7 @@ from nanguard.reading.values import (
     Value,
     is_option,
     known,
+    opaque,
     to_term,
 )  # fmt: skip
 from nanguard.term import Term, const, is_number, make, number, symbol, walk
@@ -237,6 +239,13 @@ def _constants(call: Call) -> Value | None:
     return symbol(label(call.node), "tensor", low=min(bounds), high=max(bounds))
 
 
+def _learnt(call: Call) -> Value | None:
+    """torch.zeros(n).requires_grad_(): what starts as these numbers and is learnt."""
+    if not isinstance(call.args[0], Term) or ops.family(call.args[0]) != ops.LEAF:
+        return None
+    return opaque("Parameter", (), f"{call.node.lineno}:{call.node.col_offset}")
+
+
 def _uniform(call: Call) -> Value | None:
     """x.uniform_(a, b): random numbers between two bounds, of which the lower one is drawn, too."""
     bounds = [number(held) for held in map(known, call.args[1:]) if held is not None]
@@ -264,7 +273,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
-    "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform,
+    "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
     "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

@@ -481,7 +481,9 @@ class Expressions(Decisions):
                 return symbol(f"indices of {term.op}", "index")
             case "ndim":
                 return symbol("ndim", "size")
-            case "dtype" | "device" | "is_cuda" | "requires_grad" | "grad" | "training":
+            case "grad":  # a tensor that nothing is differentiated through
+                return make("detach", (opaque("grad", tuple(terms_in(term))),))
+            case "dtype" | "device" | "is_cuda" | "requires_grad" | "training":
                 return symbol(f"{term.op}.{name}", "option", default=None)
         return TensorMethod(term, name)
 
@@ -518,7 +520,7 @@ class Expressions(Decisions):
         return either(list(value.items)) if value.items else opaque("item")
 
     def index(self, term: Term, node: ast.Subscript, state: State, frame: Frame) -> Value:
-        """``x[key]``: a view for a plain key, a selection for a mask, a pick for indices; of several values, of each."""
+        """``x[key]``: a view for a plain key, a selection for a mask, a pick for indices; of several, of each."""
         if term.op == "either":
             result = to_term(either([self.index(part, node, state, frame) for part in term.args]))
             if len(alternatives(result)) == len(term.args):
@@ -721,6 +723,9 @@ class Expressions(Decisions):
         if name.startswith(DISTRIBUTIONS) and name.rsplit(".", 1)[-1][:1].isupper():
             return Built(DISTRIBUTIONS + name.rsplit(".", 1)[-1], tuple(args), dict(keywords))
         found = self.operation(name, args, keywords, node, state, frame)
+        wants_gradient = known(keywords.get("requires_grad", const(False)))
+        if wants_gradient is not None and wants_gradient.value is True and isinstance(found, Term):
+            return opaque("Parameter", tuple(terms_in(found)), f"{node.lineno}:{node.col_offset}")
         return found if found is not None else self.unknown(name, args, keywords, External(name), node)
 
     def method(
