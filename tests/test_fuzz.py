@@ -22,7 +22,7 @@ from inprocess import in_process
 
 import nanguard
 from nanguard import ops
-from nanguard.analyse import scan
+from nanguard.analyse import examine, scan
 from nanguard.matching import rules
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import matcher
@@ -170,6 +170,12 @@ def test_rewriting_takes_numbers_made_tensors() -> None:
 
     stable = nanguard.rewrite(loss, example_inputs={"x": torch.ones(2, 3)})
     assert [one.code for one in stable.report()] == ["NG101"]
+
+
+def test_what_is_sorted_along_a_dimension_that_a_vector_has_not_is_checked(tmp_path: Path) -> None:
+    source = HEAD + "torch.log(torch.exp(torch.sort(x, 1, True).values) - 1)\n"
+    result = examine("m.py", source, Settings(static=True), None)
+    assert [finding.code for finding in result.findings] == ["NG123"]
 
 
 def leaves_of(text: str, **facts: float | bool) -> Term:

@@ -243,10 +243,12 @@ def _sort(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: At
     """Sorted by the nearest floats: entries that share one may stay in either order."""
     (x,) = _arrays(operands)
     torch = load_torch()
+    dim = attrs.get("dim", -1)
+    if not isinstance(dim, int) or not -len(x.shape) <= dim < len(x.shape):
+        return x  # as it is run: a movement that the shape has not got moves nothing
     floats = torch.tensor([nearest(entry.value) for entry in x.entries], dtype=torch.float64).reshape(x.shape)
-    dim = attrs.get("dim") if isinstance(attrs.get("dim"), int) else -1
     order = floats.sort(dim=dim, descending=attrs.get("descending") is True).indices
-    return balls.move(("sort", x), [x], lambda numbers: numbers.gather(dim, order) if x.shape else numbers)
+    return balls.move(("sort", x), [x], lambda numbers: numbers.gather(dim, order))
 
 
 def _matmul(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array | None:
