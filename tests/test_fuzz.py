@@ -147,6 +147,8 @@ def test_what_is_stable_already_is_no_match(text: str) -> None:
     [
         "torch.log(torch.cumsum(torch.exp(x - y), 0)) + y",  # y is not the same all along
         "torch.log(torch.cumsum(torch.exp(x - x.amax(1, True)), 0)) + x.amax(1, True)",
+        "torch.log(torch.clamp(torch.sigmoid(x) * torch.sigmoid(y), 1e-8, 0.5))",  # ordinary values are above it
+        "torch.log(torch.clamp(torch.sigmoid(x) * torch.sigmoid(y), 1e-8, y))",
         "torch.clamp(torch.exp(torch.exp(x)), max=10)",  # the exponential inside overflows all the same
         "1 - torch.prod(1 - x.abs().rsqrt(), 1)",  # what is above 1 has no bound of 1 that is met in vain
     ],
@@ -154,7 +156,9 @@ def test_what_is_stable_already_is_no_match(text: str) -> None:
 def test_what_an_operand_must_be_for_a_fix_is_asked(text: str) -> None:
     source = HEAD + text + "\n"
     found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
-    forms = [suspect.match.variant for suspect in found if suspect.match.rule.code in ("NG429", "NG419", "NG307")]
+    forms = [
+        suspect.match.variant for suspect in found if suspect.match.rule.code in ("NG429", "NG419", "NG307", "NG503")
+    ]
     assert all(form.stable is None and form.clamp is None for form in forms)
 
 

@@ -560,6 +560,12 @@ def _tops_at(ranges: Ranges, x: Term, c: Term) -> bool:
     return interval.high == held and interval.holds(held)
 
 
+def _at_least(ranges: Ranges, b: Term, least: float) -> bool:
+    """An upper bound that is left out, or a constant of at least so much."""
+    value = number(b)
+    return value >= least if value is not None else b.op == "const"
+
+
 def _complement(ranges: Ranges, b: Term, a: Term) -> bool:
     """Two constants, `b` being 1 - `a`."""
     high, low = number(b), number(a)
@@ -794,6 +800,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "root_of": _root_of,
     "absorbed": _absorbed,
     "tops_at": _tops_at,
+    "at_least": _at_least,
     "complement": _complement,
     "predicted": _predicted,
     "mixture": _mixture,

@@ -296,7 +296,7 @@ def noise(root: Node, given: Mapping[str, Array], eps: float) -> float:
                     for factors in ((1 + arb(eps),), (1 + arb(eps), 1 - arb(eps)))
                     for a, b in zip(_with(root, given, node, factors).entries, base.entries, strict=True)
                 )
-        return total
+        return math.inf if math.isnan(total) else total
     except (Unknown, OverflowError):
         return math.inf
     finally:
