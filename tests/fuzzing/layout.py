@@ -56,18 +56,16 @@ class _Scope:
     prefix: str = ""
 
 
-def program(
-    root: Node, random: Random, name: str = "loss", plain: bool = False, files: bool = True, helpers: bool = True
-) -> Program:  # fmt: skip
+def program(root: Node, random: Random, name: str = "loss", plain: bool = False, files: bool = True) -> Program:
     """The tree as a program; a `plain` one is a single function with a statement for each shared value."""
-    return _Writer(root, random, name, plain, files, helpers).program()
+    return _Writer(root, random, name, plain, files).program()
 
 
 class _Writer:
-    def __init__(self, root: Node, random: Random, name: str, plain: bool, files: bool, helpers: bool) -> None:
+    def __init__(self, root: Node, random: Random, name: str, plain: bool, files: bool) -> None:
         self.root, self.random, self.name, self.plain = root, random, name, plain
         self.split = 0.0 if plain else random.choice((0.0, 0.2, 0.6))
-        self.out = 0.0 if plain or not helpers else random.choice((0.0, 0.0, 0.12))
+        self.out = 0.0 if plain else random.choice((0.0, 0.0, 0.12))
         self.module = not plain and random.random() < 0.3
         self.apart = files and not plain and self.out > 0 and random.random() < 0.5
         self.renamed = not plain and random.random() < 0.3
