@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import pytest
 
+import nanguard
 from nanguard.errors import NanguardError
 from nanguard.lazy import load_torch
 from nanguard.matching import match, rules
@@ -19,6 +21,7 @@ from nanguard.tracing.tracer import SPAN
 torch = load_torch()
 F = torch.nn.functional
 nn = torch.nn
+Tensor = torch.Tensor
 
 MATCHER = match.matcher(rules.load())
 
@@ -341,3 +344,41 @@ def test_the_cost_grows_with_the_graph_only() -> None:
 
     assert nodes(1) == 1
     assert nodes(30) == 30
+
+
+# --- forms that hold for some values only --------------------------------------------------------------------
+
+LIMITED = {
+    "NG316": (lambda y, x: torch.atan(y / x), lambda y, x: torch.atan(y / x.abs())),
+    "NG419": (lambda y, x: y * (1 - (1 - x) ** 8), lambda y, x: y * (1 - (1 - x * x / (1 + x * x)) ** 8)),
+}
+PROBABILITIES = {"y": torch.tensor([0.2, 0.9, 0.4]), "x": torch.tensor([0.3, 0.8, 0.5])}
+
+
+@pytest.mark.parametrize("code", LIMITED)
+def test_form_for_some_values_is_not_taken_because_the_example_had_no_others(code: str) -> None:
+    module, codes = rewritten(LIMITED[code][0], **PROBABILITIES)
+    assert codes == []
+    others = (torch.tensor([0.5, -0.5, 2.0]), torch.tensor([-0.7, 1.5, -2.0]))
+    assert torch.equal(module(*others), LIMITED[code][0](*others))
+
+
+@pytest.mark.parametrize("code", LIMITED)
+def test_form_for_some_values_is_taken_where_the_program_makes_no_others(code: str) -> None:
+    assert rewritten(LIMITED[code][1], **PROBABILITIES)[1] == [code]
+
+
+@pytest.mark.parametrize("code", LIMITED)
+def test_form_for_some_values_is_taken_where_the_user_states_these(code: str) -> None:
+    def loss(y: Tensor, x: Annotated[Tensor, nanguard.Range(0, 1)]) -> Tensor:  # type: ignore[valid-type]
+        return LIMITED[code][0](y, x)
+
+    assert rewritten(loss, **PROBABILITIES)[1] == [code]
+
+
+def test_one_form_that_is_not_taken_does_not_keep_the_others_back() -> None:
+    def loss(y, x):
+        angle = torch.atan(y / x)
+        return torch.log(torch.sigmoid(angle)) + torch.log(1 - torch.sigmoid(y)) + torch.log(torch.sigmoid(x))
+
+    assert rewritten(loss, **PROBABILITIES)[1] == ["NG101", "NG102", "NG101"]

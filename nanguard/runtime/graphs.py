@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from nanguard.matching import rules
 from nanguard.matching.match import matcher
 from nanguard.runtime.captured import Options, Replacement, replacement_at
 from nanguard.runtime.rewriting import dtype_of, rewritten
+from nanguard.stated import Range
 from nanguard.tracing.arguments import Arguments, Unknown, taken_apart
 
 _META = ("example_value", "val")  # keys of node.meta under which Dynamo and export keep a fake value
@@ -30,6 +31,7 @@ class Given:
     module: fx.GraphModule
     arguments: Arguments
     examples: Mapping[fx.Node, Any]
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
 def graph_module(module: fx.GraphModule, options: Options, example_inputs: Any = None) -> fx.GraphModule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -18,9 +19,10 @@ from nanguard.matching.match import Match, Matcher
 from nanguard.matching.rule import Rule, Variant
 from nanguard.repair.diagnose import default_eps
 from nanguard.runtime.emit import Emitter, Movement, NotEmittable
+from nanguard.stated import Range
 from nanguard.term import Attr, Term, const, show
 from nanguard.tracing.arguments import Arguments
-from nanguard.tracing.inputs import Samples, ordinary
+from nanguard.tracing.inputs import Samples, beyond, ordinary
 from nanguard.tracing.nodes import Reader, pure, writes
 from nanguard.tracing.places import GRAD, NAMES
 from nanguard.tracing.replay import Outcome, Run, difference, replay, tried
@@ -55,6 +57,10 @@ class Graphed(Protocol):
     def examples(self) -> Mapping[fx.Node, Any]:
         """Values of nodes, where some are known."""
 
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """The values that the user says its inputs take, by their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -68,6 +74,11 @@ class Plan:
     movements: Mapping[_Movement, fx.Node]  # the movements of entries among these
     written: bool = False  # the root's value is written into later
     clamped: bool = False  # it is the clamped form of the rule
+
+    @property
+    def limited(self) -> bool:
+        """Whether its form means the same for some values only."""
+        return not self.clamped and not self.match.variant.safe
 
     @property
     def pattern(self) -> str:
@@ -137,7 +148,7 @@ def dtype_of(tensors: Iterable[Any]) -> str:
 
 def plans(trace: Graphed, matcher: Matcher, form: Form) -> list[Plan]:
     """The replacements that can be made in a graph, in its order."""
-    planner = Planner(Reader(trace.examples), matcher, form)
+    planner = Planner(Reader(trace.examples, trace.ranges), matcher, form)
     found = [plan for node in trace.graph.nodes if (plan := planner.read(node)) is not None]
     return [replace(plan, written=plan.root in planner.reader.written) for plan in found]
 
@@ -358,17 +369,21 @@ class _Test:
 def _accepted(trace: Graphed, offered: Sequence[Plan]) -> tuple[fx.GraphModule, list[Plan]]:
     """The graph with the plans under which it computes the same: all of them, or else those that do one by one."""
     tests = list(islice(_tests(trace), _TESTS))
-    result = _agreeing(trace, offered, tests) if tests else None
-    if result is not None or not tests:
-        return result or apply(trace, [])
+    if not tests:
+        return apply(trace, [])
+    if any(plan.limited for plan in offered):
+        tests.extend(_beyond(trace, tests[0]))
     accepted: list[Plan] = []
-    result = apply(trace, [])
-    for plan in reversed(offered):  # the outermost first
-        found = _agreeing(trace, [plan, *accepted], tests)
+    result: tuple[fx.GraphModule, list[Plan]] | None = None
+    groups = [list(offered)]
+    while groups:
+        group = groups.pop()
+        found = _agreeing(trace, [*group, *accepted], tests)
         if found is not None:
-            accepted.insert(0, plan)
-            result = found
-    return result
+            accepted, result = [*group, *accepted], found
+        elif len(group) > 1:  # the outermost, which come last, are tried first
+            groups.extend((group[: len(group) // 2], group[len(group) // 2 :]))
+    return result or apply(trace, [])
 
 
 def _tests(trace: Graphed) -> Iterator[_Test]:
@@ -388,6 +403,19 @@ def _tests(trace: Graphed) -> Iterator[_Test]:
             continue  # these inputs do not fit
         if outcome.finite:
             yield _Test(inputs, outcome)
+
+
+def _beyond(trace: Graphed, test: _Test) -> Iterator[_Test]:
+    """Tests like one, with inputs of both signs and beyond 1 where the graph is finite and no range was stated.
+
+    A form that holds for some values only may agree on all the inputs that a graph was captured with.
+    """
+    values = dict(zip(trace.arguments.names, test.inputs, strict=True))
+    for sample in beyond(values, trace.ranges):
+        with suppress(Exception):  # it does not take such values
+            inputs, outcome = tried(_running(trace, trace.module), sample, [trace.module])
+            if outcome.finite:
+                yield _Test(inputs, outcome)
 
 
 def _running(trace: Graphed, module: fx.GraphModule) -> Run:

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -204,6 +204,23 @@ def _ordinary(example: torch.Tensor, draw: int, generator: torch.Generator) -> t
     inside = example.numel() > 0 and bool(((example >= 0) & (example <= 1)).all())
     values = _floats(example.shape, inside or draw % 2 == 1, generator)
     return values.to(example.device, example.dtype)
+
+
+def beyond(examples: Mapping[str, torch.Tensor], stated: Container[str] = ()) -> Iterator[dict[str, torch.Tensor]]:
+    """Tensors like `examples` with floats of both signs, below 0 and above 1, but for those whose range is `stated`."""
+    for draw in range(3):
+        generator = torch.Generator().manual_seed(draw)
+        yield {
+            name: _beyond(example, draw, generator) if name not in stated else example
+            for name, example in examples.items()
+        }
+
+
+def _beyond(example: torch.Tensor, draw: int, generator: torch.Generator) -> torch.Tensor:
+    if not _is_float(example):
+        return example
+    values = _floats(example.shape, draw > 0, generator)
+    return (values if draw == 0 else -values if draw == 1 else 1 + values).to(example.device, example.dtype)
 
 
 def differentiable(values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -59,6 +59,7 @@ class Trace(Recording):
     watched: tuple[Watched, ...]
     outside: tuple[nn.Module, ...]  # modules that it called and that are no part of the traced module
     effects: tuple[str, ...]
+    ranges: Mapping[str, Range]  # that the user states, by the names of parameters
 
 
 def trace(
@@ -276,6 +277,7 @@ def _made(recorder: Recorder, subject: Subject, given: Arguments, effects: tuple
         module=fx.GraphModule(dict(recorder.attributes), graph, subject.name.replace(".", "_")),
         extra=recorder.extra, reads=frozenset(recorder.reads),
         watched=(*subject.cells, *_watched(recorder.codes)), outside=_outside(recorder), effects=effects,
+        ranges=subject.ranges,
     )  # fmt: skip
 
 
