@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from nanguard import ops
 from nanguard.matching import algebra
-from nanguard.term import Attr, Hole, Term, is_number, make, number, walk
+from nanguard.term import Attr, Hole, Term, is_number, make, number
 
 _COMBINATIONS = 20_000  # of traits, whose candidates are remembered
 
@@ -42,6 +42,7 @@ class Traits:
     own: dict[Term, int] = field(default_factory=dict)
     below: dict[Term, int] = field(default_factory=dict)
     named: dict[object, int] = field(default_factory=dict)  # the bits of a node by what it and its operands are called
+    asks: dict[Term, tuple[int, int]] = field(default_factory=dict)  # what patterns ask for
     calls: dict[Term, object] = field(default_factory=dict)  # what terms are called as operands
 
     def needs(self, pattern: Term) -> Needs:
@@ -50,10 +51,18 @@ class Traits:
         self.own.clear()
         self.named.clear()
         self.calls.clear()
-        root, anywhere = self.number(_wanted(pattern)), 0
-        for node in walk(pattern):
-            anywhere |= self.number(_wanted(node))
+        root, anywhere = self.asked(pattern)
         return Needs(root, anywhere)
+
+    def asked(self, pattern: Term) -> tuple[int, int]:
+        """The bits of what a pattern asks for, at its root and anywhere."""
+        found = self.asks.get(pattern)
+        if found is None:
+            root = anywhere = self.number(_wanted(pattern))
+            for arg in pattern.args:
+                anywhere |= self.asked(arg)[1]
+            found = self.asks[pattern] = (root, anywhere)
+        return found
 
     def number(self, traits: Iterable[object]) -> int:
         """The bits of traits that patterns need."""
