@@ -303,11 +303,19 @@ def _alike(before: Any, after: torch.Tensor) -> bool:
 
 
 def apply(trace: Graphed, accepted: Sequence[Plan]) -> tuple[fx.GraphModule, list[Plan]]:
-    """The graph with some replacements made, from the outermost; one inside of another falls away with it."""
+    """A copy of the graph with some replacements made."""
     graph, new = copied(trace.graph)
-    done = [plan for plan in reversed(accepted) if _replace(graph, plan, new)]
+    done = replace_in(graph, accepted, new)
     graph.lint()
-    return fx.GraphModule(trace.module, graph, trace.module._get_name()), done[::-1]
+    return fx.GraphModule(trace.module, graph, trace.module._get_name()), done
+
+
+def replace_in(graph: fx.Graph, accepted: Sequence[Plan], new: Mapping[fx.Node, fx.Node]) -> list[Plan]:
+    """Make replacements in a graph, from the outermost; one inside of another falls away with it.
+
+    `new` has the nodes of the graph by those of the plans.
+    """
+    return [plan for plan in reversed(accepted) if _replace(graph, plan, new)][::-1]
 
 
 def copied(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
