@@ -298,6 +298,7 @@ def prove(
             matcher.ranges, paths.moves(suspect.match, suspect.place), paths.operands(suspect.match, suspect.place),
             paths.settings(suspect.match, suspect.place), paths.tensors(suspect.place),
         )  # fmt: skip
+        site = replace(site, names=paths.words(site.names, suspect.place))
         made = finding(suspect.match, site, proof, context)
         if not accepted(suspect.match, made.hazard, settings.prefer):
             yield made

@@ -226,6 +226,37 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         [],
         ["y /= torch.clamp(x.norm(), 1e-08)"],
     ),
+    "two things that one helper makes of something unknown": (
+        "class M:\n    def step(self):\n        self.users = self.means(1)\n        self.items = self.means(2)\n\n"
+        "    def means(self, n):\n        found = Finder()\n        found.search(n)\n"
+        "        return torch.Tensor(found.centres)\n\n"
+        "    def loss(self, u, i):\n        a = torch.exp(u @ self.users.t())\n"
+        "        b = torch.exp(i @ self.items.t())\n        return torch.log(a.sum(1)) + torch.log(b.sum(1))",
+        [
+            "return torch.logsumexp(torch.matmul(u, self.users.t()), dim=1) + "
+            "torch.logsumexp(torch.matmul(i, self.items.t()), dim=1)"
+        ],
+        None,
+    ),
+    "one name for two things that one helper makes": (
+        "class M:\n    def step(self):\n        self.users = self.means(1)\n        self.items = self.means(2)\n\n"
+        "    def means(self, n):\n        found = Finder()\n        found.search(n)\n"
+        "        return torch.Tensor(found.centres)\n\n"
+        "    def loss(self, u, i):\n        a = torch.exp(u @ self.users.t())\n        b = a.mean(1)\n"
+        "        a = torch.exp(i @ self.items.t())\n        return torch.log(a.sum(1)) + b",
+        [],
+        [],
+    ),
+    "an operand with a hazard of its own": (
+        "def f(x):\n    n = torch.sqrt((x**2).sum(2))\n    return torch.sqrt(((n - n.mean()) ** 2).mean())",
+        ["n = torch.linalg.vector_norm(x, dim=2)", "return torch.std(n, correction=0)"],
+        None,
+    ),
+    "a share of what may be negative": (
+        "def f(x, y):\n    power = (x * y).mean(dim=-1, keepdim=True)\n    return 1e7 * x / power",
+        [],
+        ["return 1e7 * x / torch.where(power == 0, 1, power)"],
+    ),
     "an attribute": (
         "class M(torch.nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"
         "        self.w = torch.nn.Parameter(torch.zeros(n))\n\n    def forward(self, x):\n"

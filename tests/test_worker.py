@@ -342,3 +342,15 @@ def test_a_package_that_is_kept_is_named_as_it_was_given(
     assert {target["capture"] for target in report["targets"]} == {"trace"}
     places = [(finding["path"], finding["line"]) for finding in report["findings"]]
     assert places == [(f"pack/m{number}.py", line) for number in range(3) for line in (5, 7)]
+
+
+def test_a_module_that_its_package_imports_is_checked_with_the_text_that_is_given(
+    tmp_path: Path, worker: Worker
+) -> None:  # fmt: skip
+    paths = package_of(tmp_path / "pack", "scale = 2.0\nfrom . import m0, m1\n", 2)
+    examined(worker, paths)
+    fixed = paths[0].read_text().replace("torch.log(torch.sigmoid(scale * x))", "torch.nn.functional.logsigmoid(x)")
+    answer = worker.answer(worker.ask(str(paths[0]), fixed, Settings(), None))
+    assert answer.result is not None
+    assert [target.capture for target in answer.result.targets] == ["trace"]
+    assert answer.result.findings == ()

@@ -158,8 +158,10 @@ class Matcher:
 
     def operands(self, term: Term, source: Term, bound: Bindings) -> dict[str, Term]:
         """The variables that are whole operands of `term`, where two mean the same and are written differently."""
+        if term.op != source.op or len(term.args) != len(source.args):
+            return {}
         alike = len(set(bound.terms.values())) < len(bound.terms)
-        if not alike or term.op != source.op or len(term.args) != len(source.args):
+        if not alike and len({self.normal(arg) for arg in term.args}) == len(term.args):
             return {}
         pairs = ((part, arg) for part, arg in zip(source.args, term.args, strict=True) if part.op == "variable")
         return {part.name: arg for part, arg in pairs if self.normal(arg) is bound.terms.get(part.name)}

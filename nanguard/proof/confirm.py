@@ -157,14 +157,24 @@ def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
         return _untaken(cut, match, point, dtype)
     if not cut.bound:
         return True
+    itself = of_operands(cut, point, dtype)
+    return itself is not None and fails(kind, itself, None, dtype)
+
+
+def of_operands(cut: Cut, point: Point, dtype: str) -> Point | None:
+    """What the root gives for the values that the rule's variables have at a point, as if these were its inputs.
+
+    The gradients are those of the variables.  None where one of these values is not finite.
+    """
     plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
     inner = {term: run(term, plain).detach() for term in cut.bound}
     if not all(bool(torch.isfinite(value).all()) for value in inner.values()):
-        return False
+        return None
+    inner |= {leaf: plain[leaf] for leaf in cut.free if leaf not in cut.targets}  # variables as well, or out of sight
     inner = {term: value.clone().requires_grad_(value.is_floating_point()) for term, value in inner.items()}
     output = run(cut.root, {**plain, **inner})
     slopes = tuple(gradient(output, [value for value in inner.values() if value.requires_grad]))
-    return fails(kind, measured((), (), output.detach(), slopes), None, dtype)
+    return measured((), (), output.detach(), slopes)
 
 
 def branch(match: Match, text: str) -> Term:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from nanguard import ops
 from nanguard.matching.match import Match, Matcher
 from nanguard.reading.expressions import Place
-from nanguard.reading.read import Reading, modules, segment
+from nanguard.reading.read import Reading, modules, segment, span
 from nanguard.reading.values import Built, External, Instance, to_term
-from nanguard.repair.ground import dotted
+from nanguard.repair.ground import dotted, ground, names_in
+from nanguard.repair.reaching import Reach
 from nanguard.repair.source import Move, Unprintable, Words, move, source_of
 from nanguard.term import UNKNOWN, Attr, Term, walk
 
@@ -58,6 +59,7 @@ class Paths:
         inside = set(walk(match.root))
         found: dict[Term, str] = {}
         doubtful: set[Term] = set()
+        told = self.told(place)
         for other in self.targets[place.path, place.target]:
             if other.term not in inside:
                 continue
@@ -69,9 +71,46 @@ class Paths:
                     continue
                 if to_term(value) in inside and _held(node, place) is to_term(value):
                     text = ast.unparse(node)
+                    if _differs_each_time(to_term(value)) and told.get(to_term(value)) != text:
+                        continue
                     if found.setdefault(to_term(value), text) != text:
                         doubtful.add(to_term(value))
         return {term: text for term, text in found.items() if term.op != "const" or term not in doubtful}
+
+    def words(self, names: Mapping[Term, str], place: Place) -> dict[Term, str]:
+        """What terms are called at a place, without the names that may hold another value than the one that is meant.
+
+        What a call of something unknown gives is another value each time, though its term may be the same: of such a
+        one only the name that the value of the place comes from.
+        """
+        found = {}
+        told: Mapping[Term, str] | None = None
+        for term, text in names.items():
+            if _differs_each_time(term) and _is_text_of_name(text):
+                told = self.told(place) if told is None else told
+                if term in told:
+                    found[term] = told[term]
+            else:
+                found[term] = text
+        return found
+
+    def told(self, place: Place) -> dict[Term, str]:
+        """The names and attributes of a place by what they hold, of those that its value comes from; none for two."""
+        text = ground(self.reading.text(place.path))
+        node = text.expression(span(place.path, place.node)) if text is not None else None
+        if text is None or node is None:
+            return {}
+        behind = [node, *Reach(text, node).sources(names_in([node]))]
+        found: dict[Term, str] = {}
+        for listed in ([node], behind):
+            names = {part: ast.unparse(part) for tree in listed for part in ast.walk(tree) if _is_name(part)}
+            held: dict[Term, set[str]] = {}
+            for part, name in names.items():
+                value = _held(part, place)
+                if value is not None:
+                    held.setdefault(value, set()).add(name)
+            found = {**{term: next(iter(texts)) for term, texts in held.items() if len(texts) == 1}, **found}
+        return found
 
     def settings(self, match: Match, place: Place) -> dict[tuple[str, Attr], str]:
         """The attributes of operations on the way to a match for which the function has a name: ``dim=self.dim``.
@@ -150,6 +189,12 @@ def _held(node: ast.AST, place: Place) -> Term | None:
             if isinstance(owner, Instance) and attr in owner.attrs:
                 return to_term(owner.attrs[attr])
     return None
+
+
+def _differs_each_time(term: Term) -> bool:
+    """Whether a term says too little of a value to tell it from others: a call of something unknown, a random one."""
+    rows = ops.rows()
+    return any(node.op == "opaque" or (node.op in rows and not rows[node.op].pure) for node in walk(term))
 
 
 def _is_text_of_name(text: str) -> bool:

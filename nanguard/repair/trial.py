@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nanguard.floats import FORMATS
 from nanguard.matching.interval import Interval
+from nanguard.proof.confirm import of_operands
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.proof.exact import Exact
 from nanguard.proof.failing import fails, truth_at
@@ -32,7 +33,8 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float64)
 def mends(proof: Proof, replacement: Term, dtype: str) -> bool | None:
     """Whether a replacement does right at the witness of a proof; None where it cannot be run there.
 
-    It must not fail there as the code as written does.
+    It must not fail there as the code as written does.  Where an operand has a gradient that is not finite either, of
+    another hazard, the replacement is judged by the gradients of its operands.
     """
     cut, point = _replaced(proof.cut, replacement), proof.point
     tried = at(cut, point.values, point.shape, dtype)
@@ -40,7 +42,10 @@ def mends(proof: Proof, replacement: Term, dtype: str) -> bool | None:
         return None
     truth = truth_at(proof.cut, tried, dtype)
     if proof.kind in ("forward-nonfinite", "gradient-nonfinite"):
-        return _finite(tried) or (truth is not None and not _held(truth, dtype))
+        if _finite(tried) or (truth is not None and not _held(truth, dtype)):
+            return True
+        itself = of_operands(cut, tried, dtype) if tried.finite and cut.bound else None
+        return itself is not None and _finite(itself)
     return truth is not None and not fails(proof.kind, tried, truth, dtype, cut.scale)
 
 

@@ -16,6 +16,7 @@ from nanguard.analyse import Stage
 from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Finding, Note, Span, Target
 from nanguard.proof.reach import reach
+from nanguard.reading.discover import load_source
 from nanguard.settings import Settings
 from nanguard.site import Site
 from nanguard.stated import Range, ranges_for
@@ -99,7 +100,7 @@ def _module(path: str, source: str) -> ModuleType:
     scripting = torch.jit._state._enabled
     try:
         scripting.enabled = False  # a compiled function hides from a trace what it does
-        return _loaded(path) or load_module(path, source)
+        return _loaded(path, source) or load_module(path, source)
     finally:
         scripting.enabled = True
 
@@ -169,11 +170,23 @@ def _near(path: str, checked: str) -> bool:
     return os.path.abspath(path).startswith(top)
 
 
-def _loaded(path: str) -> ModuleType | None:
-    """The module of a file that is loaded already: a part of torch, which does not bear to be run twice."""
-    module = sys.modules.get(place(path)[1])
+def _loaded(path: str, source: str) -> ModuleType | None:
+    """The module of a file that is loaded already, None where it is to be loaded from the text to check.
+
+    A package that is imported for all its files has the modules as they are on disk; a part of torch does not bear to
+    be run twice.  Raises `NanguardError` for a part of torch with another text.
+    """
+    name = place(path)[1]
+    module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
-    return module if file is not None and os.path.samefile(file, path) else None
+    if file is None or not os.path.samefile(file, path):
+        return None
+    with suppress(NanguardError):
+        if load_source(path) == source:
+            return module
+    if name.partition(".")[0] == "torch":
+        raise NanguardError(f"{path}:1: is loaded with another text, and torch does not bear to be loaded twice")
+    return None
 
 
 def _not_loaded(path: str, error: NanguardError) -> Note:
