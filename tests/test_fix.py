@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from inprocess import in_process
 
 from nanguard.cli import main
 from nanguard.finding import Report
+from nanguard.repair import fixing
 from nanguard.repair.fixing import Fixed, Outcome, fix_paths, save
 from nanguard.running.checking import check_paths
 from nanguard.settings import Settings
@@ -494,13 +495,47 @@ def test_edits_of_a_report(run) -> None:
     assert second["text"] == finding["fix"]["replacement"] == "torch.nn.functional.logsigmoid(x)"
 
 
-def test_two_runs_at_once() -> None:
-    Path("m.py").write_text(MIXED)
-    command = [sys.executable, "-m", "nanguard", "check", "m.py", "--static", "--fix-only", "--unsafe-fixes"]
-    runs = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-    for process in runs:
-        process.wait(120)
-    text = Path("m.py").read_text()
-    assert text == MIXED.replace("torch.log(torch.sigmoid(x))", "F.logsigmoid(x)").replace(
+def test_two_runs_over_a_folder_at_once() -> None:
+    for index in range(6):
+        Path(f"m{index}.py").write_text(MIXED)
+    command = [sys.executable, "-m", "nanguard", "check", ".", "--static", "--no-cache", "--fix", "--unsafe-fixes"]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in runs]
+    assert [process.returncode for process in runs] == [0, 0]
+    assert not [line for _, err in said for line in err.splitlines() if "error" in line or "warning" in line]
+    fixed = MIXED.replace("torch.log(torch.sigmoid(x))", "F.logsigmoid(x)").replace(
         "torch.log(torch.sigmoid(x) + 1e-10)", "F.logsigmoid(x)"
     )
+    assert {entry.name: entry.read_text() for entry in Path().iterdir()} == {f"m{i}.py": fixed for i in range(6)}
+
+
+def test_what_another_run_has_written_is_no_failure(done: bytes) -> None:
+    fixed = outcome("m.py", done)
+    Path("m.py").write_bytes(done)
+    assert save(fixed).report.notes == ()
+    assert Path("m.py").read_bytes() == done
+
+
+def test_a_file_that_is_written_while_it_is_checked_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("m.py").write_text(LOSS)
+
+    def written(*given: object) -> Report:
+        Path("m.py").write_text("# mine\n" + LOSS)
+        return check_paths(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fixing, "check_paths", written)
+    found = fix_paths(["m.py"], Settings(static=True, quiet=True), unsafe=False)
+    assert (found.files, found.bugs) == ((), ())
+    assert [note.message for note in found.report.notes] == [
+        "m.py: not fixed, since it has been changed meanwhile; run again"
+    ]
+
+
+@pytest.mark.parametrize("become", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_any_more_is_left_alone(done: bytes, become: Callable[[str], None]) -> None:
+    fixed = outcome("m.py", done)
+    os.unlink("m.py")
+    become("m.py")
+    assert failure(fixed) == "m.py: not fixed, since it is no regular file any more; run again"
+    assert not os.path.isfile("m.py")
+    assert os.listdir() == ["m.py"]

@@ -314,7 +314,12 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("happens", [gone, folder])
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("happens", [gone, folder, pipe])
 def test_a_file_that_vanishes_before_it_is_read(
     happens: Callable[[Path], None], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

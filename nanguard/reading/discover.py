@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import os
+import stat
 import sys
 import tokenize
 import warnings
@@ -146,6 +148,19 @@ def _add(files: dict[str, SourceFile], file: SourceFile, real: str) -> None:
 # --- text and tree ---------------------------------------------------------------------------------------
 
 
+def bytes_of(path: str) -> bytes:
+    """What a file holds; raises `OSError`, also for what has become a folder or a pipe since it was found."""
+    with open(path, "rb", opener=without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file any more")
+        return file.read()
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """An opener for `open` that does not wait for the other end of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def load_source(path: str, data: bytes | None = None) -> str:
     """The text of a file in the encoding it declares, line ends as ``\\n``; raises `SourceError`.
 
@@ -153,8 +168,7 @@ def load_source(path: str, data: bytes | None = None) -> str:
     """
     if data is None:
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = bytes_of(path)
         except OSError as error:
             message = f"cannot be read ({error.strerror}); change its permissions or leave it out"
             raise SourceError(path, 0, message) from None

@@ -62,12 +62,19 @@ def fix_paths(paths: Sequence[str | SourceFile], settings: Settings, unsafe: boo
         report = check_paths(paths, settings, worker)
         quiet = Quiet(settings)
         work = []
+        moved: list[Note] = []
         for file in files:
             own = [found for found in report.findings if _same(found.span.path, file.path)]
             if file.path in before and any(_offered(found, unsafe) for found in own):
-                work.append(_Work(file, settings, unsafe, before[file.path], own))
+                item = _Work(file, settings, unsafe, before[file.path], own)
+                if _current(file) == item.before or item.fitting():
+                    work.append(item)
+                else:
+                    message = f"{file.path}: not fixed, since it has been changed meanwhile; run again"
+                    moved.append(Note("NG001", "", 0, message, failed=True))
         _together(work, worker, quiet, chosen)
     fixed = [Fixed(item.file.path, item.before, item.text.encoded(), tuple(item.fixed)) for item in work if item.fixed]
+    report = replace(report, notes=(*report.notes, *moved))
     for item in work:
         report = _with(report, item)
     return Outcome(tuple(fixed), report, tuple(bug for item in work for bug in item.bugs))
@@ -123,6 +130,11 @@ def _readable(files: Iterable[SourceFile]) -> Iterator[tuple[str, bytes]]:
             continue  # the check says so
 
 
+def _current(file: SourceFile) -> bytes | None:
+    """What a file holds now, None where it cannot be read."""
+    return next((data for _, data in _readable([file])), None)
+
+
 def _same(first: str, second: str) -> bool:
     return first == second or os.path.realpath(first) == os.path.realpath(second)
 
@@ -161,6 +173,15 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.text = SourceText.decoded(self.before)
+
+    def fitting(self) -> bool:
+        """Whether the findings are of this text: another run may have written the file before it was checked."""
+        return all(
+            "".join(self.text.text[slice(*self.text.range(Edit(found.span, "")))].split())
+            == "".join(found.expression.split())
+            for found in self.found
+            if _offered(found, self.unsafe)
+        )
 
     def rounds(self) -> Rounds:
         """Fix, check again, and so on until nothing is left to fix.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from functools import cached_property
 
 from nanguard.errors import NanguardError
 from nanguard.finding import Edit
+from nanguard.reading.discover import bytes_of, without_waiting
 from nanguard.repair.ground import LINE_END
 from nanguard.writing import replace
 
@@ -94,8 +96,7 @@ def overlapping(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, in
 def read(path: str) -> bytes:
     """The bytes of a file; raises `NanguardError`."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return bytes_of(path)
     except OSError as error:
         raise NanguardError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
 
@@ -103,16 +104,22 @@ def read(path: str) -> bytes:
 def write(path: str, before: bytes, after: bytes) -> None:
     """Put `after` in the place of `before`, at once or not at all.
 
-    A link stays and what it leads to is written; mode and, where that is allowed, owner stay.  Raises `NanguardError`
-    where the file is read-only, cannot be written, or does not hold `before` any more.
+    A link stays and what it leads to is written; mode and, where that is allowed, owner stay.  Nothing is left to do
+    where another run has written the same.  Raises `NanguardError` where the file is read-only, cannot be written, or
+    does not hold `before` any more.
     """
     real = os.path.realpath(path)
     try:
         kept = os.stat(real)
+        if not stat.S_ISREG(kept.st_mode):
+            raise NanguardError(f"{path}: not fixed, since it is no regular file any more; run again")
         if not kept.st_mode & 0o222 or not os.access(real, os.W_OK):
             raise NanguardError(f"{path}: not fixed, since it is read-only; change its permissions")
         with _locked(real):
-            if read(path) != before:
+            held = read(path)
+            if held == after:
+                return
+            if held != before:
                 raise NanguardError(f"{path}: not fixed, since it has been changed meanwhile; run again")
             replace(real, after)
     except OSError as error:
@@ -123,7 +130,7 @@ def write(path: str, before: bytes, after: bytes) -> None:
 @contextmanager
 def _locked(path: str) -> Iterator[None]:
     """Keep other runs of nanguard from the file, where the system can."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=without_waiting) as file:
         with suppress(ImportError, OSError):
             import fcntl
 
