@@ -30,10 +30,12 @@ class Selection:
                 ignored[path] = self.ignored(path)
             if finding.code not in self.codes or finding.code in ignored[path]:
                 continue
-            if finding.fix is not None and finding.code not in self.fixable:
-                finding = replace(finding, fix=replace(finding.fix, edits=()))
-            kept.append(finding)
+            kept.append(self.repairable(finding))
         return kept
+
+    def repairable(self, finding: Finding) -> Finding:
+        """The finding, without the edits if it may not be fixed."""
+        return finding if finding.code in self.fixable else unedited(finding)
 
     def enabled(self, path: str) -> frozenset[str]:
         """The codes that are asked for in a file."""
@@ -46,6 +48,12 @@ class Selection:
             root, inside = os.path.split(os.path.abspath(path))
         found = (codes for patterns, codes in self.left_out if patterns.meets(inside.replace(os.sep, "/"), root))
         return frozenset().union(*found)
+
+
+def unedited(finding: Finding) -> Finding:
+    """The finding with its replacements, which nobody offers to make."""
+    fix, clamp = (None if fix is None else replace(fix, edits=()) for fix in (finding.fix, finding.clamp))
+    return replace(finding, fix=fix, clamp=clamp)
 
 
 def selection(settings: Settings) -> Selection | None:

@@ -398,6 +398,18 @@ def test_what_is_not_fixable_keeps_its_replacement_and_gets_no_edit(run: Run, ho
     assert Path("loss.py").read_text() != LOSS
 
 
+@pytest.mark.parametrize("how", ['unfixable = ["NG002"]', 'unfixable = ["NG0"]', 'fixable = ["NG1"]'])
+def test_a_comment_that_is_not_fixable_stays(run: Run, how: str) -> None:
+    configure(how)
+    text = "def f(x):\n    return x + 1  # nanguard: ignore[NG101]\n"
+    Path("plain.py").write_text(text)
+    outcome = check(run, "plain.py", "--fix", "--unsafe-fixes")
+    assert outcome.status == 1
+    assert "NG002" in outcome.out
+    assert "fixable" not in outcome.err
+    assert Path("plain.py").read_text() == text
+
+
 def test_files_where_everything_is_ignored_are_not_run(run: Run) -> None:
     Path("m.py").write_text("open('touched', 'w').close()\n" + LOSS)
     outcome = run("check", "m.py", "--format", "concise", "--per-file-ignores", "m.py:ALL")

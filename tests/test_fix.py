@@ -456,6 +456,19 @@ def test_exit_status_and_what_is_said(run) -> None:
     assert "Found no problems" in err
 
 
+def test_a_helper_in_a_file_that_was_not_asked_for_is_not_edited(run, folder: Path) -> None:
+    (folder / "helpers.py").write_text(LOSS)
+    (folder / "m.py").write_text("from helpers import f\n\n\ndef loss(x):\n    return -f(x).mean()\n")
+    status, out, err = run("check", "m.py", "--static", "--fix", "--unsafe-fixes")
+    assert status == 1
+    assert out.startswith("helpers.py:6:12: NG101 log(sigmoid(x))")  # no [*]
+    assert "logsigmoid(x)`" in out
+    assert "fix" not in err
+    assert (folder / "helpers.py").read_text() == LOSS
+    assert run("check", "m.py", "helpers.py", "--static", "--fix")[0] == 0
+    assert "logsigmoid(x)" in (folder / "helpers.py").read_text()
+
+
 def test_fix_only_is_silent_about_the_rest(run) -> None:
     Path("m.py").write_text(MIXED)
     assert run("check", "m.py", "--static", "--fix-only") == (0, "", "")

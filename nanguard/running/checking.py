@@ -31,7 +31,7 @@ from nanguard.reading.discover import (
     targets,
 )
 from nanguard.running.progress import Progress
-from nanguard.selection import Selection, every, selection
+from nanguard.selection import Selection, every, selection, unedited
 from nanguard.settings import Settings
 
 if TYPE_CHECKING:
@@ -393,7 +393,11 @@ def quiet_report(
         return report
     from nanguard.suppress.quiet import quieted
 
+    report = replace(report, findings=tuple(_within(report.findings, results)))
     parted = quieted(report.findings, results, settings, enabled)
+    chosen = selection(settings)
+    if chosen is not None:  # those about comments, too
+        parted = replace(parted, left=[chosen.repairable(finding) for finding in parted.left])
     suppressed = sorted(parted.suppressed, key=lambda item: _order(item.finding))
     left = replace(report, findings=tuple(sorted(parted.left, key=_order)), suppressed=tuple(suppressed))
     if settings.baseline is None:
@@ -401,6 +405,20 @@ def quiet_report(
     from nanguard.suppress.baseline import without_known
 
     return without_known(left, results, settings, enabled)
+
+
+def _within(findings: Iterable[Finding], results: Sequence[FileResult]) -> Iterator[Finding]:
+    """The findings, without edits of files that were not asked for: a helper that a checked file imports."""
+    asked = {result.path for result in results}
+    real: set[str] | None = None
+    for finding in findings:
+        fixes = (fix for fix in (finding.fix, finding.clamp) if fix is not None)
+        paths = {edit.span.path for fix in fixes for edit in fix.edits}
+        if paths <= asked:
+            yield finding
+            continue
+        real = {os.path.realpath(path) for path in asked} if real is None else real
+        yield finding if all(os.path.realpath(path) in real for path in paths) else unedited(finding)
 
 
 def _once(findings: Sequence[Finding], asked: set[str]) -> Iterable[Finding]:
