@@ -35,6 +35,7 @@ from nanguard.reading.values import (
     TensorMethod,
     Value,
     alternatives,
+    content,
     either,
     is_option,
     known,
@@ -591,7 +592,10 @@ class Expressions(Decisions):
 
     def write(self, instance: Instance, name: str, value: Value) -> None:
         """Set an attribute of an object."""
+        before = instance.attrs.get(name)
         instance.attrs[name] = value
+        if before is not None and content(before) == content(value):
+            return
         instance.made = None
         if instance not in self.building:
             self.writes += 1
