@@ -350,7 +350,6 @@ def test_the_cost_grows_with_the_graph_only() -> None:
 
 LIMITED = {
     "NG316": (lambda y, x: torch.atan(y / x), lambda y, x: torch.atan(y / x.abs())),
-    "NG419": (lambda y, x: y * (1 - (1 - x) ** 8), lambda y, x: y * (1 - (1 - x * x / (1 + x * x)) ** 8)),
 }
 PROBABILITIES = {"y": torch.tensor([0.2, 0.9, 0.4]), "x": torch.tensor([0.3, 0.8, 0.5])}
 
