@@ -254,6 +254,12 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["n = torch.linalg.vector_norm(x, dim=2)", "return torch.std(n, correction=0)"],
         None,
     ),
+    "through a gather of torch": (
+        "def f(y_pred, y_true):\n    p = torch.clamp(torch.gather(y_pred, 1, y_true), 1e-15, 1 - 1e-15)\n"
+        "    return torch.log(p)",
+        [],
+        ["return torch.log(torch.gather(y_pred, 1, y_true) + 1e-15)"],
+    ),
     "a share of what may be negative": (
         "def f(x, y):\n    power = (x * y).mean(dim=-1, keepdim=True)\n    return 1e7 * x / power",
         [],

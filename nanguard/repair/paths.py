@@ -210,12 +210,17 @@ def _inside(place: Place) -> Iterator[object]:
 
 
 def _around(place: Place, lines: list[bytes]) -> tuple[str, str] | None:
-    """What stands around the operand of a movement: around ``x`` in ``x[mask]`` or ``x.gather(1, i)``."""
+    """What stands around the operand of a movement: in ``x[mask]``, ``x.gather(1, i)`` or ``torch.gather(x, 1, i)``."""
+    if not isinstance(place.node, ast.Subscript | ast.Call):
+        return None
+    whole = segment(lines, place.node)
+    before = ""
     match place.node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="torch" | "F")) as function, args=[operand, *_]):
+            before = f"{segment(lines, function)}("
         case ast.Subscript(value=operand) | ast.Call(func=ast.Attribute(value=operand)):
-            whole, inner = segment(lines, place.node), segment(lines, operand)
-    if not isinstance(place.node, ast.Subscript | ast.Call) or not whole.startswith(inner) or "#" in whole:
-        return None
-    if isinstance(place.node, ast.Call) and isinstance(operand, ast.Name) and operand.id in ("torch", "F"):
-        return None
-    return "", whole[len(inner) :]
+            pass
+        case _:
+            return None
+    around = before + segment(lines, operand)
+    return (before, whole[len(around) :]) if whole.startswith(around) and "#" not in whole else None
