@@ -176,10 +176,20 @@ def test_rewriting_takes_numbers_made_tensors() -> None:
     assert [one.code for one in stable.report()] == ["NG101"]
 
 
-def test_what_is_sorted_along_a_dimension_that_a_vector_has_not_is_checked(tmp_path: Path) -> None:
-    source = HEAD + "torch.log(torch.exp(torch.sort(x, 1, True).values) - 1)\n"
-    result = examine("m.py", source, Settings(static=True), None)
-    assert [finding.code for finding in result.findings] == ["NG123"]
+@pytest.mark.parametrize(
+    "text, code",
+    [
+        ("torch.log(torch.exp(torch.sort(x, 1, True).values) - 1)", "NG123"),  # a vector has no such dimension
+        (
+            "torch.log(torch.sigmoid(nn.Flatten(0, -1)(x)))",
+            "NG101",
+        ),  # moved by a module made there
+        ("(nn.Flatten(0, -1)(x) ** 2).sqrt().sqrt()", "NG301"),
+    ],
+)
+def test_what_moves_entries_is_checked(text: str, code: str) -> None:
+    result = examine("m.py", HEAD + text + "\n", Settings(static=True), None)
+    assert code in [finding.code for finding in result.findings]
 
 
 def leaves_of(text: str, **facts: float | bool) -> Term:

@@ -220,7 +220,7 @@ def _around(place: Place, lines: list[bytes]) -> tuple[str, str] | None:
             before = f"{segment(lines, function)}("
         case ast.Subscript(value=operand) | ast.Call(func=ast.Attribute(value=operand)):
             pass
-        case _:
+        case _:  # nn.Flatten(0)(x), say
             return None
     around = before + segment(lines, operand)
     return (before, whole[len(around) :]) if whole.startswith(around) and "#" not in whole else None
