@@ -219,8 +219,10 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     ),
     "numbers of another function": (
         "def f(x):\n    import math\n    return torch.log(torch.exp(x) + torch.exp(-x)) - math.log(2)",
-        ["return torch.where(torch.abs(x) < 1, torch.log1p(2 * torch.square(torch.sinh(torch.clamp(x, -1, 1) / 2))), "
-         "torch.abs(x) + torch.log1p(torch.exp(-2 * torch.abs(x))) - 0.6931471805599453)"],
+        [
+            "return torch.where(torch.abs(x) < 1, torch.log1p(2 * torch.square(torch.sinh(torch.clamp(x, -1, 1) / 2))),"
+            " torch.abs(x) + torch.log1p(torch.exp(-2 * torch.abs(x))) - 0.6931471805599453)"
+        ],
         None,
     ),
     "division in place": (

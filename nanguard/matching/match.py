@@ -55,7 +55,17 @@ def _stable_already(match: Match) -> bool:
         return False
     if match.root.op == stable.op != match.variant.match.op and all(not arg.args for arg in stable.args):
         return True
-    return _same(match.replacement(stable), match.root)
+    if _same(match.replacement(stable), match.root):
+        return True
+    return (
+        bool(match.rest) and match.joined == "add" and _holds(match.root, replace(match, rest=()).replacement(stable))
+    )
+
+
+def _holds(root: Term, form: Term) -> bool:
+    """Whether a sum has a form among its summands: ``q + log1p(x) - log1p(-x)``, in any order of these."""
+    nodes = set(walk(root))
+    return form in nodes or (form.op in ("add", "sub") and all(part in nodes for part in form.args))
 
 
 def _same(a: Term, b: Term) -> bool:
