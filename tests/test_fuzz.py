@@ -213,6 +213,8 @@ FIXED = [
     ("torch.log(1 - torch.tanh(torch.hypot(y, torch.tensor(1.0))) ** 2)", "NG109"),  # it was written without its tensor
     ("1 / (torch.exp(x) - torch.exp(y - 100))", "NG418"),  # it overflowed where one is far below the other
     ("1 - (1 - x) ** 3", "NG419"),  # x goes beyond 1
+    ("1 / (1 - torch.sigmoid(torch.sort(x, 1)[0]))", "NG404"),  # the values of it, not the pair
+    ("1 / (1 - torch.sigmoid(x.max(1, True).values))", "NG404"),
     ("y[0] * torch.log(torch.sigmoid(x)) + (1 - y[0]) * torch.log(1 - torch.sigmoid(x))", "NG106"),  # of another shape
     ("torch.where(y > 0, y * torch.log(y / (x * x + 1)), 0)", "NG303"),
 ]  # fmt: skip

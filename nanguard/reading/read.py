@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
+from nanguard import ops
 from nanguard.finding import Span, Target
 from nanguard.reading.discover import definitions
 from nanguard.reading.expressions import BudgetSpent, Place
@@ -179,7 +181,10 @@ def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
     """
     inside = {node for node in ast.walk(place.node) if isinstance(node, ast.expr)}
     texts: dict[Term, str] = {}
+    pairs = {node.value for node in inside if _picks(node, place)}
     for node, value in place.values.items():
+        if node in pairs:
+            continue
         if isinstance(value, Term) and node in inside and node is not place.node and value.op != "const":
             text = segment(lines, node)
             for term in (value, *_taken(value, place.term)):
@@ -196,6 +201,15 @@ def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
         if dot and isinstance(place.env.get(owner), Instance):
             texts.setdefault(term, term.name)
     return texts
+
+
+def _picks(node: ast.expr, place: Place) -> TypeGuard[ast.Subscript | ast.Attribute]:
+    """Whether an expression takes the values of a pair of values and indices: ``x.sort(1)[0]``."""
+    if not isinstance(node, ast.Subscript | ast.Attribute):
+        return False
+    value = place.values.get(node)
+    row = ops.row(value.op) if isinstance(value, Term) else None
+    return row is not None and row.pair and place.values.get(node.value) is value
 
 
 def _taken(value: Term, whole: Term) -> list[Term]:
