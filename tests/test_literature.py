@@ -73,3 +73,8 @@ def test_bug_is_proved_at_its_line_and_as_its_kind(pair: Pair) -> None:
     assert at_line
     assert {finding.hazard for finding in at_line} & set(pair.hazards)
     assert all(finding.witness is not None for finding in at_line)
+
+
+def test_power_with_an_infinite_exponent_is_read() -> None:
+    source = HEAD + "def norm(x):\n    return torch.log(torch.relu((2 * x.abs()) ** math.inf)) + (x / 3) ** -math.inf\n"
+    assert [finding.code for finding in examine("loss.py", source, STATIC, None).findings] == ["NG201"]

@@ -180,9 +180,9 @@ def power(base: Term, exponent: float) -> Term:
     value = number(base)
     if value is not None:
         return _constant_power(base, value, exponent)
-    whole = exponent == math.floor(exponent)
+    whole = math.isfinite(exponent) and exponent == math.floor(exponent)
     inner, outer = _base(base)
-    if inner is not base and whole and (outer == math.floor(outer) or exponent == -1):
+    if inner is not base and whole and (float(outer).is_integer() or exponent == -1):
         return power(inner, outer * exponent)
     if base.op == "mul" and whole:
         coefficient, rest = split(base)

@@ -556,7 +556,7 @@ def _absorbed(ranges: Ranges, c: Term) -> bool:
     """A constant just above a whole number, which it is in the dtype: 1 + 1e-8 is 1 in float32."""
     value = number(c)
     held = ranges.interval(c).format.round(value) if value is not None else 0.0
-    return value is not None and value > held > 0 and held == math.floor(held)
+    return value is not None and value > held > 0 and float(held).is_integer()
 
 
 def _tops_at(ranges: Ranges, x: Term, c: Term) -> bool:
@@ -709,7 +709,7 @@ def _setting(ranges: Ranges, x: Term) -> bool:
 def _whole(ranges: Ranges, x: Term) -> bool:
     """A constant that is a whole number."""
     value = number(x)
-    return value is not None and value == math.floor(value)
+    return value is not None and float(value).is_integer()
 
 
 def _factor(ranges: Ranges, x: Term) -> bool:

@@ -277,7 +277,7 @@ def power(x: Interval, exponent: float) -> Interval:
         return point(1.0, x.dtype)
     if exponent < 0:
         return reciprocal(power(x, -exponent))
-    if exponent == math.floor(exponent):
+    if float(exponent).is_integer():
         base = magnitude(x) if exponent % 2 == 0 else x
         result = rising(base, lambda value: value**exponent, -math.inf, math.inf)
         return replace(result, integer=x.integer, may_inf=result.may_inf or not _fits(base, exponent))

@@ -85,7 +85,7 @@ def breaks(term: Term) -> bool:
     found = rows().get(term.op)
     if term.op == "pow":
         exponent = terms.number(term.args[1])
-        return exponent is not None and (exponent < 1 or exponent != int(exponent))
+        return exponent is not None and (exponent < 1 or not float(exponent).is_integer())
     return found is not None and found.singular
 
 
