@@ -521,12 +521,7 @@ class Expressions(Decisions):
         return either(list(value.items)) if value.items else opaque("item")
 
     def index(self, term: Term, node: ast.Subscript, state: State, frame: Frame) -> Value:
-        """``x[key]``: a view for a plain key, a selection for a mask, a pick for indices; of several, of each."""
-        if term.op == "either":
-            result = to_term(either([self.index(part, node, state, frame) for part in term.args]))
-            if len(alternatives(result)) == len(term.args):
-                self.kin[result] = self.kin.get(term, term)
-            return result
+        """``x[key]``: a view for a plain key, a selection for a mask, a pick for indices."""
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         values = [self.key(part, state, frame) for part in parts]
         plain = [value for value in values if not isinstance(value, Term)]
