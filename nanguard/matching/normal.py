@@ -70,6 +70,9 @@ class Normalizer:
         found = self.memo.get(term)
         if found is None:
             memo = self.memo
+            if self.plain is not None and self.is_plain(term) and not self.goes_on(form := self.plain(term)):
+                memo[term] = form  # that it has this form is known to `plain`
+                return form
             nodes: Iterable[Term] = (term,)
             for arg in term.args:
                 if arg not in memo:
@@ -87,19 +90,13 @@ class Normalizer:
 
     def formed(self, node: Term, args: tuple[Term, ...]) -> Term:
         """The normal form of a node over operands that are in normal form."""
-        plain = self.plain
-        if plain is not None and plain.has(node.args, args):
-            form = plain(node)
+        if self.plain is not None and self.is_plain(node):
+            form = self.plain(node)
             return self.settle(form) if self.goes_on(form) else form
         head = self.heads.get(node)
         if head is None:
             head = self.heads[node] = self.spelled(shape(node, args))
         return self.settle(head)
-
-    def has(self, terms: tuple[Term, ...], forms: tuple[Term, ...]) -> bool:
-        """Whether terms have these normal forms."""
-        memo = self.memo
-        return forms == tuple([memo.get(term) or self(term) for term in terms])
 
     def goes_on(self, form: Term) -> bool:
         """Whether an identity that `plain` has not got may fit a form in which it has come to an end."""
@@ -115,14 +112,23 @@ class Normalizer:
         """The normal form of `term` before identities are applied at its root: what patterns are compared with."""
         found = self.heads.get(term)
         if found is None:
-            found = self.heads[term] = self.topped(term, tuple([self(arg) for arg in term.args]))
+            args = tuple([self(arg) for arg in term.args])
+            if self.plain is not None and self.is_plain(term):
+                found = self.plain.head(term)
+            else:
+                found = self.spelled(shape(term, args))
+            self.heads[term] = found
         return found
 
-    def topped(self, term: Term, args: tuple[Term, ...]) -> Term:
-        plain = self.plain
-        if plain is not None and plain.has(term.args, args):
-            return plain.head(term)
-        return self.spelled(shape(term, args))
+    def is_plain(self, term: Term) -> bool:
+        """Whether the operands of a term are known to have the forms that they have for `plain`."""
+        assert self.plain is not None
+        own, plain = self.memo, self.plain.memo
+        for arg in term.args:
+            form = own.get(arg)
+            if form is None or form is not plain.get(arg):
+                return False
+        return True
 
     def spelled(self, head: Term) -> Term:
         """`head` under the one name that its meaning has: ``log1p(x)`` is ``log(1 + x)``, moved or not."""
