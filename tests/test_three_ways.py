@@ -30,7 +30,6 @@ KEPT_BY_THE_MODE = {  # it tries values of both signs of what stands there, what
 }
 UNCHECKED = {  # rewriting has no values on which it finds them the same
     "NG124": "a logarithm of a difference is nan for half of the entries of any two tensors that are drawn",
-    "NG419": "its examples take values beyond 1, where the power is finite and log1p(-x) is not",
 }
 OTHER_IN_THE_MODE = {  # examples of rules that otherwise agree
     "torch.log(torch.exp(a) + torch.exp(b) + torch.exp(x))": "it adds up in the order in which things were computed",
