@@ -147,6 +147,8 @@ def suspects(
     for place in places:
         if concerned is not None and place.term not in concerned:
             continue
+        if place.depth > 0 and place.target.endswith(".__init__"):  # it was read on its own, with what it is given
+            continue
         for match in _matches(place.term, matcher):
             key = (place.node, match.rule.code, bool(match.variant.untaken) and match.variant.stable is not None)
             if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
@@ -354,10 +356,13 @@ class Settled:
         self.nodes: set[ast.expr] = set()
         self.inside: set[Term] = set()
         self.where: set[tuple[str, str, Term]] = set()  # the same by the function that a finding stands in
+        self.sums: set[tuple[str, ast.expr]] = set()  # rules, and the sums and parts of sums that they have found
 
     def add(self, suspect: Suspect) -> None:
         """Take the place, and what lies between the root of the match and its variables."""
         self.nodes.add(suspect.place.node)
+        if suspect.match.rest and suspect.match.joined == "add":
+            self.sums.update((suspect.match.rule.code, part) for part in _sums(suspect.place.node))
         bound = {*suspect.match.bindings.values(), *suspect.match.rest}
         stack = [arg for arg in suspect.match.root.args if arg not in bound]
         while stack:
@@ -379,7 +384,16 @@ class Settled:
         place, root = suspect.place, suspect.match.root
         if (root in self.inside and place.depth > 0) or (place.path, place.target, root) in self.where:
             self.nodes.add(suspect.place.node)
+        if any((suspect.match.rule.code, part) in self.sums for part in _sums(place.node)):
+            return True  # of one sum it may be said of the whole on one path, of a part of it on another
         return suspect.place.node in self.nodes
+
+
+def _sums(node: ast.expr) -> Iterator[ast.expr]:
+    """A sum or difference and those that it begins with."""
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield node
+        node = node.left
 
 
 def one_for_each(found: Iterable[Finding]) -> Iterator[Finding]:

@@ -333,6 +333,16 @@ def _crossing(ranges: Ranges, x: Term) -> bool:
     return inner.op == "add" and number(inner.args[0]) is not None and ranges.interval(inner).unknown
 
 
+def _root_of_any(ranges: Ranges, x: Term) -> bool:
+    """The root of something of which nothing is known, or a sum or mean of such roots.
+
+    Its argument is 0 nowhere in particular: ``1 + c * v`` say.
+    """
+    x = _core(x)
+    x = _core(x.args[0]) if x.op in ("sum", "mean") else x
+    return _is_root(x) and ranges.interval(x.args[0]).unknown
+
+
 def _replaced(ranges: Ranges, x: Term) -> bool:
     """A mask that is no test of `x` itself puts a number other than 0 in its place, so that the rest is safe."""
     x = _core(x)
@@ -372,6 +382,55 @@ def _learned(ranges: Ranges, x: Term) -> bool:
     return found
 
 
+_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var")
+
+
+def _length_of_noise(ranges: Ranges, x: Term) -> bool:
+    """A norm or a spread of random numbers of a normal distribution, which are not all 0."""
+    below, found = [x], False
+    while below:
+        node = _core(below.pop())
+        if node.op == "symbol" and node.name.startswith("randn at"):
+            found = True
+        elif node.op in _LENGTHS:
+            below.extend(node.args)
+        elif number(node) is None:
+            return False
+    return found
+
+
+def _test(ranges: Ranges, x: Term) -> bool:
+    """A comparison, a combination of such, or a mask: its logarithm is meant to be -inf where it is 0."""
+    x = _core(x)
+    while ops.family(x) == ops.CAST and x.args:
+        x = _core(x.args[0])
+    return _compares(x) or x.op in ("any", "all") or x.attr("kind") == "mask"
+
+
+def _logged(ranges: Ranges, x: Term) -> bool:
+    """A logarithm as it stands: its exponential is what it was taken of, which was finite."""
+    return all(_core(part).op in ("log", "log2", "log10", "log1p") for part in (x.args if x.op == "either" else (x,)))
+
+
+def _schedule(ranges: Ranges, x: Term) -> bool:
+    """What the constructor of a module has worked out of settings, the steps of a schedule say: it is the same always.
+
+    In a constructor nothing is differentiated, so reading has detached what it made.
+    """
+    below, found = [x], False
+    while below:
+        node = below.pop()
+        if node.op == "detach":
+            if any(part.op == "symbol" and part.attr("kind") == "tensor" for part in walk(node)):
+                return False
+            found = True
+        elif node.args:
+            below.extend(node.args)
+        elif node.op != "const" and not (node.op == "symbol" and node.attr("kind") in ("number", "size")):
+            return False
+    return found
+
+
 def _one_minus(ranges: Ranges, x: Term) -> bool:
     """1 minus something."""
     return x.op == "add" and len(x.args) == 2 and number(x.args[0]) == 1 and _negated(ranges, x.args[1])
@@ -395,7 +454,8 @@ def _drawn(ranges: Ranges, x: Term) -> bool:
     """Random numbers that are drawn from [0, 1), or a clamp or an offset of them."""
     for node in walk(x, known=_known_drawn):
         drawn = node.op == "symbol" and node.name.startswith("rand") and node.attr("low") == 0
-        _known_drawn[node] = drawn or any(_known_drawn.get(arg, False) for arg in node.args)
+        kept = ops.family(node) in (ops.MOVEMENT, ops.CAST, ops.ELEMENTWISE)
+        _known_drawn[node] = drawn or (kept and any(_known_drawn.get(arg, False) for arg in node.args))
     return _known_drawn[x]
 
 
@@ -453,6 +513,17 @@ def _count(ranges: Ranges, x: Term) -> bool:
         parts = [part.args[-1] if _negated(ranges, part) else part for part in inner.args]
         return sum(_negated(ranges, part) for part in inner.args) == 1 and all(_mask(ranges, part) for part in parts)
     return inner.op == "symbol" and any(word in inner.name.lower() for word in _COUNTED)
+
+
+def _ranked(ranges: Ranges, x: Term) -> bool:
+    """A count of the places up to which a running sum holds a bound: it holds it at the first one."""
+    x = _core(x)
+    if x.op != "sum":
+        return False
+    test = _core(x.args[0])
+    while ops.family(test) == ops.CAST and test.args:
+        test = _core(test.args[0])
+    return _compares(test) and any(node.op == "cumsum" for node in walk(test))
 
 
 def _share(ranges: Ranges, a: Term, b: Term) -> bool:
@@ -780,11 +851,16 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "divisor": _divisor,
     "exponential": _exponential,
     "crossing": _crossing,
+    "root_of_any": _root_of_any,
     "replaced": _replaced,
     "learned": _learned,
     "data": _data,
     "kernel": _kernel,
     "moment": _moment,
+    "length_of_noise": _length_of_noise,
+    "test": _test,
+    "logged": _logged,
+    "schedule": _schedule,
     "one_minus": _one_minus,
     "odds": _odds,
     "fraction": _fraction,
@@ -794,6 +870,7 @@ _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "lifted": _lifted,
     "count": _count,
     "shifted": _shifted,
+    "ranked": _ranked,
     "share": _share,
     "tests": _tests,
     "partly_negative": _partly_negative,

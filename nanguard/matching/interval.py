@@ -273,6 +273,8 @@ def magnitude(x: Interval) -> Interval:
 
 def power(x: Interval, exponent: float) -> Interval:
     """x ** exponent for a constant exponent."""
+    if not math.isfinite(exponent):
+        return Interval(may_inf=True, may_nan=True, dtype=x.dtype)
     if exponent == 0:
         return point(1.0, x.dtype)
     if exponent < 0:

@@ -14,7 +14,7 @@ from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
 from nanguard.matching.ranges import RangeTable, range_table
 from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
-from nanguard.term import Attr, Hole, Term, const, fill, make, number, walk
+from nanguard.term import Attr, Hole, Term, const, fill, make, number, substitute, walk
 
 _NEAR = 200  # terms around a root among which those of a match are looked for
 
@@ -222,7 +222,7 @@ class _Facts:
 
     def interval(self, term: Term) -> Interval:
         """The interval of a term of the normal form."""
-        return self.matcher.ranges.interval(self.written.get(term) or term)
+        return self.matcher.ranges.interval(self.written.get(term) or self.written.narrowing(term))
 
 
 class Written:
@@ -252,6 +252,15 @@ class Written:
         if narrowed:
             return narrowed[0] if len(narrowed) == 1 else max(narrowed, key=self.order.__getitem__)
         return held[0] if len(held) == 1 else min(held, key=self.order.__getitem__)
+
+    def narrowing(self, form: Term) -> Term:
+        """A normal form that stands nowhere as it is, with what tests have narrowed in the place of its parts."""
+        return substitute(form, self.narrowed) if self.narrowed else form
+
+    @cached_property
+    def narrowed(self) -> dict[Term, Term]:
+        """What tests have narrowed, by the normal forms of it."""
+        return {self.matcher.normal(node): node for node in near(self.term) if node.op == "assume"}
 
     @cached_property
     def below(self) -> _Below:

@@ -15,7 +15,10 @@ from nanguard.matching.rules import Relation
 from nanguard.term import Term, fill, is_number, walk
 
 # an argument or an attribute that is called a scale is above 0: where it is worked out shows whether it is
-_POSITIVE = re.compile(r"(^|\.)(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration|rate)$")
+_POSITIVE = re.compile(
+    r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)|rate)"
+    r"( of an earlier turn)?$"
+)
 
 
 @dataclass(slots=True)

@@ -124,6 +124,8 @@ def _cosh(x: Interval) -> Interval:
 def _pow(x: Interval, exponent: Interval) -> Interval:
     if exponent.low == exponent.high:
         return iv.power(x, exponent.low)
+    if x.nonnegative and x.high <= 1 and exponent.low >= 1:  # of a number below 1 no such power is 1
+        return Interval(0.0, x.high, high_open=x.high_open, may_nan=x.may_nan or exponent.may_nan, dtype=x.dtype)
     if x.positive or x.nonnegative:
         # a hyper-parameter of which nothing is known is not taken for a negative exponent
         inverse = exponent.low < 0 and not (exponent.unknown and exponent.nonzero)
@@ -436,7 +438,8 @@ ACTIVATIONS = (
 
 TRIGONOMETRIC = (
     _row("sin", _UNARY, range=_bounded(-1.0, 1.0), exact=lambda x: x.sin()),
-    _row("cos", _UNARY, range=_bounded(-1.0, 1.0), exact=lambda x: x.cos()),
+    # no float is so near an odd multiple of half pi that its cosine rounds to 0
+    _row("cos", _UNARY, range=lambda x: replace(_bounded(-1.0, 1.0)(x), nonzero=True), exact=lambda x: x.cos()),
     _row("tan", _UNARY, exact=lambda x: x.sin() / x.cos(), range=_tan, singular=True),
     _row("asin", "torch.{} Tensor.{} torch.arcsin Tensor.arcsin math.{}", range=_arc(-math.pi / 2, math.pi / 2),
          exact=lambda x: x.asin(), singular=True),
@@ -489,6 +492,7 @@ _PLAIN = (
     "add", "sub", "mul", "neg", "abs", "sign", "floor", "ceil", "round", "maximum", "minimum", "clamp", "relu",
     "leaky_relu", "floordiv", "mod",
 )  # fmt: skip
-ROWS = tuple(replace(row, plain=row.name in _PLAIN) for row in ARITHMETIC)
+_FLAT = ("sign", "floor", "ceil", "round", "floordiv")
+ROWS = tuple(replace(row, plain=row.name in _PLAIN, flat=row.name in _FLAT) for row in ARITHMETIC)
 ROWS += tuple(replace(row, plain=True, mask=True) for row in COMPARISONS)
 ROWS += EXPONENTIAL + ACTIVATIONS + TRIGONOMETRIC + SPECIAL

@@ -104,7 +104,9 @@ def _reduce(
 _KEPT = "dim=dim, keepdim=keepdim"
 
 REDUCTIONS = (
-    _reduce("sum", "torch.{} Tensor.{} torch.nansum", _sum, "sum"),
+    _reduce("sum", "torch.{} Tensor.{} torch.nansum", _sum, "sum", more=tuple(
+        f"{name}(x) -> sum(diagonal(x, offset=0, dim1=0, dim2=1), dim=none, keepdim=false)"
+        for name in ("torch.trace", "Tensor.trace"))),
     _reduce("mean", "torch.{} Tensor.{} torch.nanmean", _mean, "mean"),
     _reduce("prod", "torch.{} Tensor.{}", _prod, "prod"),
     _reduce("amax", "torch.{} Tensor.{} torch.max(x;*dim=None,keepdim=False) Tensor.max(x;*dim=None,keepdim=False)",
@@ -131,8 +133,8 @@ REDUCTIONS = (
                 f"torch.linalg.norm(x; ord, dim=(-2, -1), keepdim=False) -> matrix_norm(x, ord=ord, {_KEPT})",
                 *(f"{name}(x; p: 'nuc', dim=(-2, -1), keepdim=False) -> matrix_norm(x, ord=p, {_KEPT})"
                   for name in ("torch.norm", "Tensor.norm")))),
-    _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
-    _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, dtype=x.dtype)),
+    _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, integer=True, dtype=x.dtype)),
+    _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, integer=True, dtype=x.dtype)),
 )  # fmt: skip
 
 

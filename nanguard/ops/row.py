@@ -113,6 +113,7 @@ class Op:
     probability: bool = False  # it makes probabilities of logits
     selects: bool = False  # it gives some of the entries of its operand
     catches: bool = False  # it tells, or replaces, entries that are nan or infinite
+    flat: bool = False  # its derivative is 0 wherever it has one: a count, an index, a whole number
     singular: bool = False  # it, or its derivative, can be non-finite at a finite argument
 
     @property

@@ -103,18 +103,18 @@ def _between(low: float, high: float, integer: bool = False, low_open: bool = Fa
 
 
 CREATION = (
-    Op("zeros", signature("; size=None"), LEAF, "torch.zeros", ("torch.zeros", "torch.empty", "torch.zeros_like",
+    Op("zeros", signature("; *size=None"), LEAF, "torch.zeros", ("torch.zeros", "torch.empty", "torch.zeros_like",
        "torch.empty_like", "Tensor.new_zeros(x;*size=None)", "Tensor.new_empty(x;*size=None)"),
        range=_between(0.0, 0.0, True)),
-    Op("ones", signature("; size=None"), LEAF, "torch.ones", ("torch.ones", "torch.ones_like",
+    Op("ones", signature("; *size=None"), LEAF, "torch.ones", ("torch.ones", "torch.ones_like",
        "Tensor.new_ones(x;*size=None)"), range=_between(1.0, 1.0, True)),
     Op("full", signature("value; size=None"), LEAF, "torch.full", ("torch.full(size, fill_value) -> full(fill_value)",
        "torch.full_like(x, fill_value) -> full(fill_value)", "Tensor.new_full(x, size, fill_value) -> full(fill_value)",
        ), range=_same),
-    Op("rand", signature("; size=None"), LEAF, "torch.rand", ("torch.rand", "torch.rand_like", "Tensor.uniform_(x)"),
+    Op("rand", signature("; *size=None"), LEAF, "torch.rand", ("torch.rand", "torch.rand_like", "Tensor.uniform_(x)"),
        range=_between(0.0, 1.0, high_open=True), pure=False),
-    Op("randn", signature("; size=None"), LEAF, "torch.randn", ("torch.randn", "torch.randn_like", "Tensor.normal_(x)"),
-       range=_between(-6.0, 6.0), pure=False),
+    Op("randn", signature("; *size=None"), LEAF, "torch.randn",
+       ("torch.randn", "torch.randn_like", "Tensor.normal_(x)"), range=_between(-6.0, 6.0), pure=False),
     Op("arange", signature("; end=None"), LEAF, "torch.arange", ("torch.arange", "builtins.range"),
        range=_between(0.0, INF, True)),
     Op("one_hot", signature("x; num_classes=-1"), COMPOSITE, "F.one_hot", ("F.one_hot", "torch.nn.functional.one_hot"),
@@ -123,8 +123,10 @@ CREATION = (
     Op("bincount", signature("x; weights=None, minlength=0"), COMPOSITE, None, ("torch.bincount", "Tensor.bincount",
        "torch.histc(x;bins=100,min=0,max=0)", "Tensor.histc(x;bins=100,min=0,max=0)"), range=_between(0.0, INF, True)),
     Op("eye", signature("; n=None"), LEAF, "torch.eye", ("torch.eye",), range=_between(0.0, 1.0, True)),
-    Op("numel", signature("x"), COMPOSITE, "torch.numel", ("torch.numel", "Tensor.numel", "builtins.len", "Tensor.size",
-       "Tensor.dim", "Tensor.nelement", "Tensor.ndimension"), range=_between(1.0, INF, True)),
+    # a size along a dimension, if that is said: two dimensions are two numbers
+    Op("numel", signature("x; dim=None"), COMPOSITE, "torch.numel", tuple(f"{name}(x)" for name in
+       ("torch.numel", "Tensor.numel", "builtins.len", "Tensor.size", "Tensor.dim", "Tensor.nelement",
+        "Tensor.ndimension")), range=_between(1.0, INF, True)),
     # a number of the program as a tensor of the dtype of `x`; the number of entries along one dimension; no entry but 0
     Op("new_tensor", signature("x, data"), COMPOSITE, "Tensor.new_tensor", ("Tensor.new_tensor",), "data"),
     Op("length", signature("x; dim"), COMPOSITE, "Tensor.size", (),
@@ -159,4 +161,5 @@ JOINS = (
     Op("opaque", signature("parts"), LEAF, None, ()),
 )
 
-ROWS = MOVEMENTS + CASTS + CREATION + SCATTERED
+_FLAT = ("trunc", "arange", "one_hot", "eye", "numel", "length", "count_nonzero", "argmax")
+ROWS = tuple(replace(row, flat=row.name in _FLAT) for row in MOVEMENTS + CASTS + CREATION + SCATTERED)

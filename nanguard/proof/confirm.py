@@ -155,6 +155,8 @@ def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
     """
     if match.variant.untaken:
         return _untaken(cut, match, point, dtype)
+    if match.variant.stable is None and match.variant.exact is None and _has_nan(cut, point, dtype):
+        return False
     if not cut.bound:
         return True
     itself = of_operands(cut, point, dtype)
@@ -175,6 +177,16 @@ def of_operands(cut: Cut, point: Point, dtype: str) -> Point | None:
     output = run(cut.root, {**plain, **inner})
     slopes = tuple(gradient(output, [value for value in inner.values() if value.requires_grad]))
     return measured((), (), output.detach(), slopes)
+
+
+def _has_nan(cut: Cut, point: Point, dtype: str) -> bool:
+    """Whether an operand of what is reported is nan by itself: it went wrong further inside."""
+    plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
+    row = ops.row(cut.root.op)
+    if row is not None and row.catches:  # it is about what is nan
+        return False
+    inside = [arg for arg in cut.root.args if arg.op != "const" and arg not in plain]
+    return any(bool(torch.isnan(run(arg, plain)).any()) for arg in inside)
 
 
 def branch(match: Match, text: str) -> Term:

@@ -245,7 +245,9 @@ def _is_flat(root: Term) -> bool:
             continue
         seen.add(node)
         row = ops.row(node.op)
-        if node.op in ("const", "detach") or node.attr("kind") == "mask" or (row is not None and row.mask):
+        if node.op in ("const", "detach") or node.attr("kind") == "mask" or node.attr("buffer"):
+            continue
+        if row is not None and (row.mask or row.flat):
             continue
         if not node.args:
             return False

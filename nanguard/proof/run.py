@@ -313,7 +313,7 @@ def _one_hot(x: Value, num_classes: Attr) -> Value:
     return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1)
 
 
-def _numel(x: Value) -> Value:
+def _numel(x: Value, dim: Attr = None) -> Value:
     return 1 if _is_number(x) else x.numel()
 
 

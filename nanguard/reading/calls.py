@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanguard import ops
@@ -12,6 +12,7 @@ from nanguard.floats import FORMATS
 from nanguard.reading.narrowing import narrow
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
+    Built,
     Class,
     External,
     Instance,
@@ -22,6 +23,7 @@ from nanguard.reading.values import (
     Super,
     Table,
     Value,
+    either,
     is_option,
     known,
     opaque,
@@ -182,7 +184,14 @@ def _getattr(call: Call) -> Value | None:
 
 
 def _isinstance(call: Call) -> Value | None:
-    if len(call.args) != 2 or not isinstance(call.args[1], External):
+    if len(call.args) != 2:
+        return None
+    if isinstance(call.args[1], Items):  # one of several classes
+        each = [_isinstance(replace(call, args=(call.args[0], kind))) for kind in call.args[1].items]
+        if const(True) in each:
+            return const(True)
+        return const(False) if each and all(answer == const(False) for answer in each) else None
+    if not isinstance(call.args[1], External):
         return None
     kind = call.args[1].name.rsplit(".", 1)[-1]
     held = known(call.args[0])
@@ -214,7 +223,9 @@ def _finfo(call: Call) -> Value | None:
 
 
 def _float(call: Call) -> Value | None:
-    """float(2), float("-inf")"""
+    """float(2), float("-inf"), and of an option, which is no tensor"""
+    if len(call.args) == 1 and isinstance(call.args[0], Term) and is_option(call.args[0]):
+        return symbol(call.args[0].name, "number")
     held = known(call.args[0]) if len(call.args) == 1 else None
     if held is None or not isinstance(held.value, int | float | str):
         return None
@@ -258,8 +269,21 @@ def _register(call: Call) -> Value | None:
     """self.register_buffer(name, value), setattr(self, name, value): an attribute."""
     name = known(call.args[1]) if len(call.args) > 1 else None
     if call.args and isinstance(call.args[0], Instance) and name is not None and len(call.args) > 2:
-        call.reader.write(call.args[0], str(name.value), call.args[2])
+        value, before = _without_gradient(call.args[2]), call.args[0].attrs.get(str(name.value))
+        constructs = call.frame.qualname.endswith("__init__")
+        if isinstance(before, Term | Built) and isinstance(value, Term) and constructs:
+            value = either([to_term(before), value])  # ``if trained: self.w = Parameter(w)``, else a buffer
+        call.reader.write(call.args[0], str(name.value), value)
     return const(None)
+
+
+def _without_gradient(value: Value) -> Value:
+    """The value of a buffer."""
+    if not isinstance(value, Term) or value.op == "const":
+        return value
+    if is_option(value):  # it may be None, which tests ask about
+        return make("symbol", (), (*value.attrs, ("buffer", True)))
+    return make("detach", (value,))
 
 
 KNOWN: Mapping[str, Callable[[Call], Value | None]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 
-from nanguard.reading.narrowing import as_test, narrow, of_every_entry, subjects, without_facts
+from nanguard.reading.narrowing import as_test, found_finite, narrow, of_every_entry, subjects, without_facts
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import Items, Value, alternatives, either, is_option, known, not_none
 from nanguard.term import Term, const, make
@@ -16,6 +16,7 @@ class Decisions(ABC):
 
     def __init__(self) -> None:
         self.met: set[Term] = set()  # the terms about which it was asked what has been decided
+        self.chains: dict[ast.Compare, list[ast.expr]] = {}  # ``0 < x < 1`` as the comparisons that it is made of
 
     @abstractmethod
     def worked_out(self, node: ast.expr, state: State, frame: Frame) -> Value:
@@ -48,10 +49,22 @@ class Decisions(ABC):
                 return self.connected(parts, True, state, frame)
             case ast.Compare(left=left, ops=[sign], comparators=[right]):
                 return self.compared(test, left, sign, right, state, frame)
+            case ast.Compare():
+                return self.connected(self.links(test), False, state, frame)
         value = self.worked_out(test, state, frame)
         if self.option_open(value, state):
             return self.truth_of_option(value, state)
         return self.split(value, state)
+
+    def links(self, test: ast.Compare) -> list[ast.expr]:
+        """The comparisons of a chain of them, each of which has to hold."""
+        if test not in self.chains:
+            sides = [test.left, *test.comparators]
+            links = zip(sides, test.ops, sides[1:], strict=False)
+            self.chains[test] = [
+                ast.copy_location(ast.Compare(left, [sign], [right]), test) for left, sign, right in links
+            ]
+        return self.chains[test]
 
     def connected(
         self, parts: list[ast.expr], ends: bool, state: State, frame: Frame
@@ -160,6 +173,15 @@ class Decisions(ABC):
 
     def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
         """Narrow what the names of a state stand for by a test that went `outcome`, and what it has computed itself."""
+        if test.op == "opaque" and test.name == "requires_grad" and not outcome:
+            for name, held in state.env.local():
+                if held is test.args[0]:
+                    state.env[name] = make("detach", (held,))
+            return
+        for subject in found_finite(test, outcome):
+            for name, held in state.env.local():
+                if held is subject:
+                    state.env[name] = make("assume", (held,), (("finite", True),))
         inner, truth = of_every_entry(as_test(test), outcome)
         if inner is None:
             return

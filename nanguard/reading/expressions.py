@@ -65,6 +65,7 @@ _FILE_STEPS = 60_000  # expressions per file after which that is so after few of
 _FEW_STEPS = 1_000
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
+_COMPLEX = "a complex number"  # what is said of exp, log and roots here is of real numbers
 _MAX_ITEMS = 1_000  # of a list or table that are told apart; what a longer literal holds beyond is not read
 _MAX_BITS = 1_000  # of an integer that is computed with: all of these are floats, too
 
@@ -191,6 +192,8 @@ class Expressions(Decisions):
         """A call of the ops table, recorded at `node`; None if the table has not got it or takes other arguments."""
         if name not in ops.spellings():
             return None
+        if any(isinstance(arg, Term) and arg.op == "opaque" and arg.name == _COMPLEX for arg in args):
+            return opaque(_COMPLEX)
         choices, base = self.choices(args)
         named = {key: _argument(self.look(value, state)) for key, value in keywords.items()}
         results: list[Value] = []
@@ -263,6 +266,8 @@ class Expressions(Decisions):
         found = self.constants.get(node)
         if found is None:
             value = node.value
+            if isinstance(value, complex):
+                return opaque(_COMPLEX)
             plain = isinstance(value, bool | int | float | str | type(None))
             huge = isinstance(value, int) and value.bit_length() > _MAX_BITS
             found = const(value if plain and not huge else "...")
@@ -272,6 +277,9 @@ class Expressions(Decisions):
     def binary(self, node: ast.BinOp, state: State, frame: Frame) -> Value:
         left = self.evaluate(node.left, state, frame)
         right = self.evaluate(node.right, state, frame)
+        raises = isinstance(node.op, ast.Div | ast.Pow) and all(map(_is_python_number, (node.left, node.right)))
+        if raises and known(right) is None:
+            return opaque(ast.unparse(node)[:80], tuple(terms_in(left) + terms_in(right)))
         return self.arithmetic(node.op, left, right, node, state, frame)
 
     def arithmetic(
@@ -353,9 +361,12 @@ class Expressions(Decisions):
         items: dict[object, Value] = {}
         for key, value in list(zip(node.keys, node.values, strict=True))[:_MAX_ITEMS]:
             held = self.evaluate(value, state, frame)
-            name = known(self.evaluate(key, state, frame)) if key is not None else None
+            named = self.evaluate(key, state, frame) if key is not None else None
+            name = known(named) if named is not None else None
             if name is not None:
                 items[name.value] = held
+            elif isinstance(named, External):  # a dtype, say
+                items[named.name] = held
             elif isinstance(held, Table):
                 items.update(held.items)
         return Table(items)
@@ -484,7 +495,9 @@ class Expressions(Decisions):
                 return symbol("ndim", "size")
             case "grad":  # a tensor that nothing is differentiated through
                 return make("detach", (opaque("grad", tuple(terms_in(term))),))
-            case "dtype" | "device" | "is_cuda" | "requires_grad" | "training":
+            case "requires_grad":
+                return opaque("requires_grad", (term,))
+            case "dtype" | "device" | "is_cuda" | "training":
                 return symbol(f"{term.op}.{name}", "option", default=None)
         return TensorMethod(term, name)
 
@@ -497,8 +510,7 @@ class Expressions(Decisions):
         if isinstance(value, Items):
             return self.item(value, node, state, frame)
         if isinstance(value, Table):
-            key = known(self.evaluate(node.slice, state, frame))
-            return value.items.get(key.value, opaque("item")) if key is not None else opaque("item")
+            return _entry(value, self.evaluate(node.slice, state, frame))
         if isinstance(value, Many):
             self.evaluate(node.slice, state, frame)
             return value.item
@@ -510,9 +522,7 @@ class Expressions(Decisions):
     def size_of(self, value: Shape, node: ast.Subscript, state: State, frame: Frame) -> Value:
         """``x.shape[1]``: the number of entries along a dimension, of all where that is not known."""
         key = known(self.evaluate(node.slice, state, frame)) if not isinstance(node.slice, ast.Slice) else None
-        if key is None or not isinstance(key.value, int):
-            return make("numel", (value.term,))
-        return make("length", (value.term,), (("dim", key.value),))
+        return _size(value.term, key.value if key is not None else ast.unparse(node.slice))
 
     def item(self, value: Items, node: ast.Subscript, state: State, frame: Frame) -> Value:
         key = known(self.evaluate(node.slice, state, frame))
@@ -601,13 +611,18 @@ class Expressions(Decisions):
         if isinstance(value, Items) and len(value.items) == count:
             return list(value.items)
         if isinstance(value, Shape):
-            return [make("numel", (value.term,)) for _ in targets]
+            known_places = not any(isinstance(target, ast.Starred) for target in targets)
+            return [_size(value.term, place if known_places else f"{count}:{place}") for place in range(count)]
+        if isinstance(value, Term) and value.op == "numel":  # some of the sizes
+            return [_size(value.args[0], f"{value.attr('dim')}:{place}") for place in range(count)]
         if isinstance(value, Term) and _is_pair(value) and count == 2:
             return [value, symbol(f"indices of {value.op}", "index")]
         if isinstance(value, Term) and value.op in ("opaque", "symbol"):
             names = [ast.unparse(target) if isinstance(target, ast.Name | ast.Attribute) else "" for target in targets]
             return [make("opaque", (value,), (("name", name or f"{value.name}[{index}]"),))
                     for index, name in enumerate(names)]  # fmt: skip
+        if isinstance(value, Term) and value.op not in ("const", "arange", "either"):
+            return [_part(value, place) for place in range(count)]
         return [self.element(value) for _ in targets]
 
     def store(self, target: ast.Subscript, value: Value, state: State, frame: Frame) -> None:
@@ -622,7 +637,9 @@ class Expressions(Decisions):
             self.assign(target.value, _replaced(held, known(key), value), state, frame)
         elif isinstance(held, Term):
             mask = to_term(key) if isinstance(key, Term) and is_mask(key) else opaque("selected", tuple(terms_in(key)))
-            replaced = make("overwrite", (narrow(held, mask, False), mask, to_term(value)))
+            made = ops.family(held) == ops.LEAF and held.op != "opaque" and not is_mask(mask)
+            # what is made to be filled, in turns of a loop say, holds what it is filled with
+            replaced = make("overwrite", (to_term(value) if made else narrow(held, mask, False), mask, to_term(value)))
             self.record(replaced, target, state, frame)
             self.assign(target.value, replaced, state, frame)
 
@@ -711,6 +728,8 @@ class Expressions(Decisions):
         if inside is not None:
             return self.apply(inside, args, keywords, node, state, frame)
         name = name.replace("torch.Tensor.", "Tensor.")
+        if name.startswith("numpy.") and all((held := known(arg)) is not None and is_number(held) for arg in args):
+            name = name.replace("numpy.", "math.", 1) if name.replace("numpy.", "math.", 1) in ops.spellings() else name
         handler = KNOWN.get(name)
         if handler is not None:
             found = handler(Call(self, args, keywords, node, state, frame))
@@ -734,6 +753,9 @@ class Expressions(Decisions):
         """A call of a tensor's method."""
         if term.op == "const" and name in ("item", "float", "to"):
             return term
+        if name == "size":
+            dim = known(args[0]) if args else None
+            return Shape(term) if not args else _size(term, dim.value if dim is not None else to_term(args[0]))
         if name in ("masked_fill", "masked_fill_", "where") and len(args) == 2:
             term = narrow(term, to_term(args[0]), name == "where")
         handler = KNOWN.get(f"Tensor.{name}")
@@ -767,6 +789,48 @@ class Expressions(Decisions):
             if found is not None:
                 return found
         return self.unknown(module.name, args, keywords, module, node)
+
+
+def _part(term: Term, place: int) -> Term:
+    """One of the tensors that a tensor is unpacked into: two of them are two values."""
+    if term.op == "unbind":
+        return make("index", (term,), (("key", (place,)),))
+    return make("pick", (term,), (("dim", 0), ("index", f"item {place}")))
+
+
+def _is_python_number(node: ast.expr) -> bool:
+    """Whether an expression says that it is a number of Python: ``float(x)``, ``len(x)``, ``x.item()``, ``2``."""
+    match node:
+        case ast.Constant(value=int() | float()):
+            return True
+        case ast.UnaryOp(operand=operand):
+            return _is_python_number(operand)
+        case ast.BinOp(left=left, right=right):
+            return _is_python_number(left) and _is_python_number(right)
+        case ast.Call(func=ast.Name(id="float" | "int" | "len")) | ast.Call(func=ast.Attribute(attr="item"), args=[]):
+            return True
+    return False
+
+
+def _size(term: Term, dim: Attr) -> Term:
+    """The size of a tensor along one dimension; along one that is not known, a number of its own."""
+    return make("length" if isinstance(dim, int) else "numel", (term,), (("dim", dim),))
+
+
+def _entry(table: Table, key: Value) -> Value:
+    """An item of a table: that of the key, or, of a table with an item for each dtype, that of float32.
+
+    One of all items where the key is not known.
+    """
+    if isinstance(key, External):
+        return table.items.get(key.name, opaque("item"))
+    constant = known(key)
+    if constant is not None:
+        return table.items.get(constant.value, opaque("item"))
+    if "torch.float32" in table.items:
+        return table.items["torch.float32"]
+    numbers = [value for value in table.items.values() if isinstance(value, Term) and value.op == "const"]
+    return either(list(numbers)) if numbers and len(numbers) == len(table.items) <= _FEW else opaque("item")
 
 
 def _of_distribution(built: Built, method: str) -> Partial | None:

@@ -45,6 +45,8 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _STATIC = (*_DEFINITIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
 _SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^classes$")
 _MASKS = ("mask",)
+_FUNCTIONS = ("torch.autograd.Function", "torch.autograd.function.Function")
+_MODULES = ("torch.nn.Module", "torch.nn.modules.Module", "torch.nn.modules.loss._Loss")
 
 
 @dataclass(slots=True)
@@ -404,7 +406,7 @@ class Interpreter(Expressions):
         try:
             if isinstance(function.node, ast.Lambda):
                 return self.evaluate(function.node.body, state, frame)
-            if function.decorated("no_grad", "inference_mode"):
+            if function.decorated("no_grad", "inference_mode") or _never_differentiated(function):
                 state.without_gradient = True
             self.block(function.node.body, [state], frame)
         finally:
@@ -443,7 +445,7 @@ class Interpreter(Expressions):
         self.unrepeatable += 1  # each time it is another object
         init = cls.find("__init__")
         if not isinstance(init, Function):
-            instance = Instance(cls)
+            instance = Instance(cls, place=str(self.unrepeatable))
             self.fields(cls, instance, args, keywords)
             return instance
         inside = any(value is held for value in (*args, *keywords.values()) for held in self.building)
@@ -452,14 +454,14 @@ class Interpreter(Expressions):
         work = partial(self.constructed, cls, init, args, keywords, state, frame)
         made = self.remembered((cls, *_given(args, keywords)), work, state, frame)
         assert isinstance(made, Instance)
-        return made.twin() if made.made is not None else made
+        return made.twin(str(self.unrepeatable)) if made.made is not None else made
 
     def constructed(
         self, cls: Class, init: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State,
         frame: Frame,
     ) -> Instance:  # fmt: skip
         """An object, for which its constructor is read."""
-        instance = Instance(cls)
+        instance = Instance(cls, place=str(self.unrepeatable))
         self.building.append(instance)
         self.call_function(init, args, keywords, instance, state, frame)
         self.building.remove(instance)
@@ -538,6 +540,20 @@ def _given(args: Sequence[Value], keywords: Mapping[str, Value]) -> tuple[object
 def _place(function: ast.AST, active: Sequence[ast.AST]) -> int | None:
     """Where a function stands among those that are being read, None for one that is not."""
     return active.index(function) if function in active else None
+
+
+def _never_differentiated(function: Function) -> bool:
+    """Whether no gradient goes through a function whoever calls it.
+
+    It is of an autograd function, which says itself what its gradient is, or the constructor of a module: what that
+    works out becomes a parameter, a buffer or a setting.
+    """
+    owner = function.owner
+    if owner is None:
+        return False
+    bases = [base.name for cls in owner.order() for base in cls.bases if isinstance(base, External)]
+    constructs = getattr(function.node, "name", "") == "__init__"
+    return any(base in _FUNCTIONS or (constructs and base in _MODULES) for base in bases)
 
 
 def totalled(after: Value | None, carried: Value | None, before: Value | None) -> Term | None:

@@ -34,6 +34,8 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     if number(subject) is not None:
         subject, bound, op = bound, subject, _MIRRORED[op]
     value = number(bound)
+    if value is None and (op if outcome else _OPPOSITE[op]) in ("gt", "ge") and never_negative(bound):
+        value = 0.0
     if value is None:
         return term
     wanted = without_facts(term)
@@ -41,6 +43,21 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         if found is wanted:
             return _assume(term, sign, limit)
     return term
+
+
+def never_negative(bound: Term) -> bool:
+    """Whether what something is compared with is at least 0: a tolerance times a size, say."""
+    match bound.op:
+        case "const":
+            value = number(bound)
+            return value is not None and value >= 0
+        case "abs" | "numel" | "vector_norm" | "square" | "relu" | "std" | "var":
+            return True
+        case "mul" | "div" | "add" | "amax" | "amin" | "mean" | "sum" | "stack" | "maximum":
+            return all(never_negative(arg) for arg in bound.args)
+    return bound.attr("kind") == "size" or (
+        ops.family(bound) in (ops.CAST, ops.MOVEMENT) and len(bound.args) > 0 and never_negative(bound.args[0])
+    )
 
 
 _OPPOSITE = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}  # where a test fails
@@ -119,6 +136,12 @@ def of_every_entry(test: Term, outcome: bool) -> tuple[Term | None, bool]:
     return test, outcome
 
 
+def found_finite(test: Term, outcome: bool) -> list[Term]:
+    """What a test has looked into for nan or infinities, where it has found none: ``if x.isnan().any()`` that fails."""
+    tests = [node for node in walk(test) if (row := ops.row(node.op)) is not None and row.mask and row.catches]
+    return [node.args[0] for node in tests if (node.op == "isfinite") == outcome]
+
+
 def as_test(value: Term) -> Term:
     """The comparison that a value is as a condition: ``if total`` asks whether it is not 0."""
     if compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
@@ -138,7 +161,7 @@ def plain_numbers(function: ast.AST) -> frozenset[str]:
                 found.update(_compared(test))
             case ast.BinOp(op=ast.Pow(), right=ast.Name(id=name)):
                 found.add(name)
-            case ast.Call(func=ast.Name(id="range"), args=args):
+            case ast.Call(func=ast.Name(id="range") | ast.Attribute(value=ast.Name(id="math")), args=args):
                 found.update(arg.id for arg in args if isinstance(arg, ast.Name))
     return frozenset(found)
 

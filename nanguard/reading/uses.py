@@ -103,6 +103,8 @@ def _selects(user: Term, index: int) -> bool:
 
 
 def _catches(user: Term, index: int) -> bool:
+    if user.op == "assume" and user.attr("finite"):  # a test on the way has shown that there is none
+        return True
     if _catching(user) and not _compares(user):
         return True
     tested = {"where": 0, "overwrite": 1}.get(user.op)

@@ -79,10 +79,11 @@ class Instance:
     attrs: dict[str, Value] = field(default_factory=dict)
     origins: dict[str, ast.expr] = field(default_factory=dict)
     made: Instance | None = None
+    place: str = ""  # which of the objects of its class it is
 
-    def twin(self) -> Instance:
+    def twin(self, place: str = "") -> Instance:
         """Another object that is equal to this one."""
-        return Instance(self.cls, dict(self.attrs), dict(self.origins), self.made)
+        return Instance(self.cls, dict(self.attrs), dict(self.origins), self.made, place)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,6 +207,8 @@ def to_term(value: Value) -> Term:
         return opaque(value.name.rpartition(".")[2], tuple(terms_in(value)), value.place)
     if isinstance(value, External):
         return opaque(value.name.removeprefix("builtins."))
+    if isinstance(value, Instance):
+        return opaque(value.cls.name, (), value.place)
     if isinstance(value, TensorMethod):
         owner = value.term.name if value.term.op in ("symbol", "opaque") else ""
         return opaque(f"{owner}.{value.name}", (value.term,))
