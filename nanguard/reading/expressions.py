@@ -60,8 +60,8 @@ _CONSTANTS: Mapping[str, float] = {
     "torch.nan": float("nan"), "math.nan": float("nan"), "numpy.nan": float("nan"),
 }  # fmt: skip
 _SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
-_MANY_STEPS = 15_000  # expressions per target after which paths are joined, and calls followed once at most
-_FILE_STEPS = 60_000  # expressions per file after which that is so after few of them
+_MANY_STEPS = 4_000  # expressions per target after which paths are joined, and calls followed once at most
+_FILE_STEPS = 12_000  # expressions per file after which that is so after few of them
 _FEW_STEPS = 1_000
 _MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
