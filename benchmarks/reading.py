@@ -69,7 +69,7 @@ def main() -> None:
     files = python_files(given.paths, given.every)
     settings = Settings(static=True)
     ops.spellings()
-    matcher(rules.load())  # compiled once for all files, as a check of many files does
+    matcher(rules.load(settings.rules))  # compiled once for all files, as a check of many files does
     seconds_to_read(Path(__file__), settings)
     timed = [(file, seconds) for file in files if (seconds := seconds_to_read(file, settings)) is not None]
     if not timed:

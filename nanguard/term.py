@@ -89,7 +89,9 @@ def _tidy() -> None:
     that are taken out have held is gone before it is come to.  It costs less than a callback for each term that goes.
     """
     global _kept
-    for key in reversed(list(_terms)):
+    keys = list(_terms)
+    while keys:
+        key = keys.pop()  # the list lets go of it, too
         if _terms[key]() is None:
             del _terms[key]
     _kept = max(len(_terms), _FEW)

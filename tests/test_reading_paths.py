@@ -109,6 +109,94 @@ def test_a_statement_is_read_for_each_path_on_which_it_differs(source: str, expe
     assert expected <= terms(HEAD + source, "log")
 
 
+def read_times(steps: list[ast.expr], text: str) -> int:
+    """How often an expression was read."""
+    return sum(ast.unparse(node) == text for node in steps)
+
+
+RECURSION = """
+def flat(x, n):
+    if n > 0:
+        return flat(x, n - 1)
+    return torch.log(x * 7)
+def f(x, n): return flat(x, n) + flat(x, n)
+def g(x, n): return flat(x, n) - 1
+"""
+
+
+def test_a_function_that_calls_itself_is_read_once_for_its_arguments(steps: list[ast.expr]) -> None:
+    assert terms(HEAD + RECURSION, "log") == {"log(x * 7)"}
+    assert read_times(steps, "flat(x, n - 1)") == 2  # by itself, and for all callers
+
+
+DEEP = "".join(f"def a{n}(x): return a{n + 1}(x)\n" for n in range(9)) + "def a9(x): return torch.log(x)\n"
+
+
+def test_what_is_cut_short_by_its_depth_holds_at_that_depth_alone() -> None:
+    source = f"{HEAD}{DEEP}def f(y): return torch.exp(a0(y)) + a0(y)\ndef g(y): return torch.exp(a2(y))\n"
+    assert terms(source, "exp") == {"exp(opaque(y, name='a8', place=''))", "exp(log(y))"}
+
+
+OBJECTS = """
+class Layer:
+    def __init__(self, size):
+        self.size = size * 7
+        self.scale = 1.0
+    def forward(self, x): return torch.log(x * self.scale)
+class Net:
+    def __init__(self):
+        self.a, self.b = Layer(3), Layer(3)
+        self.b.scale = 2.0
+    def forward(self, x): return torch.exp(self.a(x)) + torch.exp(self.b(x))
+"""
+
+
+def test_a_constructor_is_read_once_for_its_class_and_once_for_its_arguments(steps: list[ast.expr]) -> None:
+    reading(HEAD + OBJECTS)
+    assert read_times(steps, "size * 7") == 2
+
+
+def test_objects_that_were_made_alike_are_two_objects() -> None:
+    assert terms(HEAD + OBJECTS, "exp") == {"exp(log(x * 1.0))", "exp(log(x * 2.0))"}
+
+
+PARENT = """
+class Child:
+    def __init__(self, parent): self.parent = parent
+class Node:
+    def __init__(self, scale):
+        self.child = Child(self)
+        self.scale = scale
+    def forward(self, x): return torch.exp(x * self.child.parent.scale)
+def f(x):
+    one, two = Node(2.0), Node(2.0)
+    one.scale = 3.0
+    return one(x) + two(x)
+"""
+
+
+def test_an_object_that_others_refer_to_is_made_anew() -> None:
+    assert terms(HEAD + PARENT, "exp") >= {"exp(x * 3.0)", "exp(x * 2.0)"}
+
+
+WRITES = """
+class A:
+    def mark(self):
+        self.seen = True
+    def forward(self, x):
+        self.mark()
+        a = helper(x)
+        self.mark()
+        return a + helper(x)
+def helper(x): return torch.log(x * 7)
+"""
+
+
+def test_setting_what_an_object_holds_already_changes_nothing(steps: list[ast.expr]) -> None:
+    reading(HEAD + WRITES)
+    assert read_times(steps, "x * 7") == 1
+
+
 def test_an_expression_that_binds_a_name_binds_it_on_each_path() -> None:
     source = (
         "def f(x, a):\n    if a > 0:\n        u = 1\n    else:\n        u = 2\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nanguard import ops
+from nanguard import ops, term
 from nanguard.term import ExpressionError, const, make, show, substitute, symbol, walk
 
 
@@ -43,3 +43,18 @@ def test_walk_gives_operands_before_their_users_and_each_once() -> None:
 def test_substitute_does_not_go_into_what_it_put_in() -> None:
     x = ops.parse("x")
     assert substitute(ops.parse("exp(x)"), {x: ops.parse("log(x)")}) is ops.parse("exp(log(x))")
+
+
+def test_terms_that_are_gone_leave_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain goes as a whole: each entry holds the operands of its term."""
+    monkeypatch.setattr(term, "_FEW", 100)
+    term._tidy()
+    before = len(term._terms)
+    kept = chain = term.symbol("kept")
+    for number in range(3 * max(before, 100)):
+        chain = term.make("add", (chain, term.const(float(number) + 0.125)))
+    del chain, number
+    kept_too = term.make("exp", (kept,))
+    term._tidy()
+    assert len(term._terms) <= before + 2
+    assert term.make("exp", (term.symbol("kept"),)) is kept_too

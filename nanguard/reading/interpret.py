@@ -90,6 +90,7 @@ class Interpreter(Expressions):
         self.modules: dict[Path, Followed] = {}
         self.objects: dict[Class, Instance] = {}
         self.constructors: set[tuple[Class, ast.AST]] = set()  # the constructors that were read to the end for these
+        self.rings: set[Class] = set()  # those whose objects hold what refers to them: no two of these are equal
         self.active: list[ast.AST] = []
         self.cut = Cut()  # of the calls in the function at hand
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
@@ -449,7 +450,7 @@ class Interpreter(Expressions):
             self.fields(cls, instance, args, keywords)
             return instance
         inside = any(value is held for value in (*args, *keywords.values()) for held in self.building)
-        if inside or not self.settled(init.closure):
+        if inside or cls in self.rings or not self.settled(init.closure):
             return self.constructed(cls, init, args, keywords, state, frame)
         work = partial(self.constructed, cls, init, args, keywords, state, frame)
         made = self.remembered((cls, *_given(args, keywords)), work, state, frame)
@@ -465,7 +466,9 @@ class Interpreter(Expressions):
         self.building.append(instance)
         self.call_function(init, args, keywords, instance, state, frame)
         self.building.remove(instance)
-        if not refers(instance, instance):
+        if refers(instance, instance):
+            self.rings.add(cls)
+        else:
             instance.made = instance
         return instance
 
