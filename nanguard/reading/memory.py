@@ -10,6 +10,7 @@ import ast
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nanguard.reading.narrowing import inside
 from nanguard.reading.values import Value
 from nanguard.term import Term
 
@@ -74,7 +75,7 @@ class Memory:
         """The names that the body of a loop binds."""
         found = self.stored.get(loop)
         if found is None:
-            parts = (part for statement in loop.body for part in ast.walk(statement))
+            parts = (part for statement in loop.body for part in inside(statement))
             names = (part for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
             found = self.stored[loop] = frozenset(name.id for name in names)
         return found

@@ -149,13 +149,27 @@ def as_test(value: Term) -> Term:
     return make("ne", (value, const(0)))
 
 
+def inside(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it, in any order, which `ast.walk` takes half as long again for."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if type(value) is list:
+                waiting.extend([part for part in value if isinstance(part, ast.AST)])
+            elif isinstance(value, ast.AST):
+                waiting.append(value)
+
+
 def plain_numbers(function: ast.AST) -> frozenset[str]:
     """The names that a function treats as numbers of Python: as a test compares them with a number, as an exponent.
 
     A test of a tensor with more than one entry raises, so what ``if p == 1`` asks about is none.
     """
     found: set[str] = set()
-    for node in ast.walk(function):
+    for node in inside(function):
         match node:
             case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
                 found.update(_compared(test))
