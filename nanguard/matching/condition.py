@@ -91,12 +91,6 @@ def _negated(ranges: Ranges, x: Term) -> bool:
     return x.op == "mul" and (number(x.args[0]) or 1.0) < 0
 
 
-def _lessened(ranges: Ranges, x: Term) -> bool:
-    """A number, less something: the ``eps - x`` of ``1 - x + eps``, which is lost in it where x is 1."""
-    parts = x.args if x.op == "add" else ()
-    return any(number(part) is not None for part in parts) and any(_negated(ranges, part) for part in parts)
-
-
 def _number(ranges: Ranges, x: Term) -> bool:
     """A numeric constant."""
     return number(x) is not None
@@ -819,7 +813,6 @@ OF_LEAVES = frozenset({"number", "small"})  # predicates of one operand that hol
 
 _PREDICATES: Mapping[str, Callable[..., bool]] = {
     "negated": _negated,
-    "lessened": _lessened,
     "number": _number,
     "small": _small,
     "vanishes": _vanishes,
