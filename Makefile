@@ -9,6 +9,9 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13; do \
     "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
     done)
 
+# One more than cores: some tests wait for processes that they start.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
+
 .PHONY: run test check bench ecosystem fuzz docs format clean
 .DEFAULT_GOAL := test
 
@@ -19,7 +22,7 @@ test: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 check: test
 

@@ -36,7 +36,9 @@ def reading(body: str, path: str = "loss.py") -> Reading:
 
 def codes(body: str) -> set[str]:
     """The rules that match anywhere, before any proof; a match with an exact form hides the others of its place."""
-    return {found[0].rule.code for place in reading(body).places if (found := MATCHER.matches(place.term))}
+    terms = (place.term for place in reading(body).places)
+    bare = (term.args[0] if term.op == "detach" else term for term in terms)  # of what runs without a gradient
+    return {found[0].rule.code for term in bare if (found := MATCHER.matches(term))}
 
 
 LOG_SIGMOID = {
