@@ -19,6 +19,33 @@ def found(body: str) -> set[str]:
 
 # what it is about: the safe program, its twin, and the rule that finds the twin
 TWINS = {
+    "a mask that was worked out from one of several values, beside the value": (
+        """
+        def scaled(x, half):
+            return x / 2 if half else x
+
+        def f(x, half):
+            d = torch.relu(1 - scaled(x, half))
+            total = torch.cumsum(d, dim=0)
+            safe = (d > 0) & (total > 0)
+            out = torch.zeros_like(d)
+            out[safe] = d[safe] / total[safe]
+            return out
+        """,
+        """
+        def scaled(x, half):
+            return x / 2 if half else x
+
+        def f(x, half):
+            d = torch.relu(1 - scaled(x, half))
+            total = torch.cumsum(d, dim=0)
+            safe = x > 0
+            out = torch.zeros_like(d)
+            out[safe] = d[safe] / total[safe]
+            return out
+        """,
+        "NG202",
+    ),
     "a cosine is never 0 in floats, a sine is": (
         "def f(x): return x.cos().abs().log()",
         "def f(x): return x.sin().abs().log()",

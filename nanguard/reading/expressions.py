@@ -539,12 +539,21 @@ class Expressions(Decisions):
             return term if values == [0] else symbol(f"indices of {term.op}", "index")
         if len(plain) == len(values):
             result = make("index", (term,), (("key", tuple(plain)),))
-        elif len(values) == 1 and isinstance(values[0], Term) and is_mask(values[0]):
-            narrowed = narrow(term, values[0], True)
-            result = make("masked_select", (narrowed, values[0]))
+        elif len(values) == 1 and isinstance(values[0], Term) and all(map(is_mask, alternatives(values[0]))):
+            result = make("masked_select", (self.selected(term, values[0]), values[0]))
         else:
             result = make("pick", (term,), (("dim", None), ("index", ast.unparse(node.slice)[:60])))
         return self.record(result, node, state, frame)
+
+    def selected(self, term: Term, mask: Term) -> Term:
+        """What a mask leaves of a value, each alternative narrowed by the mask that was worked out beside it."""
+        if mask.op != "either":
+            return narrow(term, mask, True)
+        pairs, base = self.choices((term, mask))
+        result = to_term(either([narrow(to_term(part), to_term(test), True) for part, test in pairs]))
+        if base is not None and len(alternatives(result)) == len(alternatives(base)):
+            self.kin[result] = base
+        return result
 
     def key(self, node: ast.expr, state: State, frame: Frame) -> Attr:
         """One part of an index: an int, None, "...", a slice, or the term of a tensor."""
