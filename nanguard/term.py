@@ -324,12 +324,17 @@ def infix(op: str) -> tuple[str, int] | None:
     return _INFIX.get(op)
 
 
+_SHOWN = 2000  # operations of a term that is written out: what is shared is written as often as it is used
+
+
 def show(term: Term, level: int = 0) -> str:
     """The term as text of the expression language (for messages, tests and debugging)."""
     if term.op == "const":
         return repr(term.value)
     if term.op in ("variable", "symbol"):
         return term.name
+    if term.size > _SHOWN:
+        return f"{term.op}(...)"
     sign = infix(term.op)
     if sign is not None and len(term.args) >= 2:
         text = f" {sign[0]} ".join(show(arg, sign[1] + (index > 0)) for index, arg in enumerate(term.args))

@@ -12,6 +12,7 @@ from nanguard.ops.row import REQUIRED, Op
 from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make, number
 
 _ATOM, _UNARY = 9, 6
+_MOST = 200  # operations in a replacement: a longer one nobody reads
 _WORDLESS = ("opaque", "either", "pick", "sort", "unbind", "stack")  # what they take is not all in their terms
 
 
@@ -52,7 +53,18 @@ class Words:
 
 def source_of(term: Term, words: Words) -> str:
     """The term as an expression of Python; raises `Unprintable`."""
+    if _written_out(term, words, {}) > _MOST:
+        raise Unprintable(term.op)
     return _write(term, words, 0)
+
+
+def _written_out(term: Term, words: Words, known: dict[Term, int]) -> int:
+    """How many operations the source of a term has: what is shared is written as often as it is used."""
+    if term in words.terms or not term.args:
+        return 1
+    if term not in known:
+        known[term] = 1 + sum(_written_out(arg, words, known) for arg in term.args)
+    return known[term]
 
 
 def inwards(term: Term, words: Words) -> Term:
@@ -60,13 +72,21 @@ def inwards(term: Term, words: Words) -> Term:
 
     ``log(sigmoid(x[mask]))`` has the normal form ``log(sigmoid(x))[mask]``; the program has ``x[mask]``.
     """
+    return _inwards(term, words, {})
+
+
+def _inwards(term: Term, words: Words, done: dict[Term, Term]) -> Term:
     if term in words.terms or term.op == "const" or not term.args:
         return term
-    inner = inwards(term.args[0], words)
-    if ops.family(term) == ops.MOVEMENT and inner not in words.terms and ops.family(inner) == ops.ELEMENTWISE:
-        args = (arg if arg.op == "const" else make(term.op, (arg, *term.args[1:]), term.attrs) for arg in inner.args)
-        return make(inner.op, tuple(inwards(arg, words) for arg in args), inner.attrs)
-    return make(term.op, tuple(inwards(arg, words) for arg in term.args), term.attrs)
+    if term not in done:
+        inner = _inwards(term.args[0], words, done)
+        args = term.args
+        op, attrs = term.op, term.attrs
+        if ops.family(term) == ops.MOVEMENT and inner not in words.terms and ops.family(inner) == ops.ELEMENTWISE:
+            args = tuple(arg if arg.op == "const" else make(op, (arg, *term.args[1:]), attrs) for arg in inner.args)
+            op, attrs = inner.op, inner.attrs
+        done[term] = make(op, tuple(_inwards(arg, words, done) for arg in args), attrs)
+    return done[term]
 
 
 def _write(term: Term, words: Words, level: int) -> str:
