@@ -81,7 +81,7 @@ def _cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     """
     bound = [term for term in match.bindings.values() if term.op != "const"]
     inside = set(walk(match.root))
-    at = list(dict.fromkeys(leaf for term in bound for leaf in _standing(term, inside)))
+    at = list(_standing(bound, inside))
     shallow, deep = _cut(match, reference, at), _cut(match, reference, [])
     if match.variant.exact is not None and match.variant.stable is None:
         yield from filter(None, (deep,))  # what is lost is lost on the way to the leaves of the program
@@ -95,14 +95,20 @@ def _cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
         yield from _at_layers(match, matcher, reference)
 
 
-def _standing(term: Term, inside: set[Term]) -> Iterator[Term]:
-    """The parts of a bound term that stand in the program (a bound -x may only stand there as x)."""
-    if term in inside or not term.args:
-        if term.op != "const":
-            yield term
-        return
-    for arg in term.args:
-        yield from _standing(arg, inside)
+def _standing(bound: Sequence[Term], inside: set[Term]) -> Iterator[Term]:
+    """The parts of bound terms that stand in the program (a bound -x may only stand there as x), each once."""
+    seen: set[Term] = set()
+    waiting = list(reversed(bound))
+    while waiting:
+        term = waiting.pop()
+        if term in seen:
+            continue
+        seen.add(term)
+        if term in inside or not term.args:
+            if term.op != "const":
+                yield term
+            continue
+        waiting.extend(reversed(term.args))
 
 
 def _at_layers(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:

@@ -45,6 +45,7 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     return term
 
 
+@lru_cache(maxsize=4096)  # a part may be shared by many
 def never_negative(bound: Term) -> bool:
     """Whether what something is compared with is at least 0: a tolerance times a size, say."""
     match bound.op:

@@ -7,9 +7,9 @@ bound, what was written in place, under another name too.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 from nanguard import ops
 from nanguard.repair.ground import Function, Ground, bound_in, dotted, names_in
@@ -110,17 +110,15 @@ class Reach:
 
     def sources(self, names: set[str]) -> list[ast.expr]:
         """The expressions that some names may have their values from, and those that these names have theirs from."""
-        found: list[ast.expr] = []
+        found: dict[ast.expr, None] = {}
         waiting, seen = list(names), set(names)
         while waiting:
-            name = waiting.pop()
-            for node in ast.walk(self.scope):
-                for target, value in _assigned(node):
-                    if value not in found and any(_names(part, name) for part in ast.walk(target)):
-                        found.append(value)
-                        waiting.extend(names_in([value]) - seen)
-                        seen |= names_in([value])
-        return found
+            for value, read in _values_of(self.scope).get(waiting.pop(), ()):
+                if value not in found:
+                    found[value] = None
+                    waiting.extend(read - seen)
+                    seen |= read
+        return list(found)
 
     def undisturbed(self, names: set[str]) -> bool:
         """Whether nothing that shares its storage with one of these names is written in place in the function.
@@ -368,6 +366,21 @@ def _assigned(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
             yield target, value
         case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
             yield target, value
+
+
+@lru_cache(maxsize=32)  # asked for each finding of a function, which may be long
+def _values_of(scope: ast.AST) -> Mapping[str, Sequence[tuple[ast.expr, frozenset[str]]]]:
+    """What names and attributes (as ``self.weight``) are assigned in a function, with the names that it reads."""
+    found: dict[str, list[tuple[ast.expr, frozenset[str]]]] = {}
+    for node in ast.walk(scope):
+        for target, value in _assigned(node):
+            pair = value, frozenset(names_in([value]))
+            for part in ast.walk(target):
+                if isinstance(part, ast.Name):
+                    found.setdefault(part.id, []).append(pair)
+                elif isinstance(part, ast.Attribute):
+                    found.setdefault(f"self.{part.attr}", []).append(pair)
+    return found
 
 
 def _before(above: ast.AST, here: ast.AST) -> list[ast.stmt]:
