@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 
 import pytest
+from torch import Tensor
 
 from nanguard.finding import Finding
 from nanguard.proof import confirm, prove
+from nanguard.proof.leaves import Cut
+from nanguard.proof.points import Point
 from nanguard.settings import Settings
 
 # The first failing input of each dtype on torch 2.13, CPU: the catalogue of hazards has them from another program.
@@ -34,6 +39,19 @@ def found(expression: str, code: str, settings: Settings | None = None) -> Findi
 def test_thresholds(expression: str, code: str, expected: tuple[float, ...]) -> None:
     finding = found(expression, code)
     assert list(finding.thresholds.values()) == pytest.approx(list(expected), rel=1e-3)
+
+
+def test_what_is_loaded_before_the_first_exact_value_is_not_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_float64 = confirm._in_float64
+
+    def slow(cut: Cut, points: Sequence[Point]) -> Sequence[Tensor | None]:
+        end = time.thread_time() + 1.0
+        while time.thread_time() < end:
+            pass
+        return in_float64(cut, points)
+
+    monkeypatch.setattr(confirm, "_in_float64", slow)
+    assert found("torch.log(1 + x)", "NG401").witness is not None
 
 
 def test_a_search_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -340,8 +340,10 @@ def _dying(cut: Cut, points: Sequence[Point], dtype: str, deadline: float) -> Po
 
 def _failing(kind: str, cut: Cut, points: Sequence[Point], dtype: str, deadline: float) -> Iterator[Point]:
     """Those of the first points that fail against the exact value."""
-    for point in points[:_MOST_EXACT]:
-        if thread_time() > deadline:
+    for index, point in enumerate(points[:_MOST_EXACT]):
+        if index == 1:  # what the first one loads is not the search
+            deadline = max(deadline, thread_time() + _SECONDS / 2)
+        if index and thread_time() > deadline:
             return
         if not _bound_finite(cut, point, dtype):
             continue
