@@ -149,6 +149,17 @@ def test_siblings_of_a_file_are_importable(tmp_path: Path) -> None:
     assert load(tmp_path / "losses.py", "from sibling_of_losses import f\n").f(1) == 2
 
 
+def test_what_fails_for_want_of_a_module_says_which(tmp_path: Path) -> None:
+    with pytest.raises(NanguardError, match=r"m\.py:3: ImportError: without not_there: AttributeError: __version__"):
+        load(
+            tmp_path / "m.py",
+            """
+            import not_there
+            NEW = not_there.__version__ > "2"
+            """,
+        )
+
+
 def test_what_is_not_installed_is_a_stub(tmp_path: Path) -> None:
     module = load(
         tmp_path / "m.py",

@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType
@@ -65,7 +65,7 @@ def load_module(path: str, source: str) -> ModuleType:
                 return importlib.import_module(name)
             except (Exception, SystemExit) as error:
                 if not _replaced(error, stubs, path, name, tree):
-                    raise _failure(path, error) from None
+                    raise _failure(path, error, stubs.names) from None
     raise NanguardError(f"{path}:1: imports more than {_MISSING} modules that are not installed")
 
 
@@ -149,11 +149,15 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[: end + 1]) for end in range(len(parts))]
 
 
-def _failure(path: str, error: BaseException) -> NanguardError:
-    """An exception of the user's code as one line, with the innermost line of the user's file on its way."""
+def _failure(path: str, error: BaseException, missing: Collection[str]) -> NanguardError:
+    """An exception of the user's code as one line, with the innermost line of the user's file on its way.
+
+    Where modules are missing, what stands in for them may be the cause.
+    """
     words = str(error).splitlines()
     where = f"{path}:{_line(path, error) or 1}"
-    return NanguardError(f"{where}: {type(error).__name__}{': ' + words[0] if words else ''}")
+    without = f"ImportError: without {', '.join(sorted(missing))}: " if missing else ""
+    return NanguardError(f"{where}: {without}{type(error).__name__}{': ' + words[0] if words else ''}")
 
 
 def _innermost(error: BaseException) -> str:

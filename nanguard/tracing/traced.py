@@ -194,10 +194,11 @@ def _not_loaded(path: str, error: NanguardError) -> Note:
 
     What another file raises, or an import that is missing, costs the traces alone: the file was read all the same.
     """
-    place, _, rest = str(error).partition(": ")
-    file, _, line = place.rpartition(":")
+    where, _, rest = str(error).partition(": ")
+    file, _, line = where.rpartition(":")
+    torchs = place(path)[1].partition(".")[0] == "torch"  # some of it loads once, or in torch's own order alone
     own = file == path and line.isdigit() and not rest.startswith(("ImportError", "ModuleNotFoundError"))
-    if not own:
+    if not own or torchs:
         return Note("NG001", path, 1, f"not traced, only read: {error}", failed=False)
     advice = "it was read only; mend the line, or check with --static"
     return Note("NG001", path, int(line), f"cannot be imported, {rest}; {advice}", failed=True)
