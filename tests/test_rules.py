@@ -231,6 +231,11 @@ BROKEN = {
     "columns of another example": (LOG + '[[example]]\nbad = "x"\nat = "y"\n', "'at' must be a part", 8),
     "relation": ('[[relation]]\nmatch = "x"\nlow = "a"\n', "'low' must be a number", 3),
     "identity": ('[[identity]]\nfrom = "log(x)"\nto = "y"\n', "'to' uses 'y'", 2),
+    "identity of a whole expression": (
+        '[[identity]]\nfrom = "log(x)"\nto = "x"\nwhen = ["divides()"]\n',
+        "which only a rule has",
+        4,
+    ),
     "code that is taken": (LOG.replace("XX900", "NG101"), "the code 'NG101' is taken by", 1),
     "name that is taken": (LOG.replace('"own"', '"log-sigmoid"'), "the name 'log-sigmoid' is taken by", 1),
 }

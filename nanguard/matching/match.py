@@ -220,6 +220,20 @@ class _Facts:
         """The subterms as written, by their normal forms."""
         return Written(self.matcher, self.term, self.guards)
 
+    @property
+    def head(self) -> Term:
+        """The normal form of the term."""
+        return self.matcher.normal.head(self.term)
+
+    @property
+    def bare(self) -> Term:
+        """The normal form that patterns are compared with: behind the guards, where it is matched behind them."""
+        return (self.matcher.unguarded if self.guards else self.matcher.normal).head(self.term)
+
+    def normal(self, term: Term) -> Term:
+        """The normal form of any term."""
+        return self.matcher.normal(term)
+
     def interval(self, term: Term) -> Interval:
         """The interval of a term of the normal form."""
         return self.matcher.ranges.interval(self.written.get(term) or self.written.narrowing(term))

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from nanguard import ops
 from nanguard.matching import algebra, pattern
-from nanguard.matching.condition import OF_LEAVES, Condition, Ranges
+from nanguard.matching.condition import Condition
+from nanguard.matching.predicates import OF_LEAVES
+from nanguard.matching.predicates.asked import Ranges
 from nanguard.matching.rules import Identity
 from nanguard.term import Term, const, fill, make, number, walk
 

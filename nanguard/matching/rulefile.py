@@ -20,6 +20,7 @@ from nanguard.errors import NanguardError
 from nanguard.finding import DTYPES, HAZARDS
 from nanguard.matching import condition
 from nanguard.matching.condition import Condition
+from nanguard.matching.predicates import OF_EXPRESSIONS
 from nanguard.matching.rule import Accuracy, Example, Examples, Identity, Relation, Rule, Variant
 from nanguard.nearest import nearest
 from nanguard.term import ExpressionError, Hole, Term, number, walk
@@ -174,6 +175,14 @@ class RuleFile:
                     )
         return tuple(found)
 
+    def conditions_on_operands(self, data: Mapping[str, Any], names: frozenset[str]) -> tuple[Condition, ...]:
+        """The conditions of an identity, which holds wherever its source stands in an expression."""
+        found = self.conditions(data, names)
+        for asked in found:
+            if asked.predicate in OF_EXPRESSIONS:
+                raise self.error(f"{asked.predicate} asks about a whole expression, which only a rule has", "when")
+        return found
+
     # --- rules
 
     def rule(self, data: Mapping[str, Any]) -> Rule:
@@ -261,7 +270,7 @@ class RuleFile:
                 free = sorted(names(target) - names(source))
                 if free:
                     raise self.error(f"'to' uses {free[0]!r}, which {text!r} does not bind", text)
-                yield Identity(source, target, self.conditions(table, names(source)))
+                yield Identity(source, target, self.conditions_on_operands(table, names(source)))
 
 
 def _sets(line: str, key: str) -> bool:

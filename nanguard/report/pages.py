@@ -1,4 +1,4 @@
-"""Pages: the documentation of the rules, one page each and an index, generated from their files.
+"""Pages: the documentation of the rules, one page each, an index and the conditions, generated from their files.
 
 Nothing that a machine or a version of torch measures is on them, so that the same rules give the same pages.
 Run as ``python -m nanguard.report.pages FOLDER README``; the README has a table of the families.
@@ -6,11 +6,12 @@ Run as ``python -m nanguard.report.pages FOLDER README``; the README has a table
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nanguard.matching import rules
+from nanguard.matching import predicates, rules
 from nanguard.matching.rule import Rule
 from nanguard.report import explain
 
@@ -31,6 +32,7 @@ def pages(known: Sequence[Rule]) -> dict[str, str]:
     """The pages by the name of their file."""
     found = {f"{rule.code}.md": _page(rule) for rule in known}
     found["README.md"] = _index(known)
+    found["conditions.md"] = _conditions()
     return found
 
 
@@ -66,6 +68,34 @@ def _index(known: Sequence[Rule]) -> str:
         lines += map(_row, family)
         lines.append("")
     return "\n".join(lines)
+
+
+def _conditions() -> str:
+    """The page of the predicates, from their docstrings."""
+    lines = [
+        _NOTE.format(source="`nanguard/matching/predicates/`"), "",
+        "# The conditions of a rule", "",
+        "What `when` may ask about the variables of a pattern, `not` before it for the contrary;",
+        "[writing your own rule](../writing-rules.md) says where.", "",
+    ]  # fmt: skip
+    for title, table in (
+        ("Of operands", predicates.OF_OPERANDS),
+        ("Of the whole expression", predicates.OF_EXPRESSIONS),
+    ):
+        lines += [f"## {title}", "", "| condition | holds where |", "|---|---|"]
+        lines += [f"| `{name}({_asked(table[name])})` | {_cell(_said(table[name]))} |" for name in sorted(table)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _asked(predicate: Callable[..., bool]) -> str:
+    """The arguments of a predicate as a rule writes them, without the ranges that it is given."""
+    _, *asked = inspect.signature(predicate).parameters.values()
+    return ", ".join(f"*{part.name}" if part.kind is part.VAR_POSITIONAL else part.name for part in asked)
+
+
+def _said(predicate: Callable[..., bool]) -> str:
+    return " ".join((predicate.__doc__ or "").replace("``", "`").split())
 
 
 def _row(rule: Rule) -> str:

@@ -1,0 +1,144 @@
+"""Where an operand comes from: arguments, settings, parameters, random numbers."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from nanguard import ops
+from nanguard.matching.predicates.asked import Ranges, core
+from nanguard.term import Term, number, walk
+
+
+def varies(ranges: Ranges, x: Term) -> bool:
+    """`x` depends on a tensor of the program: it is no number or hyper-parameter."""
+    return any(
+        (node.op == "symbol" and node.attr("kind") == "tensor") or node.op == "opaque" for node in walk(x)
+    )  # fmt: skip
+
+
+def computed(ranges: Ranges, x: Term) -> bool:
+    """`x` is an operation on something, not an argument or an attribute as it came."""
+    return x.op not in ("symbol", "opaque", "const", "variable") and ops.family(x) != ops.MOVEMENT
+
+
+def plain(ranges: Ranges, x: Term) -> bool:
+    """`x` is an argument or an attribute as it came."""
+    return x.op == "symbol"
+
+
+def attribute(ranges: Ranges, x: Term) -> bool:
+    """An attribute as it stands, or what something unknown makes of settings: a schedule say."""
+    x = core(x)
+    if x.op == "opaque":
+        return not any(node.attr("kind") == "tensor" for node in walk(x))
+    return x.op == "symbol" and x.name.startswith("self.")
+
+
+_LINEAR = ("symbol", "opaque", "const", "add", "mul", "abs", "relu", "clamp", "either")
+
+
+def linear(ranges: Ranges, x: Term) -> bool:
+    """`x` is as likely small as its arguments are: no power, exponential or sum over entries stands between them."""
+    below, seen = [x], set[Term]()
+    while below:
+        node = below.pop()
+        if node in seen or (node.op == "pow" and number(node.args[1]) == -1):
+            continue
+        seen.add(node)
+        if node.op not in _LINEAR and ops.family(node) != ops.MOVEMENT:
+            return False
+        below.extend(node.args)
+    return True
+
+
+def positions(ranges: Ranges, x: Term) -> bool:
+    """`x` is worked out from positions, 0, 1, 2 and so on: it is 0 or of ordinary size."""
+    return any(node.op == "arange" for node in walk(x))
+
+
+def data(ranges: Ranges, m: Term) -> bool:
+    """Something that a program is given goes into `m`, a mask say: it is not worked out from sizes alone."""
+    return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask") for node in walk(m))
+
+
+def learned(ranges: Ranges, x: Term) -> bool:
+    """Parameters of a module and numbers alone, no input of it: their norm is not 0 once they are initialised."""
+    below, found = [x], False
+    while below:
+        node = below.pop()
+        if node.op == "opaque" and node.name == "Parameter":
+            found = True
+        elif node.op == "opaque" or (node.op == "symbol" and node.attr("kind") == "tensor"):
+            return False
+        else:
+            below.extend(node.args)
+    return found
+
+
+_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var")
+
+
+def length_of_noise(ranges: Ranges, x: Term) -> bool:
+    """A norm or a spread of random numbers of a normal distribution, which are not all 0."""
+    below, found = [x], False
+    while below:
+        node = core(below.pop())
+        if node.op == "symbol" and node.name.startswith("randn at"):
+            found = True
+        elif node.op in _LENGTHS:
+            below.extend(node.args)
+        elif number(node) is None:
+            return False
+    return found
+
+
+def schedule(ranges: Ranges, x: Term) -> bool:
+    """What the constructor of a module has worked out of settings, the steps of a schedule say: it is the same always.
+
+    In a constructor nothing is differentiated, so reading has detached what it made.
+    """
+    below, found = [x], False
+    while below:
+        node = below.pop()
+        if node.op == "detach":
+            if any(part.op == "symbol" and part.attr("kind") == "tensor" for part in walk(node)):
+                return False
+            found = True
+        elif node.args:
+            below.extend(node.args)
+        elif node.op != "const" and not (node.op == "symbol" and node.attr("kind") in ("number", "size")):
+            return False
+    return found
+
+
+def drawn(ranges: Ranges, x: Term) -> bool:
+    """Random numbers that are drawn from [0, 1), or a clamp or an offset of them."""
+    for node in walk(x, known=_known_drawn):
+        drawn = node.op == "symbol" and node.name.startswith("rand") and node.attr("low") == 0
+        kept = ops.family(node) in (ops.MOVEMENT, ops.CAST, ops.ELEMENTWISE)
+        _known_drawn[node] = drawn or (kept and any(_known_drawn.get(arg, False) for arg in node.args))
+    return _known_drawn[x]
+
+
+_known_drawn: WeakKeyDictionary[Term, bool] = WeakKeyDictionary()  # in a graph of thousands of terms each asks
+
+
+def predicted(ranges: Ranges, p: Term) -> bool:
+    """An argument that is called a prediction or a probability, or some of its entries."""
+    p = core(p)
+    return p.op == "symbol" and any(word in p.name.lower() for word in ("pred", "prob"))
+
+
+def called_log(ranges: Ranges, x: Term) -> bool:
+    """An argument that is called the logarithm of something: log_var, logsigma."""
+    return x.op == "symbol" and x.name.lower().rpartition(".")[2].startswith("log")
+
+
+def length(ranges: Ranges, n: Term) -> bool:
+    """A number of entries or of classes: the size of a tensor, or an argument that is one."""
+    return n.op in ("numel", "length") or n.attr("kind") == "size"
+
+
+def setting(ranges: Ranges, x: Term) -> bool:
+    """A number or a size: a constant, or an argument that is no tensor."""
+    return number(x) is not None or x.op in ("numel", "length") or x.attr("kind") in ("number", "size")

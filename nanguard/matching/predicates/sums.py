@@ -1,0 +1,131 @@
+"""Sums over entries and norms: of what they are, and what they are parts of."""
+
+from __future__ import annotations
+
+from nanguard import ops
+from nanguard.matching.predicates import forms, intervals
+from nanguard.matching.predicates.asked import Ranges, compares, core
+from nanguard.term import Term, number, walk
+
+
+def norm(ranges: Ranges, x: Term) -> bool:
+    """A vector norm, or the root of a sum of squares."""
+    x = core(x)
+    return x.op == "vector_norm" or (forms.is_root(x) and forms.spread(ranges, core(x.args[0])))
+
+
+def total(ranges: Ranges, x: Term) -> bool:
+    """A sum, a mean or a maximum of entries."""
+    return core(x).op in ("sum", "mean", "amax", "count_nonzero")
+
+
+def totals(ranges: Ranges, x: Term) -> bool:
+    """A sum of several such totals, with what weights they may have."""
+    parts = x.args if x.op == "add" else ()
+    return bool(parts) and all(part.op == "sum" or any(arg.op == "sum" for arg in part.args) for part in parts)
+
+
+def two_squares(ranges: Ranges, x: Term) -> bool:
+    """A sum of two squares: what hypot is the root of."""
+    return x.op == "add" and len(x.args) == 2 and all(arg.op == "pow" and number(arg.args[1]) == 2 for arg in x.args)
+
+
+_COUNTED = ("mask", "valid", "event", "indicator")
+
+
+def count(ranges: Ranges, x: Term) -> bool:
+    """A sum of a mask, of values that are 0 or 1, or of an argument that is called like one."""
+    x = core(x)
+    if x.op != "sum":
+        return False
+    entry = ranges.interval(x.args[0])
+    if entry.integer and entry.low >= 0:
+        return entry.low == 0
+    inner = core(x.args[0])
+    if inner.op == "add" and len(inner.args) == 2:  # a mask without the diagonal
+        parts = [part.args[-1] if forms.negated(ranges, part) else part for part in inner.args]
+        return sum(forms.negated(ranges, part) for part in inner.args) == 1 and all(
+            intervals.mask(ranges, part) for part in parts
+        )
+    return inner.op == "symbol" and any(word in inner.name.lower() for word in _COUNTED)
+
+
+def ranked(ranges: Ranges, x: Term) -> bool:
+    """A count of the places up to which a running sum holds a bound: it holds it at the first one."""
+    x = core(x)
+    if x.op != "sum":
+        return False
+    test = core(x.args[0])
+    while ops.family(test) == ops.CAST and test.args:
+        test = core(test.args[0])
+    return compares(test) and any(node.op == "cumsum" for node in walk(test))
+
+
+def share(ranges: Ranges, a: Term, b: Term) -> bool:
+    """`a` is a product with an argument, `b` a sum or a mean of products with it: a part of a mean power."""
+    b = core(b)
+    while b.op in ("sum", "mean"):
+        b = core(b.args[0])
+    factors = [core(factor) for factor in b.args] if b.op == "mul" else []
+    return any(core(part) in factors and core(part).op == "symbol" for part in (a.args if a.op == "mul" else (a,)))
+
+
+def _squared_norm_of(x: Term) -> Term | None:
+    """The tensor of which `x` has the squared norms: a sum of squares, or the diagonal of its products with itself."""
+    x = core(x)
+    if x.op == "matmul" and core(x.args[0]) is core(x.args[1]):
+        return core(x.args[0])
+    inner = x.args[0] if x.op in ("sum", "pow") else x
+    if x.op == "sum" and inner.op == "pow" and number(inner.args[1]) == 2:
+        return core(inner.args[0])
+    if x.op == "pow" and number(x.args[1]) == 2 and inner.op == "vector_norm":
+        return core(inner.args[0])
+    return None
+
+
+def expansion(ranges: Ranges, a: Term, b: Term, x: Term, y: Term) -> bool:
+    """`a` and `b` are the squared norms of `x` and `y`, in either order."""
+    norms, factors = (_squared_norm_of(a), _squared_norm_of(b)), (core(x), core(y))
+    return norms == factors or norms == factors[::-1]
+
+
+def same(ranges: Ranges, x: Term, y: Term) -> bool:
+    """The entries of one tensor, moved or not."""
+    return core(x) is core(y)
+
+
+_MIXING = ("add", "mul", "sum", "mean", "scatter_add")
+
+
+def mixture(ranges: Ranges, p: Term) -> bool:
+    """A sum of products of probabilities that come from logits, with weights that are never negative."""
+    below, seen, found = [p], set[Term](), False
+    while below:
+        node = below.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        row = ops.row(node.op)
+        if row is not None and row.probability:
+            found = True
+        elif node.op in _MIXING or ops.family(node) == ops.CAST:
+            below.extend(node.args)
+        elif ops.family(node) == ops.MOVEMENT and node.args:
+            below.append(node.args[0])
+        elif not ranges.interval(node).nonnegative:
+            return False
+    return found and p.op in _MIXING
+
+
+def part_of_whole(ranges: Ranges, s: Term) -> bool:
+    """A sum of some probabilities of a softmax, which may come near 1."""
+    summed = False
+    while s.args and (s.op in ("sum", "cumsum") or ops.family(s) == ops.MOVEMENT):
+        summed, s = summed or s.op in ("sum", "cumsum"), s.args[0]
+    return summed and s.op == "softmax"
+
+
+def remainder(ranges: Ranges, a: Term, b: Term) -> bool:
+    """`a` is a total and `b` a running sum of the same values."""
+    a, b = core(a), core(b)
+    return b.op == "cumsum" and (a is b or (a.op == "sum" and a.args[0] is b.args[0]))
