@@ -18,7 +18,6 @@ from nanguard import ops
 from nanguard.finding import FileResult, Finding, Span, Target
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.expressions import Place
-from nanguard.reading.narrowing import compares
 from nanguard.reading.read import Reading, modules, read, span
 from nanguard.reading.uses import Uses, UseTable
 from nanguard.settings import Settings, selected
@@ -199,7 +198,7 @@ def _only_compared(place: Place, uses: Uses) -> bool:
     """Whether a value is worked out inside of a comparison, and for it alone: under a name it may have other uses."""
     if not uses.compared:
         return False
-    tests = (node for node, value in place.values.items() if isinstance(value, Term) and compares(value))
+    tests = (node for node, value in place.values.items() if isinstance(value, Term) and ops.compares(value))
     return any(node is not place.node and any(part is place.node for part in ast.walk(node)) for node in tests)
 
 

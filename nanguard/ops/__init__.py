@@ -58,6 +58,12 @@ def family(term: Term) -> str:
     return found.family if found is not None else LEAF
 
 
+def compares(term: Term) -> bool:
+    """Whether a term is a comparison or a combination of such: an operation that gives true or false."""
+    found = rows().get(term.op)
+    return found is not None and found.mask
+
+
 _LARGE = FORMATS["float32"].max / 2
 
 

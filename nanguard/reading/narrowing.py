@@ -12,13 +12,7 @@ from nanguard.term import Term, const, make, number, walk
 
 def is_mask(value: object) -> bool:
     """Whether a value selects entries: the result of a comparison, or an argument that is called a mask."""
-    return isinstance(value, Term) and (compares(value) or value.attr("kind") == "mask")
-
-
-def compares(term: Term) -> bool:
-    """Whether an operation gives true or false for each entry, as the ops table says."""
-    row = ops.row(term.op)
-    return row is not None and row.mask
+    return isinstance(value, Term) and (ops.compares(value) or value.attr("kind") == "mask")
 
 
 def narrow(term: Term, test: Term, outcome: bool) -> Term:
@@ -114,7 +108,7 @@ def subjects(test: Term) -> frozenset[Term]:
     """The terms that a test may say something about."""
     found: set[Term] = set()
     for part in walk(test):
-        if compares(part):
+        if ops.compares(part):
             for arg in part.args:
                 for op in ("gt", "lt"):  # a bound from below is one of the least entry, from above of the largest
                     found.update(subject for subject, _, _ in said(arg, op, 0.0))
@@ -145,7 +139,7 @@ def found_finite(test: Term, outcome: bool) -> list[Term]:
 
 def as_test(value: Term) -> Term:
     """The comparison that a value is as a condition: ``if total`` asks whether it is not 0."""
-    if compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
+    if ops.compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
         return value
     return make("ne", (value, const(0)))
 

@@ -33,9 +33,9 @@ from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term
 from nanguard.tracing.arguments import Arguments, Binder, taken_apart, unknown
+from nanguard.tracing.calls import pure
 from nanguard.tracing.contents import Contents
 from nanguard.tracing.inputs import Samples, ordinary, samples
-from nanguard.tracing.nodes import pure
 from nanguard.tracing.places import SPAN
 from nanguard.tracing.replay import Outcome, Run, difference, replay, saving_apart, tried
 from nanguard.tracing.trace import Trace, Watched, trace

@@ -28,7 +28,8 @@ from nanguard.repair.source import Unprintable, Words, source_of
 from nanguard.runtime.emit import Executor, Movement, NotEmittable
 from nanguard.runtime.rewriting import CLOSE, GUARDED, Plan, Planner, dtype_of
 from nanguard.term import Term
-from nanguard.tracing.nodes import Reader, pure, writes
+from nanguard.tracing.calls import pure, writes
+from nanguard.tracing.nodes import Reader
 from nanguard.tracing.places import GRAD, NAMES, SPAN, Sources, user_frame
 from nanguard.tracing.replay import same, saving_apart
 

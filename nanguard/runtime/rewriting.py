@@ -22,8 +22,9 @@ from nanguard.runtime.emit import Emitter, Movement, NotEmittable
 from nanguard.stated import Range
 from nanguard.term import Attr, Term, const, show
 from nanguard.tracing.arguments import Arguments
+from nanguard.tracing.calls import pure, writes
 from nanguard.tracing.inputs import Samples, beyond, ordinary
-from nanguard.tracing.nodes import Reader, pure, writes
+from nanguard.tracing.nodes import Reader
 from nanguard.tracing.places import GRAD, NAMES
 from nanguard.tracing.replay import Outcome, Run, difference, replay, tried
 

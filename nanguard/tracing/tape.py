@@ -23,8 +23,9 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 
 from nanguard.tracing.arguments import Arguments, Unknown
+from nanguard.tracing.calls import is_known
 from nanguard.tracing.deadline import OutOfTime, importing, worked
-from nanguard.tracing.nodes import Passed, is_known
+from nanguard.tracing.nodes import Passed
 from nanguard.tracing.places import DIRECT, GRAD, NAMES, SPAN, Sources, caller
 from nanguard.tracing.recording import Recording, read_nodes
 from nanguard.tracing.replay import Snapshot, quiet

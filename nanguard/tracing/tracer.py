@@ -25,7 +25,8 @@ from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch.utils._pytree import tree_leaves
 
 from nanguard.errors import NanguardError
-from nanguard.tracing.nodes import Passed, pure
+from nanguard.tracing.calls import pure
+from nanguard.tracing.nodes import Passed
 from nanguard.tracing.places import DIRECT, GRAD, NAMES, SPAN, Sources, caller, is_user_file, user_frame
 
 

@@ -45,9 +45,3 @@ def core(x: Term) -> Term:
     while ops.family(x) == ops.MOVEMENT and x.args:
         x = x.args[0]
     return x
-
-
-def compares(m: Term) -> bool:
-    """Whether a term is a comparison or a combination of such: an operation that gives true or false."""
-    row = ops.row(m.op)
-    return row is not None and row.mask

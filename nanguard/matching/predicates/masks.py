@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nanguard import ops
-from nanguard.matching.predicates.asked import Ranges, compares, core
+from nanguard.matching.predicates.asked import Ranges, core
 from nanguard.term import Term, number, walk
 
 
@@ -23,7 +23,7 @@ def test(ranges: Ranges, x: Term) -> bool:
     x = core(x)
     while ops.family(x) == ops.CAST and x.args:
         x = core(x.args[0])
-    return compares(x) or x.op in ("any", "all") or x.attr("kind") == "mask"
+    return ops.compares(x) or x.op in ("any", "all") or x.attr("kind") == "mask"
 
 
 def tests(ranges: Ranges, m: Term, x: Term) -> bool:
@@ -31,12 +31,12 @@ def tests(ranges: Ranges, m: Term, x: Term) -> bool:
     near = {x, *x.args}
     if m.op.startswith("logical"):
         return any(tests(ranges, part, x) for part in m.args)
-    return compares(m) and any(part in near and number(part) is None for part in m.args)
+    return ops.compares(m) and any(part in near and number(part) is None for part in m.args)
 
 
 def selected(ranges: Ranges, x: Term) -> bool:
     """`x` is a selection by a test of what it selects from: an argument that was made safe."""
-    if x.op != "where" or not compares(x.args[0]):
+    if x.op != "where" or not ops.compares(x.args[0]):
         return False
     tested = {node for node in walk(x.args[0]) if node.op != "const"}
     return any(node in tested for branch in x.args[1:] for node in walk(branch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nanguard import ops
 from nanguard.matching.predicates import forms, intervals
-from nanguard.matching.predicates.asked import Ranges, compares, core
+from nanguard.matching.predicates.asked import Ranges, core
 from nanguard.term import Term, number, walk
 
 
@@ -58,7 +58,7 @@ def ranked(ranges: Ranges, x: Term) -> bool:
     test = core(x.args[0])
     while ops.family(test) == ops.CAST and test.args:
         test = core(test.args[0])
-    return compares(test) and any(node.op == "cumsum" for node in walk(test))
+    return ops.compares(test) and any(node.op == "cumsum" for node in walk(test))
 
 
 def share(ranges: Ranges, a: Term, b: Term) -> bool:
