@@ -104,6 +104,16 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["return F.log_softmax(x, dim=1).gather(1, i[:, None])[:, 0]"],
         None,
     ),
+    "a quotient of which the divisor may be a number is moved as a whole": (
+        "def f(x, t):\n    e = torch.exp(x / t)\n    return (e.diag() / e.sum(1)).log()",
+        ["return (x / t).diagonal() - torch.logsumexp(x / t, dim=1)"],
+        None,
+    ),
+    "operands that are moved in the program": (
+        "def f(x, t, m):\n    return torch.log(torch.sigmoid(x[m] * t[m]))",
+        ["return F.logsigmoid(t[m] * x[m])"],
+        None,
+    ),
     "index changed in between": (
         "def f(x, i):\n    q = torch.softmax(x, dim=1)\n    p = q.gather(1, i[:, None])[:, 0]\n    i = i + 1\n"
         "    return torch.log(p), i",

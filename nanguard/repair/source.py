@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from nanguard import ops
 from nanguard.ops.row import REQUIRED, Op
-from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make, number
+from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make, number, walk
 
 _ATOM, _UNARY = 9, 6
 _MOST = 200  # operations in a replacement: a longer one nobody reads
@@ -80,13 +80,39 @@ def _inwards(term: Term, words: Words, done: dict[Term, Term]) -> Term:
         return term
     if term not in done:
         inner = _inwards(term.args[0], words, done)
-        args = term.args
-        op, attrs = term.op, term.attrs
-        if ops.family(term) == ops.MOVEMENT and inner not in words.terms and ops.family(inner) == ops.ELEMENTWISE:
-            args = tuple(arg if arg.op == "const" else make(op, (arg, *term.args[1:]), attrs) for arg in inner.args)
-            op, attrs = inner.op, inner.attrs
-        done[term] = make(op, tuple(_inwards(arg, words, done) for arg in args), attrs)
+        moved = _moved(term, inner, words, done)
+        done[term] = (
+            make(term.op, (inner, *(_inwards(arg, words, done) for arg in term.args[1:])), term.attrs)
+            if moved is None
+            else make(inner.op, moved, inner.attrs)
+        )
     return done[term]
+
+
+def _moved(term: Term, inner: Term, words: Words, done: dict[Term, Term]) -> tuple[Term, ...] | None:
+    """The operands of what a movement moves, each moved by itself; None where that may be something else.
+
+    Where there are several that are no numbers, they may be of other shapes and stretched to one: such are moved only
+    if the program has them moved.
+    """
+    if ops.family(term) != ops.MOVEMENT or inner in words.terms or ops.family(inner) != ops.ELEMENTWISE:
+        return None
+    single = sum(not _is_number(arg) for arg in inner.args) == 1
+    moved = tuple(
+        arg if _is_number(arg) else _inwards(make(term.op, (arg, *term.args[1:]), term.attrs), words, done)
+        for arg in inner.args
+    )
+    return moved if single or not any(_has_movement(arg, words) for arg in moved) else None
+
+
+def _is_number(term: Term) -> bool:
+    return term.op == "const" or term.attr("kind") in ("number", "size")
+
+
+def _has_movement(term: Term, words: Words) -> bool:
+    """Whether a term moves entries in a way for which the program has no words."""
+    below = walk(term, known=words.terms)
+    return any(ops.family(node) == ops.MOVEMENT for node in below)
 
 
 def _write(term: Term, words: Words, level: int) -> str:
