@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from nanguard import ops
 from nanguard.finding import FileResult, Finding, Span, Target
 from nanguard.reading.discover import targets as discover_targets
-from nanguard.reading.expressions import Place
 from nanguard.reading.read import Reading, modules, read, span
+from nanguard.reading.recording import Place
 from nanguard.reading.uses import Uses, UseTable
 from nanguard.settings import Settings, selected
 from nanguard.site import Site

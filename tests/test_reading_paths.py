@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from nanguard import analyse
-from nanguard.reading import expressions
+from nanguard.reading import expressions, recording
 from nanguard.reading.discover import targets
 from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.read import Reading, read
@@ -254,9 +254,9 @@ def test_what_stands_behind_too_many_paths_is_still_read() -> None:
 def test_the_steps_of_a_file_are_bounded_whatever_it_holds(
     steps: list[ast.expr], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(expressions, "_MANY_STEPS", 1000)
-    monkeypatch.setattr(expressions, "_FILE_STEPS", 4000)
-    monkeypatch.setattr(expressions, "_FEW_STEPS", 100)
+    monkeypatch.setattr(recording, "_MANY_STEPS", 1000)
+    monkeypatch.setattr(recording, "_FILE_STEPS", 4000)
+    monkeypatch.setattr(recording, "_FEW_STEPS", 100)
     found = reading(HEAD + "".join(ENDLESS.format(n=n) for n in range(12)))
     assert len(steps) < 30_000
     assert {f"f{n}" for n in range(12)} <= {place.target for place in found.places}

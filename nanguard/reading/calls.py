@@ -32,14 +32,14 @@ from nanguard.reading.values import (
 from nanguard.term import Term, const, is_number, make, number, symbol, walk
 
 if TYPE_CHECKING:
-    from nanguard.reading.expressions import Expressions
+    from nanguard.reading.applying import Applying
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call that is read: its arguments, its place, and who reads it."""
 
-    reader: Expressions
+    reader: Applying
     args: Sequence[Value]
     keywords: Mapping[str, Value]
     node: ast.expr

@@ -16,10 +16,10 @@ from typing import TypeGuard
 from nanguard import ops
 from nanguard.finding import Span, Target
 from nanguard.reading.discover import definitions
-from nanguard.reading.expressions import BudgetSpent, Place
 from nanguard.reading.interpret import Interpreter
 from nanguard.reading.outline import Reach
 from nanguard.reading.project import Project
+from nanguard.reading.recording import BudgetSpent, Place
 from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.stating import Ranges, Stating

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from nanguard import ops
 from nanguard.matching.match import Match, Matcher
-from nanguard.reading.expressions import Place
 from nanguard.reading.read import Reading, modules, segment, span
+from nanguard.reading.recording import Place
 from nanguard.reading.values import Built, External, Instance, to_term
 from nanguard.repair.ground import dotted, ground, names_in
 from nanguard.repair.reaching import Reach

@@ -1,0 +1,65 @@
+"""Parameters: what the name, the annotation and the default of a parameter say of its argument."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from nanguard.reading.values import Many, Value, known, option
+from nanguard.term import symbol
+
+_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^classes$")
+_MASKS = ("mask",)
+
+
+def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
+    """What is known of a parameter from its name, its annotation and its default; else it is a `plain` symbol."""
+    name = arg.arg
+    annotation = ast.unparse(arg.annotation) if arg.annotation is not None else ""
+    kind = kind_of(name, annotation, plain)
+    constant = known(default) if default is not None else None
+    if constant is not None:
+        if isinstance(constant.value, int | float) and not isinstance(constant.value, bool):
+            return constant
+        return option(name, constant.value, kind)
+    if default is not None:
+        return default
+    words = _words(annotation)
+    if words & {"bool", "str"}:
+        return option(name, False if "bool" in words else "?")
+    if words & {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"} and "Tensor" in words:
+        return Many(symbol(name))
+    return symbol(name, kind)
+
+
+def kind_of(name: str, annotation: str, plain: str) -> str:
+    """The kind of symbol for a parameter: what its annotation says, else what its name does."""
+    words = _words(annotation)
+    if "Tensor" in words or "ndarray" in words:
+        return "mask" if any(word in name.lower() for word in _MASKS) else "tensor"
+    if "int" in words and "float" not in words:
+        return "size"
+    if "float" in words:
+        return "number"
+    if not annotation and _SIZES.search(name.lower()):
+        return "size"
+    if any(word in name.lower() for word in _MASKS):
+        return "mask"
+    return plain if not annotation else "tensor"
+
+
+def _words(annotation: str) -> set[str]:
+    """The identifiers of an annotation."""
+    return set(re.findall(r"\w+", annotation))
+
+
+def defaults_of(spec: ast.arguments) -> dict[str, ast.expr]:
+    """The defaults by the names of the parameters."""
+    positional = [*spec.posonlyargs, *spec.args]
+    result = dict(
+        zip((arg.arg for arg in positional[len(positional) - len(spec.defaults) :]), spec.defaults, strict=True)
+    )
+    for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        if default is not None:
+            result[arg.arg] = default
+    return result
