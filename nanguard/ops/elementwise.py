@@ -28,6 +28,8 @@ def _row(
     tensors: bool = False,
     probability: bool = False,
     catches: bool = False,
+    masked: tuple[int, ...] = (),
+    decides: int | None = None,
     more: tuple[str, ...] = (),
 ) -> Op:
     """A row; `{}` in the list of spellings stands for the name."""
@@ -47,6 +49,8 @@ def _row(
         tensors=tensors,
         probability=probability,
         catches=catches,
+        masked=masked,
+        decides=decides,
     )
 
 
@@ -312,6 +316,7 @@ ARITHMETIC = (
     _row("relu", "torch.{} Tensor.{} Tensor.{}_ F.{} nn.ReLU[inplace=False]",
          range=lambda x: iv.maximum(x, iv.point(0.0, x.dtype)), exact=lambda x: x.relu()),
     _row("where", "torch.{}", params="condition, x, other", range=_where, exact=lambda c, x, y: c.choose(x, y),
+         masked=(1, 2), decides=0,
          more=("Tensor.where(x, condition, other) -> where(condition, x, other)",
                "Tensor.masked_fill(x, mask, value) -> where(mask, value, x)",
                "Tensor.masked_fill_(x, mask, value) -> where(mask, value, x)",
@@ -322,7 +327,8 @@ ARITHMETIC = (
                " -> where(x > threshold, x, value)")),
     # x[mask] = value: the value is worked out for the selected entries alone, x for all of them
     _row("overwrite", "", params="x, mask, value", range=lambda x, mask, value:
-         _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)"),
+         _where(mask, value, x), exact=lambda x, mask, value: mask.choose(value, x), means="where(mask, value, x)",
+         masked=(0,), decides=1),
     _row("nan_to_num", "torch.{}(x;nan=0.0,posinf=None,neginf=None) Tensor.{}(x;nan=0.0,posinf=None,neginf=None)"
          " Tensor.{}_", params="x", torch="torch.nan_to_num", range=_nan_to_num,
          exact=lambda x: x.is_a("nan").choose(0, x), catches=True),

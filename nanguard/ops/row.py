@@ -112,6 +112,8 @@ class Op:
     plain: bool = False  # arithmetic that no rule of float32 is about on its own
     probability: bool = False  # it makes probabilities of logits
     selects: bool = False  # it gives some of the entries of its operand
+    masked: tuple[int, ...] = ()  # the operands of which a mask takes some entries, and drops the others
+    decides: int | None = None  # the operand that is this mask
     catches: bool = False  # it tells, or replaces, entries that are nan or infinite
     flat: bool = False  # its derivative is 0 wherever it has one: a count, an index, a whole number
     singular: bool = False  # it, or its derivative, can be non-finite at a finite argument

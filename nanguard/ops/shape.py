@@ -63,7 +63,7 @@ MOVEMENTS = (
     _move("index", "x; key=None", "", torch="operator.getitem", selects=True),
     _move("pick", "x; dim=None, index=None", "torch.gather torch.index_select Tensor.gather Tensor.index_select"
           " torch.take(x;index) Tensor.take(x;index) torch.take_along_dim(x;index,dim)", selects=True),
-    _move("masked_select", "x, mask", "torch.{} Tensor.{}", selects=True),
+    replace(_move("masked_select", "x, mask", "torch.{} Tensor.{}", selects=True), masked=(0,)),
     _move("sort", "x; dim=-1, descending=False", "torch.{} Tensor.{} torch.topk(x;k,dim) Tensor.topk(x;k,dim)",
           pair=True),
     _move("unbind", "x; dim=0", "torch.{} Tensor.{} torch.chunk(x;chunks,dim) Tensor.chunk(x;chunks,dim)"

@@ -42,17 +42,9 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
 @lru_cache(maxsize=4096)  # a part may be shared by many
 def never_negative(bound: Term) -> bool:
     """Whether what something is compared with is at least 0: a tolerance times a size, say."""
-    match bound.op:
-        case "const":
-            value = number(bound)
-            return value is not None and value >= 0
-        case "abs" | "numel" | "vector_norm" | "square" | "relu" | "std" | "var":
-            return True
-        case "mul" | "div" | "add" | "amax" | "amin" | "mean" | "sum" | "stack" | "maximum":
-            return all(never_negative(arg) for arg in bound.args)
-    return bound.attr("kind") == "size" or (
-        ops.family(bound) in (ops.CAST, ops.MOVEMENT) and len(bound.args) > 0 and never_negative(bound.args[0])
-    )
+    from nanguard.matching.ranges import RangeTable  # which a file without such a comparison does without
+
+    return RangeTable().interval(bound).low >= 0
 
 
 _OPPOSITE = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}  # where a test fails

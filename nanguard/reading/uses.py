@@ -99,7 +99,8 @@ def _compares(user: Term) -> bool:
 
 
 def _selects(user: Term, index: int) -> bool:
-    return (user.op == "where" and index > 0) or (user.op in ("masked_select", "overwrite") and index == 0)
+    row = ops.row(user.op)
+    return row is not None and index in row.masked
 
 
 def _catches(user: Term, index: int) -> bool:
@@ -107,7 +108,8 @@ def _catches(user: Term, index: int) -> bool:
         return True
     if _catching(user) and not _compares(user):
         return True
-    tested = {"where": 0, "overwrite": 1}.get(user.op)
+    row = ops.row(user.op)
+    tested = row.decides if row is not None else None
     if tested is None or index == tested:
         return False
     return any(_catching(node) and _compares(node) for node in walk(user.args[tested]))
