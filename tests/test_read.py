@@ -159,6 +159,12 @@ NARROWED = {
     "index": "def f(x):\n    p = F.relu(x)\n    return torch.log(p[p > 0])",
     "where": "def f(x):\n    p = F.relu(x)\n    return torch.log(torch.where(p > 0, p, 1.0))",
     "masked_fill": "def f(x):\n    p = F.relu(x)\n    return torch.log(p.masked_fill(p <= 0, 1.0))",
+    "masked_fill, the function": (
+        "def f(x):\n    p = torch.masked_fill(F.relu(x) - 1, F.relu(x) - 1 <= 0, 1.0)\n    return torch.log(p)"
+    ),
+    "where, by keywords": (
+        "def f(x):\n    p = F.relu(x) - 1\n    return torch.log(torch.where(condition=p > 0, input=p, other=1.0))"
+    ),
     "size": "def f(x): return torch.log(torch.tensor(x.size(0)))",
 }
 

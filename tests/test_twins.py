@@ -61,6 +61,11 @@ TWINS = {
         "def f(x): return x.relu().log()",
         "NG201",
     ),
+    "entries that are filled where a test holds of them": (
+        "def f(x): return torch.log(1 - torch.erf(torch.masked_fill(x, torch.le(x, 0.0), -1.0).multiply(other=-0.5)))",
+        "def f(x): return torch.log(1 - torch.erf(torch.masked_fill(x, torch.ge(x, 0.0), -1.0).multiply(other=-0.5)))",
+        "NG129",
+    ),
     "a root that is 0 nowhere in particular": (
         "def f(x, v): return x / torch.sqrt(1 + 0.4 * v)",
         "def f(x, v): return x / torch.sqrt(v ** 2)",

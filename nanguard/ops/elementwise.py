@@ -130,14 +130,15 @@ def _pow(x: Interval, exponent: Interval) -> Interval:
         return iv.power(x, exponent.low)
     if x.nonnegative and x.high <= 1 and exponent.low >= 1:  # of a number below 1 no such power is 1
         return Interval(0.0, x.high, high_open=x.high_open, may_nan=x.may_nan or exponent.may_nan, dtype=x.dtype)
-    if x.positive or x.nonnegative:
-        # a hyper-parameter of which nothing is known is not taken for a negative exponent
-        inverse = exponent.low < 0 and not (exponent.unknown and exponent.nonzero)
+    # a hyper-parameter of which nothing is known is not taken for a negative exponent
+    inverse = exponent.low < 0 and not (exponent.unknown and exponent.nonzero)
+    if x.nonnegative:
         return Interval(
             0.0, INF if x.high > 1 or inverse else 1.0, may_inf=x.may_inf or x.high > 1 or inverse,
             may_nan=x.may_nan or exponent.may_nan, dtype=x.dtype,
         )  # fmt: skip
-    return Interval(may_nan=True, dtype=x.dtype)
+    large = not x.unknown and (x.high > 1 or x.low < -1 or inverse)
+    return Interval(may_inf=x.may_inf or large, may_nan=True, dtype=x.dtype)
 
 
 def _clamp(x: Interval, low: Interval | None, high: Interval | None) -> Interval:

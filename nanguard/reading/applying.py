@@ -9,7 +9,6 @@ from nanguard import ops
 from nanguard.reading.calls import KNOWN, Call, label
 from nanguard.reading.containers import extended
 from nanguard.reading.members import Members, size
-from nanguard.reading.narrowing import narrow
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     DISTRIBUTIONS,
@@ -148,8 +147,6 @@ class Applying(Members):
         if name == "size":
             dim = known(args[0]) if args else None
             return Shape(term) if not args else size(term, dim.value if dim is not None else to_term(args[0]))
-        if name in ("masked_fill", "masked_fill_", "where") and len(args) == 2:
-            term = narrow(term, to_term(args[0]), name == "where")
         handler = KNOWN.get(f"Tensor.{name}")
         found = handler(Call(self, (term, *args), keywords, node, state, frame)) if handler is not None else None
         if found is None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from nanguard import ops
 from nanguard.floats import FORMATS
-from nanguard.reading.narrowing import narrow
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Built,
@@ -204,16 +203,6 @@ def _isinstance(call: Call) -> Value | None:
     return None
 
 
-def _where(call: Call) -> Value | None:
-    """torch.where narrows what its branches say about the value that the condition compares."""
-    if len(call.args) != 3 or not isinstance(call.args[0], Term):
-        return None
-    condition = call.args[0]
-    taken = narrow(to_term(call.args[1]), condition, True)
-    other = narrow(to_term(call.args[2]), condition, False)
-    return call.again("torch.where", (condition, taken, other))
-
-
 def _finfo(call: Call) -> Value | None:
     limits = FORMATS["float32"]
     names = {"eps": limits.eps, "tiny": limits.tiny, "max": limits.max, "min": -limits.max,
@@ -296,7 +285,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
-    "builtins.isinstance": _isinstance, "torch.where": _where, "torch.finfo": _finfo, "numpy.finfo": _finfo,
+    "builtins.isinstance": _isinstance, "torch.finfo": _finfo, "numpy.finfo": _finfo,
     "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
     "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,

@@ -39,6 +39,14 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     return term
 
 
+def chosen(term: Term) -> Term:
+    """A selection, with what its test tells about either branch; any other term as it is."""
+    if term.op != "where":
+        return term
+    test, taken, other = term.args
+    return make("where", (test, narrow(taken, test, True), narrow(other, test, False)), term.attrs)
+
+
 @lru_cache(maxsize=4096)  # a part may be shared by many
 def never_negative(bound: Term) -> bool:
     """Whether what something is compared with is at least 0: a tolerance times a size, say."""

@@ -15,6 +15,7 @@ from nanguard import ops
 from nanguard.matching.interval import Interval
 from nanguard.reading.decisions import Decisions
 from nanguard.reading.memory import Known, Memory, relevant
+from nanguard.reading.narrowing import chosen
 from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
@@ -160,14 +161,15 @@ class Recording(Decisions):
         choices, base = self.choices(args)
         named = {key: _argument(self.look(value, state)) for key, value in keywords.items()}
         results: list[Value] = []
-        for chosen in choices:
-            given = [_argument(self.look(value, state)) for value in chosen]
+        for taken in choices:
+            given = [_argument(self.look(value, state)) for value in taken]
             try:
                 term = ops.call(name, given, named)
             except ops.BindError:
                 return None
             if term is None:
                 return None
+            term = chosen(term)
             row = ops.row(term.op)
             if row is not None and not row.pure:  # every draw is another one
                 term = opaque(name, (), f"{node.lineno}:{node.col_offset}") if row.range is None else _drawn(term, node)
@@ -200,9 +202,9 @@ class Recording(Decisions):
                 continue
             base = self.kin.get(value, value)
             following: list[tuple[tuple[Value, ...], dict[Term, int]]] = []
-            for chosen, taken in lists:
+            for held, taken in lists:
                 places = (taken[base],) if base in taken else range(len(options))
-                following.extend(((*chosen, options[place]), {**taken, base: place}) for place in places)
+                following.extend(((*held, options[place]), {**taken, base: place}) for place in places)
             lists = following[:_MAX_UNROLL]
         bases = {base for _, taken in lists for base in taken}
         return [chosen for chosen, _ in lists], bases.pop() if len(bases) == 1 else None
