@@ -9,11 +9,14 @@ from collections.abc import Sequence
 import pytest
 from torch import Tensor
 
+from nanguard.analyse import examine
 from nanguard.finding import Finding
 from nanguard.proof import confirm, prove
 from nanguard.proof.leaves import Cut
 from nanguard.proof.points import Point
 from nanguard.settings import Settings
+
+HEAD = "import torch\nimport torch.nn as nn\n\n"
 
 # The first failing input of each dtype on torch 2.13, CPU: the catalogue of hazards has them from another program.
 THRESHOLDS = [
@@ -118,3 +121,29 @@ def test_the_clamped_form_uses_an_epsilon_that_the_dtype_holds() -> None:
     clamp = found("torch.log(torch.sigmoid(x))", "NG101").clamp
     assert clamp is not None
     assert clamp.replacement == "torch.log(torch.clamp(torch.sigmoid(x), 0.0001, 1 - 0.0001))"
+
+
+# a program, and what its witness calls the inputs
+CALLED = {
+    "by the text of the place": ("def f(x, t):\n    return torch.log(torch.sigmoid(x / t))", ["x / t"]),
+    "by names of the statements before": (
+        "def f(x, t):\n    sim = x @ x.T\n    e = torch.exp(sim / t)\n    return torch.log(e.sum(1))",
+        ["sim / t"],
+    ),
+    "by what a loop calls it": (
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        self.fc, self.out = nn.Linear(3, 2), nn.Sigmoid()\n"
+        "    def forward(self, x):\n        return self.out(self.fc(x))\n\n"
+        "def f(loader):\n    net = Net()\n    for batch, y in loader:\n        p = net(batch)\n"
+        "        loss = -torch.log(p).mean()\n        loss.backward()",
+        ["linear(batch)"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "names"), CALLED.values(), ids=CALLED.keys())
+def test_inputs_are_called_as_the_program_calls_them(source: str, names: list[str]) -> None:
+    result = examine("loss.py", HEAD + source, Settings(static=True), None)
+    witness = next(finding.witness for finding in result.findings if finding.code in ("NG101", "NG104"))
+    assert witness is not None
+    assert list(witness.inputs) == names

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import thread_time
 
@@ -48,10 +48,10 @@ class Proof:
     kind: str  # of the failure at the point, before a guard is taken into account
 
 
-def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof | None:
+def confirm(match: Match, matcher: Matcher, names: Callable[[], Mapping[Term, str]]) -> Proof | None:
     """The proof of a match in the dtype of the matcher, None if nothing was found that goes wrong.
 
-    `names` is what the leaves are called at the place of the finding.
+    `names` gives what terms are called at the place of the finding; it is asked where a witness was found.
     """
     if match.rest and match.joined == "add" and match.variant.hazard == "accuracy-loss":
         # what is lost in a part of a sum is measured on the part: beside the other terms it may not show here
@@ -70,7 +70,7 @@ def confirm(match: Match, matcher: Matcher, names: Mapping[Term, str]) -> Proof 
             continue
         if found is not None:
             hazard, point = found
-            witness = witnessed(cut, point, dtype, names)
+            witness = witnessed(cut, point, dtype, names())
             reported = hazard
             if match.guards and "dead-gradient" in match.rule.guarded and hazard in NONFINITE:
                 reported = "ineffective-guard"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from nanguard import ops
 from nanguard.finding import Number, Witness
@@ -34,13 +35,15 @@ def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -
     while text is None and (leaf.op == "either" or ops.family(leaf) == ops.CAST):
         leaf = leaf.args[0]
         text = names.get(leaf)
-    text = text or show(rebuild(leaf, _named))
+    text = text or show(rebuild(leaf, partial(_named, names)))
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return text if text not in taken else f"{text} ({len(taken) + 1})"
 
 
-def _named(term: Term, args: tuple[Term, ...]) -> Term:
-    """A term as it is called: what nothing is known of by its name, without what it was worked out from."""
+def _named(names: Mapping[Term, str], term: Term, args: tuple[Term, ...]) -> Term:
+    """A term as it is called: what has a name by that, what nothing is known of without what it was worked out from."""
+    if term in names and term.op != "const":
+        return symbol(names[term])
     if term.op == "opaque":
         return symbol(term.name)
     return args[0] if ops.family(term) == ops.CAST and args else make(term.op, args, term.attrs)

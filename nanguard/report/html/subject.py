@@ -9,6 +9,7 @@ import ast
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nanguard import analyse
@@ -104,7 +105,7 @@ class Subjects:
 
 def proved(subject: Subject) -> Witness | None:
     """A witness of a subject that has none of a finding."""
-    proof = confirm(subject.match, subject.matcher, subject.names)
+    proof = confirm(subject.match, subject.matcher, partial(dict, subject.names))
     return proof.witness if proof is not None else None
 
 
