@@ -26,8 +26,8 @@ from torch.fx import subgraph_rewriter
 from nanguard import collector
 from nanguard.matching import rules
 from nanguard.matching.match import matcher
-from nanguard.runtime.captured import Options
 from nanguard.runtime.graphs import Given, rewritten_module
+from nanguard.runtime.options import Options
 from nanguard.runtime.rewriting import plans, replace_in
 from nanguard.tracing.arguments import taken_apart
 

@@ -16,7 +16,7 @@ from nanguard.lazy import load_torch
 from nanguard.settings import Settings
 
 if TYPE_CHECKING:
-    from nanguard.runtime.captured import Options
+    from nanguard.runtime.options import Options
     from nanguard.runtime.watching import Watch
 
 Loss = TypeVar("Loss", bound=Callable[..., Any])
@@ -94,7 +94,8 @@ def rewrite(
     `strict` false it warns and gives the original.
     """
     load_torch()
-    from nanguard.runtime.captured import NanguardWarning, Options
+    from nanguard.errors import NanguardWarning
+    from nanguard.runtime.options import Options
 
     options = Options(prefer, eps, _selectors(select), _selectors(ignore))
     options.check()
@@ -170,8 +171,8 @@ def guard(
     cannot be called, or an option that does not exist.
     """
     load_torch()
-    from nanguard.runtime.captured import Options
     from nanguard.runtime.guarding import guarded
+    from nanguard.runtime.options import Options
 
     options = Options(prefer, eps, _selectors(select), _selectors(ignore))
     options.check()

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import nanguard
-from nanguard.errors import NanguardError
-from nanguard.runtime.captured import NanguardWarning
+from nanguard.errors import NanguardError, NanguardWarning
 
 EPS = 1.0
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import nanguard
+from nanguard.errors import NanguardWarning
 from nanguard.runtime import backend
-from nanguard.runtime.captured import NanguardWarning
 from nanguard.runtime.graphs import rewritten_module
 
 X = torch.tensor([-200.0, -1.0, 0.5, 200.0])

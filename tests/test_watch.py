@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import nanguard
-from nanguard.errors import NanguardError
-from nanguard.runtime.captured import NanguardWarning
+from nanguard.errors import NanguardError, NanguardWarning
 
 
 def naive(x):

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import fx
 
-from nanguard.errors import NanguardError
-from nanguard.runtime.captured import NanguardWarning, Options
+from nanguard.errors import NanguardError, NanguardWarning
 from nanguard.runtime.graphs import rewritten_module
+from nanguard.runtime.options import Options
 
 _OPTIONS = ("inner", "prefer", "eps", "select", "ignore")
 

@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from types import MethodType, ModuleType
 from typing import Any
 
@@ -23,22 +22,19 @@ import torch
 from torch import fx, nn
 
 from nanguard import collector
-from nanguard.errors import NanguardError
-from nanguard.finding import Span
+from nanguard.errors import NanguardError, NanguardWarning
 from nanguard.matching import rules
 from nanguard.matching.match import Matcher, matcher
-from nanguard.repair.source import Unprintable, Words, source_of
-from nanguard.runtime.rewriting import Form, Plan, copied, dtype_of, rewritten
-from nanguard.settings import Settings, selected
-from nanguard.site import Site
-from nanguard.term import Term
+from nanguard.runtime.capture import Capture, attributes, is_plain, plain_key, properties, state_of
+from nanguard.runtime.options import Options
+from nanguard.runtime.replacement import Replacement, replacement_at, replacement_of
+from nanguard.runtime.rewriting import dtype_of, rewritten
 from nanguard.tracing.arguments import Arguments, Binder, taken_apart, unknown
 from nanguard.tracing.calls import pure
 from nanguard.tracing.contents import Contents
 from nanguard.tracing.inputs import Samples, ordinary, samples
-from nanguard.tracing.places import SPAN
 from nanguard.tracing.replay import Outcome, Run, difference, replay, saving_apart, tried
-from nanguard.tracing.trace import Trace, Watched, trace
+from nanguard.tracing.trace import Trace, trace
 from nanguard.tracing.tracer import contexts, is_layer
 
 _SAMPLES = 48  # sets of inputs that are tried to find some on which a callable runs
@@ -47,102 +43,6 @@ _DRAWS = 2  # sets of ordinary values beside the given ones
 # What torch raises for operands that do not fit; others, such as a checkpoint's to stop, go through.
 _USUAL = (RuntimeError, TypeError, ValueError, IndexError)
 _CAPTURES = 16  # captures of one callable: an argument with another value in each call would have one for each
-
-
-class NanguardWarning(UserWarning):
-    """A call that runs as it was written, because what nanguard made of it could not be proved the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """An expression that was replaced: where it stands (line and column from 1), and by what."""
-
-    code: str
-    name: str
-    path: str
-    line: int
-    column: int
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.name}: {self.before} -> {self.after}"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Which replacements are wanted: see `nanguard.rewrite`."""
-
-    prefer: str = "stable"
-    eps: float | None = None
-    select: tuple[str, ...] = ("ALL",)
-    ignore: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        """Raise `NanguardError` for a preference, an epsilon or a selector that there is not."""
-        Form(self.prefer, self.eps, "float64")
-        _codes(self.select, self.ignore)
-
-    def form(self, dtype: str) -> Form:
-        """The form of replacements in a dtype; raises `NanguardError` for an `eps` without effect there."""
-        return Form(self.prefer, self.eps, dtype, _codes(self.select, self.ignore))
-
-
-@cache
-def _codes(select: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str] | None:
-    """The codes of a selection, None for all there are."""
-    if select == ("ALL",) and not ignore:
-        return None
-    return selected(Settings(select=select, ignore=ignore), rules.load().rules)
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """One capture: the graph as it was recorded, as it was rewritten, and what it depends on."""
-
-    recorded: fx.GraphModule
-    rewritten: fx.GraphModule
-    replacements: tuple[Replacement, ...]
-    extra: Mapping[str, Any]
-    watched: tuple[Watched, ...]
-    outside: tuple[tuple[nn.Module, object], ...]  # modules beside its own, and their states
-    switches: bool  # it changes the grad mode on its way
-    repeatable: bool  # it writes nothing and draws nothing: after an error the original may still run
-    general: bool  # it depends on nothing of its inputs, and is as good for other dtypes and shapes
-
-    @property
-    def graph(self) -> fx.Graph:
-        """A copy of the rewritten graph that can be copied and pickled."""
-        return copied(self.rewritten.graph)[0]
-
-    def holds(self) -> bool:
-        """Whether everything outside that it depends on is as it was."""
-        for watched in self.watched:
-            if watched.table.get(watched.name) is not watched.value:
-                return False
-        return not self.outside or all(_state(module) == state for module, state in self.outside)
-
-    def run(self, module: nn.Module | None, tensors: Sequence[Any]) -> Any:
-        """The result of the rewritten graph; parameters are those that the module has now."""
-        forward = type(self.rewritten).forward
-        holder: Any = self.rewritten
-        if module is not None:
-            holder = _Holder(module, self.extra) if self.extra else module
-        if not self.switches:
-            return forward(holder, *tensors)
-        with torch.set_grad_enabled(torch.is_grad_enabled()):  # which an exception would leave changed
-            return forward(holder, *tensors)
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    """A module together with what its graph refers to beside it."""
-
-    module: nn.Module
-    extra: Mapping[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        return self.extra[name] if name in self.extra else getattr(self.module, name)
 
 
 @dataclass(slots=True)
@@ -243,9 +143,7 @@ class Captured:
             return
         if not all(isinstance(watched.value, ModuleType) or callable(watched.value) for watched in capture.watched):
             return
-        settings = tuple(
-            (name, value) for name, value in vars(module).items() if name not in _INTERNAL and name not in _OURS
-        )  # fmt: skip
+        settings = tuple(attributes(module))
         inner = [part for part in module.modules() if part is not module and not is_layer(part)]
         if not inner and all(type(value) in _SETTINGS for _, value in settings):
             inputs = sum(node.op == "placeholder" for node in capture.rewritten.graph.nodes)
@@ -254,7 +152,7 @@ class Captured:
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result for some arguments."""
         if self.quick and not kwargs:
-            capture = self.quick.get(_plain_key(args))
+            capture = self.quick.get(plain_key(args))
             if capture is not None and not self.busy and capture.holds():
                 return self.result(capture, args, args, kwargs)
         if self.busy:  # it is being captured right now, and calls itself
@@ -271,14 +169,14 @@ class Captured:
         if not capture.replacements:
             return self.original(*args, **kwargs)
         if not kwargs and self.is_quick(given, args):
-            self.quick[_plain_key(args)] = capture
+            self.quick[plain_key(args)] = capture
         return self.result(capture, given.tensors, args, kwargs)
 
     def is_quick(self, given: Arguments, args: tuple[Any, ...]) -> bool:
         """Whether the capture for some arguments follows from the dtypes of plain tensors."""
         if self._owner() is not None or getattr(self.fn, "__self__", None) is not None:
             return False
-        if _plain_key(args) is None or len(args) != len(given.tensors):
+        if plain_key(args) is None or len(args) != len(given.tensors):
             return False
         known = self.captures.get(self.key(given))
         return known is not None and not known.reads & {"shape", "dim", "device"}
@@ -321,12 +219,12 @@ class Captured:
         key = self.key(given)
         captures = self.captures.get(key)
         if captures is not None:
-            meta = _properties(captures.reads, given.tensors)
+            meta = properties(captures.reads, given.tensors)
             if meta in captures.known:
                 capture = captures.known[meta]
                 if capture is None or capture.holds():
                     return capture
-        if not _plain(given) or self.count >= _CAPTURES:
+        if not is_plain(given) or self.count >= _CAPTURES:
             return None
         reason: Exception
         try:
@@ -336,7 +234,7 @@ class Captured:
         except Exception as error:  # never the user's affair
             reason = NanguardError(f"{self.home}: {type(error).__name__} while it was captured: {error}")
         captures = self.captures.setdefault(key, _Captures())
-        captures.known[_properties(captures.reads, given.tensors)] = None
+        captures.known[properties(captures.reads, given.tensors)] = None
         if not self.warned and self.otherwise is None:
             self.warned = True
             warnings.warn(f"{reason}; it runs as it was written", NanguardWarning, stacklevel=4)
@@ -350,7 +248,7 @@ class Captured:
     def key(self, given: Arguments) -> tuple[object, ...]:
         """What a capture depends on that can be told beforehand."""
         owner = self._owner()
-        state = _state(owner if owner is not None else getattr(self.fn, "__self__", None))
+        state = state_of(owner if owner is not None else getattr(self.fn, "__self__", None))
         return given.key(), contexts(), state
 
     def capture(self, given: Arguments, key: tuple[object, ...] | None = None) -> Capture:
@@ -370,7 +268,7 @@ class Captured:
         if not traced.reads <= captures.reads:
             captures.reads |= traced.reads
             captures.known.clear()
-        captures.known[_properties(captures.reads, given.tensors)] = made
+        captures.known[properties(captures.reads, given.tensors)] = made
         self.quick.clear()
         return made
 
@@ -431,8 +329,8 @@ class Captured:
         module, done = rewritten(traced, self.matchers[dtype], self.options.form(dtype))
         switches = any(node.target is torch._C._set_grad_enabled for node in traced.graph.nodes)
         places = {(site.term, site.span): site for site in traced.sites}
-        replacements = tuple(_replacement(plan, places) for plan in done)
-        outside = tuple((part, _state(part)) for part in traced.outside)
+        replacements = tuple(replacement_of(plan, places) for plan in done)
+        outside = tuple((part, state_of(part)) for part in traced.outside)
         calls = [node for node in traced.graph.nodes if node.op.startswith("call")]
         repeatable = all(pure(node) for node in calls) and not switches
         general = repeatable and not traced.reads and bool(replacements)
@@ -497,7 +395,7 @@ class Captured:
     def known(self, given: Arguments) -> Capture | None:
         """The capture there is for some arguments."""
         captures = self.captures.get(self.key(given))
-        return captures.known.get(_properties(captures.reads, given.tensors)) if captures is not None else None
+        return captures.known.get(properties(captures.reads, given.tensors)) if captures is not None else None
 
     @property
     def home(self) -> str:
@@ -512,93 +410,3 @@ def _call(examples: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(examples, Mapping):
         return (), dict(examples)
     return (tuple(examples) if isinstance(examples, tuple | list) else (examples,)), {}
-
-
-def _replacement(plan: Plan, places: Mapping[tuple[Term, Span], Site]) -> Replacement:
-    """A replacement in the words of the program, where it has some."""
-    span = plan.root.meta.get(SPAN)
-    site = places.get((plan.match.root, span)) if span is not None else None
-    if site is None:
-        return replacement_at(None, plan)
-    try:
-        after = source_of(plan.term, Words(site.names, {"torch": "torch", "torch.nn.functional": "F"}))
-    except Unprintable:
-        after = plan.form
-    return replacement_at(span, plan, site.text, after)
-
-
-def replacement_at(span: Span | None, plan: Plan, before: str = "", after: str = "") -> Replacement:
-    """A replacement at a place, in the words of the program or, without them, of the rule."""
-    before, after = before or plan.pattern, after or plan.form
-    rule = plan.match.rule
-    if span is None:
-        return Replacement(rule.code, rule.name, "", 0, 0, before, after)
-    return Replacement(rule.code, rule.name, span.path, span.line, span.column + 1, before, after)
-
-
-def _plain_key(args: Sequence[Any]) -> object:
-    """The dtypes of plain tensors in a plain context, None for other arguments and contexts."""
-    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or torch.is_inference_mode_enabled():
-        return None
-    key: list[object] = [torch.is_grad_enabled()]
-    for arg in args:
-        kind = type(arg)
-        if kind is not torch.Tensor and kind is not nn.Parameter:
-            return None
-        key.append(arg.dtype)
-    return tuple(key)
-
-
-def _plain(given: Arguments) -> bool:
-    """Whether a capture can be made here: of real tensors, outside of transforms and other traces."""
-    if torch._C._functorch.peek_interpreter_stack() is not None or torch._C._get_tracing_state() is not None:
-        return False
-    if torch._C._len_torch_dispatch_stack() > 0:  # something else records or changes what is called
-        return False
-    if any(type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta for tensor in given.tensors):
-        return False
-    return not any(isinstance(leaf, fx.Proxy) for _, leaves, _ in given.parts for leaf in leaves)
-
-
-def _properties(reads: set[str], tensors: Sequence[Any]) -> tuple[object, ...]:
-    """The properties of inputs that a capture has read."""
-    found: list[object] = []
-    for tensor in tensors:
-        if "shape" in reads:
-            found.append(tuple(tensor.shape))
-        elif "dim" in reads:
-            found.append(tensor.dim())
-        if "device" in reads:
-            found.append(tensor.device)
-    return tuple(found)
-
-
-_INTERNAL = frozenset(nn.Module().__dict__) - {"training"}
-_OURS = frozenset({"forward", "report", "graph", "code"})
-
-
-def _state(owner: object) -> tuple[object, ...]:
-    """What a capture depends on of an object: attributes, also of the modules inside, but for layers."""
-    parts = [owner]
-    if isinstance(owner, nn.Module):
-        parts = [part for part in owner.modules() if part is owner or not is_layer(part)]
-    return tuple(
-        (name, _frozen(value))
-        for part in parts
-        for name, value in getattr(part, "__dict__", {}).items()
-        if name not in _INTERNAL and name not in _OURS
-    )
-
-
-def _frozen(value: Any) -> object:
-    """A value in a key: numbers and texts by value, tensors by version, other objects by identity."""
-    match value:
-        case bool() | int() | float() | str() | None:
-            return (type(value), value)
-        case torch.Tensor():
-            return (id(value), None if value.is_inference() else value._version)
-        case tuple() | list():
-            return tuple(map(_frozen, value))
-        case dict():
-            return tuple((repr(key), _frozen(item)) for key, item in value.items())
-    return id(value)

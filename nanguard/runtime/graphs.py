@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from nanguard.errors import NanguardError
 from nanguard.matching import rules
 from nanguard.matching.match import matcher
-from nanguard.runtime.captured import Options, Replacement, replacement_at
+from nanguard.runtime.options import Options
+from nanguard.runtime.replacement import Replacement, replacement_at
 from nanguard.runtime.rewriting import dtype_of, rewritten
 from nanguard.stated import Range
 from nanguard.tracing.arguments import Arguments, Unknown, taken_apart

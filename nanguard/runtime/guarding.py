@@ -15,8 +15,10 @@ import torch
 from torch import fx, nn
 
 from nanguard.errors import NanguardError
-from nanguard.runtime.captured import Captured, Options, Replacement
+from nanguard.runtime.captured import Captured
 from nanguard.runtime.mode import under_mode
+from nanguard.runtime.options import Options
+from nanguard.runtime.replacement import Replacement
 
 
 class _Wrapper(ABC):

@@ -34,7 +34,8 @@ from nanguard.tracing.places import GRAD, NAMES, SPAN, Sources, user_frame
 from nanguard.tracing.replay import same, saving_apart
 
 if TYPE_CHECKING:
-    from nanguard.runtime.captured import Captured, Options
+    from nanguard.runtime.captured import Captured
+    from nanguard.runtime.options import Options
 
 _LONGEST = 4000  # calls on one tape; a program that makes more is left alone from there on
 _CHAIN = 200  # calls that are made again to check a replacement

@@ -15,9 +15,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from nanguard.analyse import examine
-from nanguard.errors import NanguardError
+from nanguard.errors import NanguardError, NanguardWarning
 from nanguard.finding import Finding, Span
-from nanguard.runtime.captured import NanguardWarning
 from nanguard.settings import Settings
 from nanguard.tracing.places import Sources, user_frame
 
