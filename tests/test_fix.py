@@ -104,6 +104,21 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["return F.log_softmax(x, dim=1).gather(1, i[:, None])[:, 0]"],
         None,
     ),
+    "a difference the other way round": (
+        "def f(a, b):\n    return torch.log(1 + torch.exp(-(a - b)))",
+        ["return -F.logsigmoid(a - b)"],
+        None,
+    ),
+    "a setting whose default is 1 is kept": (
+        "def f(x, t=1.0):\n    return torch.log(torch.sum(torch.exp(x / t), dim=1))",
+        ["return torch.logsumexp(x / t, dim=1)"],
+        None,
+    ),
+    "a factor whose default is 1 is kept": (
+        "def f(x, beta=1.0):\n    return torch.log(1 + torch.exp(beta * x)) / beta",
+        ["return -F.logsigmoid(-(beta * x)) / beta"],
+        None,
+    ),
     "a quotient of which the divisor may be a number is moved as a whole": (
         "def f(x, t):\n    e = torch.exp(x / t)\n    return (e.diag() / e.sum(1)).log()",
         ["return (x / t).diagonal() - torch.logsumexp(x / t, dim=1)"],

@@ -39,13 +39,26 @@ class Match:
     moved: tuple[Term, ...]  # movements at the root of the normal form, to be done to a replacement
 
     def replacement(self, template: Term, extra: Mapping[str, Term] | None = None) -> Term:
-        """A replacement of the rule, over the terms of the program."""
+        """A replacement of the rule, over the terms of the program that the variables stand for."""
+        return tidy(self.filled(template, extra), self.operands, inside=False)
+
+    def wording(self, template: Term, extra: Mapping[str, Term] | None = None) -> Term:
+        """A replacement as it is written: what stands around an operand and at its root cancels, -(a - b) is b - a."""
+        return tidy(self.filled(template, extra), self.operands)
+
+    @property
+    def operands(self) -> set[Term]:
+        """What the replacement is made of."""
+        return {*self.bindings.values(), *self.rest}
+
+    def filled(self, template: Term, extra: Mapping[str, Term] | None) -> Term:
+        """The template with the operands in it."""
         term = fill(template, {**self.bindings, **(extra or {})}, self.attrs)
         for factor in self.rest:
             term = make(self.joined, (factor, term))
         for node in reversed(self.moved):
             term = make(node.op, (term, *node.args[1:]), node.attrs)
-        return tidy(term, {*self.bindings.values(), *self.rest})
+        return term
 
 
 def _stable_already(match: Match) -> bool:
@@ -55,10 +68,10 @@ def _stable_already(match: Match) -> bool:
         return False
     if match.root.op == stable.op != match.variant.match.op and all(not arg.args for arg in stable.args):
         return True
-    if _same(match.replacement(stable), match.root):
+    if _same(match.wording(stable), match.root):
         return True
     return (
-        bool(match.rest) and match.joined == "add" and _holds(match.root, replace(match, rest=()).replacement(stable))
+        bool(match.rest) and match.joined == "add" and _holds(match.root, replace(match, rest=()).wording(stable))
     )
 
 
@@ -122,6 +135,8 @@ class Matcher:
         if row is None or row.family in (ops.LEAF, ops.CAST, ops.MOVEMENT) or op in ("neg", "either"):
             return []
         head, behind = self.normal.head(term), self.unguarded.head(term)
+        if op in algebra.WRITTEN and any(arg.args and self.normal.head(arg) is head for arg in term.args):
+            return []  # y / 1, of a setting that is 1 by default: it is y that a rule is about
         found = list(self.fitting(term, head, ())) if self.may_fit(head) else []
         if behind is not head and self.may_fit(behind):
             found.extend(self.fitting(term, behind, self.guarding(term)))
@@ -242,7 +257,8 @@ class _Facts:
 class Written:
     """The subterms of a term as they are written, by their normal forms; behind guards, by those without them too.
 
-    Of several that have one form it is the first, but for what a test has narrowed, which says more.
+    Of several that have one form it is the last, x / t and not x where t is 1 by default; behind guards the first.  What
+    a test has narrowed says more than either.
     """
 
     def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
@@ -265,7 +281,10 @@ class Written:
             return None
         if narrowed:
             return narrowed[0] if len(narrowed) == 1 else max(narrowed, key=self.order.__getitem__)
-        return held[0] if len(held) == 1 else min(held, key=self.order.__getitem__)
+        if len(held) == 1:
+            return held[0]
+        nearest = min if self.guards else max  # what is behind the guards, and not these
+        return nearest(held, key=self.order.__getitem__)
 
     def narrowing(self, form: Term) -> Term:
         """A normal form that stands nowhere as it is, with what tests have narrowed in the place of its parts."""
@@ -463,10 +482,10 @@ def _power(args: tuple[Term, ...], exponent: float | None) -> Term:
     return make("pow", args)
 
 
-def tidy(term: Term, leaves: Container[Term] = ()) -> Term:
+def tidy(term: Term, leaves: Container[Term] = (), inside: bool = True) -> Term:
     """A replacement without what putting it together left: ``-(-x)`` is ``x``, ``-(a - b)`` is ``b - a``.
 
-    What is in `leaves` stays as it is.
+    What is in `leaves` stays as it is; whether its root is looked at, `inside` says.
     """
 
     def change(node: Term, args: tuple[Term, ...]) -> Term:
@@ -490,5 +509,6 @@ def tidy(term: Term, leaves: Container[Term] = ()) -> Term:
     done: dict[Term, Term] = {}
     for node in walk(term, known=leaves):
         args = tuple(done.get(arg, arg) for arg in node.args)
-        done[node] = change(node, args)
+        closed = not inside and any(arg in leaves and arg.op in ("neg", "sub") for arg in node.args)
+        done[node] = make(node.op, args, node.attrs) if closed else change(node, args)
     return done.get(term, term)

@@ -133,7 +133,7 @@ def _worded(
     In the words of the expression itself, else in those of the statements before it.  None where neither do; without
     a file there are no edits.
     """
-    term = match.replacement(template, extra)
+    term = match.wording(template, extra)
     ground = context.ground
     modules = context.modules if ground is None else visible(context.modules, site.span, ground)
     own = {*walk(template), *extra.values()}

@@ -134,11 +134,11 @@ class Form:
         if not self.has(match.rule, match.variant):
             return None
         if self.prefer == "stable":
-            return match.replacement(match.variant.stable) if match.variant.stable is not None else None
+            return match.wording(match.variant.stable) if match.variant.stable is not None else None
         if match.variant.clamp is None or match.guards:
             return None
         eps = default_eps(match.variant.clamp, self.dtype) if self.eps is None else self.eps
-        return match.replacement(match.variant.clamp, {"eps": const(eps)})
+        return match.wording(match.variant.clamp, {"eps": const(eps)})
 
 
 def dtype_of(tensors: Iterable[Any]) -> str:
