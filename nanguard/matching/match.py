@@ -257,8 +257,8 @@ class _Facts:
 class Written:
     """The subterms of a term as they are written, by their normal forms; behind guards, by those without them too.
 
-    Of several that have one form it is the last, x / t and not x where t is 1 by default; behind guards the first.  What
-    a test has narrowed says more than either.
+    Of several that have one form it is the last, x / t and not x where t is 1 by default; behind guards the first.
+    What a test has narrowed says more than either.
     """
 
     def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
