@@ -26,7 +26,6 @@ from nanguard.term import Term, walk
 
 if TYPE_CHECKING:  # what a file in which nothing is risky does not need
     from nanguard.matching.match import Match, Matcher
-    from nanguard.repair.paths import Paths
     from nanguard.stated import Range
 
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
@@ -287,7 +286,7 @@ def prove(
         if settled.covers(suspect) or any(part.place.node in settled.nodes for part in spread.get(id(suspect), ())):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
-        proof = confirm(suspect.match, matcher, partial(_names, paths, suspect, site))
+        proof = confirm(suspect.match, matcher, paths.caller(site, suspect.match, suspect.place))
         if proof is None and not settings.pedantic:
             continue
         if proof is not None:
@@ -304,11 +303,6 @@ def prove(
         made = finding(suspect.match, site, proof, context)
         if not accepted(suspect.match, made.hazard, settings.prefer):
             yield made
-
-
-def _names(paths: Paths, suspect: Suspect, site: Site) -> dict[Term, str]:
-    """What terms are called at the place of a suspect: there, else in the statements before it."""
-    return {**paths.operands(suspect.match, suspect.place), **site.names}
 
 
 def _outermost_first(suspected: Iterable[Suspect]) -> list[Suspect]:

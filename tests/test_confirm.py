@@ -134,13 +134,13 @@ CALLED = {
         "def f(x, t):\n    sim = x @ x.T\n    e = torch.exp(sim / t)\n    return torch.log(e.sum(1))",
         ["sim / t"],
     ),
-    "by what a loop calls it": (
+    "by the text of where it comes about": (
         "class Net(nn.Module):\n"
         "    def __init__(self):\n        self.fc, self.out = nn.Linear(3, 2), nn.Sigmoid()\n"
         "    def forward(self, x):\n        return self.out(self.fc(x))\n\n"
         "def f(loader):\n    net = Net()\n    for batch, y in loader:\n        p = net(batch)\n"
         "        loss = -torch.log(p).mean()\n        loss.backward()",
-        ["linear(batch)"],
+        ["self.fc(x)"],
     ),
 }
 

@@ -70,9 +70,7 @@ def _stable_already(match: Match) -> bool:
         return True
     if _same(match.wording(stable), match.root):
         return True
-    return (
-        bool(match.rest) and match.joined == "add" and _holds(match.root, replace(match, rest=()).wording(stable))
-    )
+    return bool(match.rest) and match.joined == "add" and _holds(match.root, replace(match, rest=()).wording(stable))
 
 
 def _holds(root: Term, form: Term) -> bool:

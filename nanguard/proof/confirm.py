@@ -48,10 +48,10 @@ class Proof:
     kind: str  # of the failure at the point, before a guard is taken into account
 
 
-def confirm(match: Match, matcher: Matcher, names: Callable[[], Mapping[Term, str]]) -> Proof | None:
+def confirm(match: Match, matcher: Matcher, called: Callable[[Term], str | None]) -> Proof | None:
     """The proof of a match in the dtype of the matcher, None if nothing was found that goes wrong.
 
-    `names` gives what terms are called at the place of the finding; it is asked where a witness was found.
+    `called` says what a term is called at the place of the finding, if it has a name there.
     """
     if match.rest and match.joined == "add" and match.variant.hazard == "accuracy-loss":
         # what is lost in a part of a sum is measured on the part: beside the other terms it may not show here
@@ -70,7 +70,7 @@ def confirm(match: Match, matcher: Matcher, names: Callable[[], Mapping[Term, st
             continue
         if found is not None:
             hazard, point = found
-            witness = witnessed(cut, point, dtype, names())
+            witness = witnessed(cut, point, dtype, called)
             reported = hazard
             if match.guards and "dead-gradient" in match.rule.guarded and hazard in NONFINITE:
                 reported = "ineffective-guard"

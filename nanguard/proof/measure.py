@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 from nanguard import analyse
 from nanguard.finding import DTYPES, Number
@@ -69,7 +68,7 @@ def _proof(rule: Rule, text: str, dtype: str, files: tuple[str, ...]) -> tuple[M
     for suspect in scanned.suspects:
         if scanned.matcher is not None:
             site = scanned.reading.site(suspect.place, suspect.uses.caught)
-            proof = confirm(suspect.match, scanned.matcher, partial(dict, site.names))
+            proof = confirm(suspect.match, scanned.matcher, site.names.get)
             if proof is not None:
                 return suspect.match, proof
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from nanguard import ops
@@ -17,33 +17,34 @@ from nanguard.term import Term, make, rebuild, show, symbol
 _LONGEST = 60  # characters of what a leaf is called
 
 
-def witnessed(cut: Cut, point: Point, dtype: str, names: Mapping[Term, str]) -> Witness:
+def witnessed(cut: Cut, point: Point, dtype: str, called: Callable[[Term], str | None]) -> Witness:
     """The record of a point: the inputs by their names, the value and the worst entry of the gradient."""
     truth = truth_at(cut, point, dtype)
     inputs: dict[str, Number] = {}
     for leaf, values in _inputs(cut, point):
-        inputs[_label(leaf, names, inputs)] = _number(values, point.shape)
+        inputs[_label(leaf, called, inputs)] = _number(values, point.shape)
     computed = _number(tuple(point.output.flatten().tolist()), tuple(point.output.shape))
     right = _number(truth.values, truth.shape) if truth is not None else "undefined"
     gradient_computed, gradient_right = _worst(point, truth)
     return Witness(dtype, inputs, computed, right, gradient_computed, gradient_right)
 
 
-def _label(leaf: Term, names: Mapping[Term, str], taken: Mapping[str, Number]) -> str:
+def _label(leaf: Term, called: Callable[[Term], str | None], taken: Mapping[str, Number]) -> str:
     """What a leaf is called: as at the place of the finding, else by its own name."""
-    text = names.get(leaf)
+    text = called(leaf)
     while text is None and (leaf.op == "either" or ops.family(leaf) == ops.CAST):
         leaf = leaf.args[0]
-        text = names.get(leaf)
-    text = text or show(rebuild(leaf, partial(_named, names)))
+        text = called(leaf)
+    text = text or show(rebuild(leaf, partial(_named, called)))
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return text if text not in taken else f"{text} ({len(taken) + 1})"
 
 
-def _named(names: Mapping[Term, str], term: Term, args: tuple[Term, ...]) -> Term:
+def _named(called: Callable[[Term], str | None], term: Term, args: tuple[Term, ...]) -> Term:
     """A term as it is called: what has a name by that, what nothing is known of without what it was worked out from."""
-    if term in names and term.op != "const":
-        return symbol(names[term])
+    text = called(term) if term.op != "const" else None
+    if text is not None:
+        return symbol(text)
     if term.op == "opaque":
         return symbol(term.name)
     return args[0] if ops.family(term) == ops.CAST and args else make(term.op, args, term.attrs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from nanguard import ops
 from nanguard.matching.match import Match, Matcher
@@ -13,6 +13,7 @@ from nanguard.reading.values import Built, External, Instance, to_term
 from nanguard.repair.ground import dotted, ground, names_in
 from nanguard.repair.reaching import Reach
 from nanguard.repair.source import Move, Unprintable, Words, move, source_of
+from nanguard.site import Site
 from nanguard.term import UNKNOWN, Attr, Term, walk
 
 
@@ -23,9 +24,11 @@ class Paths:
         self.reading, self.matcher = reading, matcher
         self.places: dict[ast.expr, list[Place]] = {}
         self.targets: dict[tuple[str, str], list[Place]] = {}
+        self.first: dict[Term, Place] = {}
         for place in reading.places:
             self.places.setdefault(place.node, []).append(place)
             self.targets.setdefault((place.path, place.target), []).append(place)
+            self.first.setdefault(place.term, place)
 
     def agree(self, match: Match, place: Place) -> bool:
         """Whether on every path the rule of a match fits, with what the program writes in the same words.
@@ -76,6 +79,26 @@ class Paths:
                     if found.setdefault(to_term(value), text) != text:
                         doubtful.add(to_term(value))
         return {term: text for term, text in found.items() if term.op != "const" or term not in doubtful}
+
+    def caller(self, site: Site, match: Match, place: Place) -> Callable[[Term], str | None]:
+        """What a term is called at the place of a match, else in the statements before, else where it comes about."""
+        before: dict[Term, str] | None = None
+
+        def called(term: Term) -> str | None:
+            nonlocal before
+            if term in site.names:
+                return site.names[term]
+            if before is None:
+                before = self.operands(match, place)
+            return before.get(term) or self.text(term)
+
+        return called
+
+    def text(self, term: Term) -> str | None:
+        """What the file writes for a term that it works out, where it first does so."""
+        place = self.first.get(term)
+        file = ground(self.reading.text(place.path)) if place is not None else None
+        return segment(file.lines, place.node) if file is not None and place is not None else None
 
     def words(self, names: Mapping[Term, str], place: Place) -> dict[Term, str]:
         """What terms are called at a place, without the names that may hold another value than the one that is meant.

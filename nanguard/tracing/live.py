@@ -7,7 +7,6 @@ import linecache
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -82,7 +81,7 @@ def findings(
             continue
         if not site.doubtful.isdisjoint(_about(match)):
             continue
-        proof = confirm(match, matcher, partial(dict, site.names))
+        proof = confirm(match, matcher, site.names.get)
         if proof is not None and traced.uses.of(match.root).detached and proof.hazard != "forward-nonfinite":
             continue  # no gradient comes back here
         if proof is not None:

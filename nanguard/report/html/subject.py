@@ -9,7 +9,6 @@ import ast
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nanguard import analyse
@@ -105,7 +104,7 @@ class Subjects:
 
 def proved(subject: Subject) -> Witness | None:
     """A witness of a subject that has none of a finding."""
-    proof = confirm(subject.match, subject.matcher, partial(dict, subject.names))
+    proof = confirm(subject.match, subject.matcher, subject.names.get)
     return proof.witness if proof is not None else None
 
 
