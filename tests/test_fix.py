@@ -109,6 +109,17 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["return -F.logsigmoid(a - b)"],
         None,
     ),
+    "a setting that is an exponent is kept": (
+        "def f(x, y, gamma=2.0):\n    p = torch.sigmoid(x)\n    pt = torch.where(y == 1, p, 1 - p)\n"
+        "    return -(1 - pt) ** gamma * torch.log(pt)",
+        ["return -(torch.sigmoid(-torch.where(y == 1, x, -x)) ** gamma * F.logsigmoid(torch.where(y == 1, x, -x)))"],
+        None,
+    ),
+    "another base": (
+        "def f(x):\n    return torch.log10(x.abs())",
+        [],
+        ["return torch.log10(torch.clamp(x.abs(), 1e-08))"],
+    ),
     "a setting whose default is 1 is kept": (
         "def f(x, t=1.0):\n    return torch.log(torch.sum(torch.exp(x / t), dim=1))",
         ["return torch.logsumexp(x / t, dim=1)"],

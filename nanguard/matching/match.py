@@ -172,7 +172,10 @@ class Matcher:
     ) -> Match:  # fmt: skip
         written = facts.written
         joined = compiled.pattern.op if bound.rest else "mul"
-        bindings = {name: restore(value, written.get) for name, value in bound.terms.items()}
+        bindings = {
+            name: written.constant(value) if value.op == "const" else restore(value, written.get)
+            for name, value in bound.terms.items()
+        }
         return Match(
             compiled.rule, _possible(compiled.variant, bound.attrs), term,
             {**bindings, **self.operands(term, compiled.variant.match, bound)}, bound.attrs,
@@ -283,6 +286,14 @@ class Written:
             return held[0]
         nearest = min if self.guards else max  # what is behind the guards, and not these
         return nearest(held, key=self.order.__getitem__)
+
+    def constant(self, form: Term) -> Term:
+        """A number as the program has it, 2.0 where the normal form has 2: its name belongs to that."""
+        if form in self.below:
+            return form
+        value = number(form)
+        alike = (node for node in near(self.term) if node.op == "const" and value is not None and number(node) == value)
+        return next(alike, form)
 
     def narrowing(self, form: Term) -> Term:
         """A normal form that stands nowhere as it is, with what tests have narrowed in the place of its parts."""

@@ -139,12 +139,14 @@ def _worded(
     own = {*walk(template), *extra.values()}
     before = {part: name for part, name in context.operands.items() if part.op != "const" or part not in own}
     before = {**_attributes(term), **before}
+    here = names_of(site.text)
+    numbered = {part: name for part, name in before.items() if part.op == "const" and name in here}
     words_of = (text for text in context.settings.values() if text not in site.text)
-    settings = frozenset(name for text in words_of for name in names_of(text) - names_of(site.text))
+    settings = frozenset(name for text in words_of for name in names_of(text) - here)
     texts = [*before.values(), *(f"_{behind}" for _, behind in context.moves.values())]
     taken = settings | {name for text in texts for name in names_of(text)}
     for words, names in (
-        (Words(_under_casts(site.names), modules, settings=context.settings), settings),
+        (Words(_under_casts({**numbered, **site.names}), modules, settings=context.settings), settings),
         (Words(_under_casts({**before, **site.names}), modules, context.moves, context.settings), taken),
     ):
         written = spelled(term, words)
