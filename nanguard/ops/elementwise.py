@@ -277,7 +277,9 @@ ARITHMETIC = (
          exact=lambda x, y: x + y, more=("torch.add(x, other, alpha) -> x + alpha * other",)),
     _row("sub", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{} torch.subtract Tensor.subtract",
          params="x, other", range=_sub, exact=lambda x, y: x - y,
-         more=("torch.rsub(x, other) -> sub(other, x)", "Tensor.__rsub__(x, other) -> sub(other, x)")),
+         more=("torch.rsub(x, other) -> sub(other, x)", "Tensor.__rsub__(x, other) -> sub(other, x)",
+               "torch.distributions.Normal.log_prob(loc, scale, value)"
+               " -> -((value - loc) ** 2) / (2 * scale ** 2) - (log(scale) + 0.9189385332046727)")),
     _row("mul", _BINARY + " torch.multiply Tensor.multiply", params="x, other", range=iv.mul, commutes=True,
          exact=lambda x, y: x * y),
     _row("div", "torch.{} Tensor.{} Tensor.{}_ operator.truediv operator.itruediv torch.true_divide torch.divide"

@@ -43,13 +43,25 @@ class Cut:
     bound: tuple[Term, ...]  # what the rule's variables stand for, where that is not what is cut
     scale: float  # errors are relative to the exact value or to this, whichever is larger
     makeshift: bool = False  # to be used where no other cut can be run
+    padded: bool = False  # all classes are the first one, which a program may compare them with, not the last one
+
+    def classes(self, shape: tuple[int, ...]) -> int:
+        """The class of every entry beside leaves of a shape."""
+        return shape[1] - 1 if len(shape) > 1 and not self.padded else 0
 
 
 def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     """Where to cut, and how what a program picks by an index that is not known is run: all of it, or the first."""
     found = list(dict.fromkeys(_cuts(match, matcher, reference)))
     yield from found
+    yield from (replace(cut, padded=True) for cut in found if _compares_classes(cut))
     yield from (_first_picked(cut) for cut in found if any(node.op == "pick" for node in walk(cut.root)))
+
+
+def _compares_classes(cut: Cut) -> bool:
+    """Whether a program asks which class an entry has, as ``target != PAD`` does."""
+    tests = (node for node in walk(cut.root) if (row := ops.row(node.op)) is not None and row.mask)
+    return bool(cut.index) and any(arg in cut.index for test in tests for arg in test.args)
 
 
 def _first_picked(cut: Cut) -> Cut:
@@ -229,9 +241,15 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
 def is_leaf(node: Term) -> bool:
     """Whether a term is a leaf of what can be run: nothing says how it is computed (a layer with weights, say)."""
     row = ops.row(node.op)
-    if row is None or node.op in ("opaque", "either"):
+    if row is None or node.op in ("opaque", "either") or is_entry(node):
         return True
     return row.torch is None and row.means is None and row.exact is None and row.family == ops.COMPOSITE
+
+
+def is_entry(node: Term) -> bool:
+    """Whether a term is what stands in a table under a name: ``batch["x"]`` is a tensor, and ``batch`` is none."""
+    key = node.attr("key") if node.op == "index" else None
+    return isinstance(key, tuple) and any(isinstance(part, str) and part != "..." for part in key)
 
 
 def _by_entry(node: Term) -> bool:

@@ -22,7 +22,7 @@ from nanguard.term import Term
 
 Values = tuple[tuple[float, ...], ...]  # the entries of each free leaf
 
-_SHAPES = ((2,), (2, 2), (2, 3), (2, 2, 2), (1, 2, 2, 2))
+_SHAPES = ((2,), (2, 2), (2, 3), (2, 4), (2, 2, 2), (1, 2, 2, 2), (4, 4))
 _MOST = 260  # combinations of vectors
 _MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
 _CHUNK = 512  # points that are taken out of a run at a time: often the first few are enough
@@ -181,7 +181,7 @@ def fitting(cut: Cut, matcher: Matcher) -> tuple[int, ...]:
 
 
 def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
-    """The leaves as tensors: the free ones with a gradient, settings as numbers, classes as the last one."""
+    """The leaves as tensors: the free ones with a gradient, settings as numbers, classes all alike."""
     kind = getattr(torch, dtype)
     result = {
         leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
@@ -193,8 +193,9 @@ def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], d
 def _others(cut: Cut, shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
     """The leaves that are not free, beside free ones of a shape."""
     result = {leaf: torch.tensor(value, dtype=getattr(torch, dtype)) for leaf, value in cut.fixed}
-    classes = shape[1] - 1 if len(shape) > 1 else 0
-    result.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
+    if cut.index:
+        entries = torch.full((shape[0], *shape[2:]), cut.classes(shape), dtype=torch.int64)
+        result.update(dict.fromkeys(cut.index, entries))
     return result
 
 

@@ -92,9 +92,9 @@ class _Torch(Evaluator[Value]):
         return _FAMILIES.get(row.family, _composite)(row, operands, along(row, attrs))
 
     def _numbers_of(self, x: Value) -> Value:
-        """A conversion keeps the value; a mask becomes numbers."""
+        """A conversion keeps the value; masks and counts become numbers of the dtype."""
         torch = load_torch()
-        if isinstance(x, torch.Tensor) and x.dtype == torch.bool:
+        if isinstance(x, torch.Tensor) and not x.is_floating_point():
             return x.to(self.dtype or torch.get_default_dtype())
         return float(x) if isinstance(x, bool) else x
 

@@ -10,7 +10,7 @@ from nanguard import ops
 from nanguard.finding import Number, Witness
 from nanguard.proof.exact import Exact
 from nanguard.proof.failing import truth_at
-from nanguard.proof.leaves import Cut
+from nanguard.proof.leaves import Cut, is_entry
 from nanguard.proof.points import Point
 from nanguard.term import Term, make, rebuild, show, symbol
 
@@ -47,6 +47,8 @@ def _named(called: Callable[[Term], str | None], term: Term, args: tuple[Term, .
         return symbol(text)
     if term.op == "opaque":
         return symbol(term.name)
+    if is_entry(term):
+        return symbol(f"{show(args[0])}[{', '.join(map(repr, term.attr('key')))}]")  # type: ignore[call-overload]
     return args[0] if ops.family(term) == ops.CAST and args else make(term.op, args, term.attrs)
 
 

@@ -14,6 +14,7 @@ from nanguard.reading.values import (
     Built,
     Class,
     External,
+    Function,
     Instance,
     Items,
     Many,
@@ -266,6 +267,27 @@ def _register(call: Call) -> Value | None:
     return const(None)
 
 
+def _itself(call: Call) -> Value | None:
+    """model.to(device), nn.DataParallel(model), deepcopy(model): what computes as the model does."""
+    return call.args[0] if call.args and isinstance(call.args[0], Instance | Built | Function) else None
+
+
+def _parameter(call: Call) -> Value | None:
+    """nn.Parameter(value): what is learnt, with the number that it starts as where that is one."""
+    start = to_term(call.args[0]) if call.args else const(None)
+    while ops.family(start) == ops.CAST and start.args:
+        start = start.args[0]
+    place = f"{call.node.lineno}:{call.node.col_offset}"
+    known_start = (("start", 0.0),) if start.op == "zeros" else ()
+    return make("opaque", (), (("name", "Parameter"), ("place", place), *known_start))
+
+
+def of_every_module(name: str) -> External | None:
+    """A method that modules of torch have from their base class, None for one that reading does not know."""
+    full = f"torch.nn.Module.{name}"
+    return External(full) if full in KNOWN else None
+
+
 def _without_gradient(value: Value) -> Value:
     """The value of a buffer."""
     if not isinstance(value, Term) or value.op == "const":
@@ -286,7 +308,17 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,
     "torch.hstack": _joined, "torch.vstack": _joined, "functools.partial": _partial, "builtins.getattr": _getattr,
     "builtins.isinstance": _isinstance, "torch.finfo": _finfo, "numpy.finfo": _finfo,
-    "torch.nn.Module.register_buffer": _register, "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
+    "torch.nn.Module.register_buffer": _register, "torch.nn.Module.register_parameter": _register,
+    "torch.nn.Parameter": _parameter, "torch.nn.parameter.Parameter": _parameter,
+    **dict.fromkeys((
+        "torch.nn.DataParallel", "torch.nn.parallel.DataParallel", "torch.nn.parallel.DistributedDataParallel",
+        "torch.compile", "torch.jit.script", "copy.copy", "copy.deepcopy",
+    ), _itself),
+    **{f"torch.nn.Module.{name}": _itself for name in (
+        "to", "cuda", "cpu", "eval", "train", "float", "double", "half", "bfloat16", "requires_grad_", "type",
+        "apply", "share_memory", "compile",
+    )},
+    "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
     "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

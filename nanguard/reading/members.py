@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from nanguard import ops
+from nanguard.reading.calls import of_every_module
 from nanguard.reading.containers import entry, with_item
 from nanguard.reading.narrowing import is_mask, narrow
 from nanguard.reading.recording import Recording
@@ -67,6 +68,8 @@ class Members(Recording):
                 return self.term_member(value, name, node, state, frame)
             case Built() if (method := _of_distribution(value, name)) is not None:
                 return method
+            case Built() if value.name.startswith("torch.nn.") and (inherited := of_every_module(name)) is not None:
+                return Partial(inherited, (value,), {})
             case Items() | Many() | Table() | Built() | Partial():
                 return TensorMethod(to_term(value), name) if not isinstance(value, Table) else opaque(name)
         return opaque(name, tuple(terms_in(value)))
@@ -86,8 +89,8 @@ class Members(Recording):
             if found.decorated("property", "cached_property"):
                 return self.call_function(found, (), {}, value, state, frame)
             return found if found.decorated("staticmethod") else Bound(value, found)
-        if name in ("register_buffer", "register_parameter"):
-            return Partial(External("torch.nn.Module.register_buffer"), (value,), {})
+        if found is None and (inherited := of_every_module(name)) is not None:
+            return Partial(inherited, (value,), {})
         return found if found is not None else symbol(f"self.{name}")
 
     def term_member(self, term: Term, name: str, node: ast.expr, state: State, frame: Frame) -> Value:
@@ -290,5 +293,9 @@ def _of_distribution(built: Built, method: str) -> Partial | None:
 
 def _is_pair(term: Term) -> bool:
     """Whether the operation gives values and indices (a reduction does so only along a dimension)."""
+    while term.op == "detach":  # under no_grad
+        term = term.args[0]
+    if term.op == "either":
+        return all(_is_pair(part) for part in term.args)
     row = ops.row(term.op)
     return row is not None and row.pair and (row.family != ops.REDUCE or term.attr("dim") is not None)

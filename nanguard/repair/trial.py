@@ -119,6 +119,7 @@ def _leaves(cut: Cut, edges: Mapping[Term, float], shape: tuple[int, ...], kind:
             value.view(-1)[:1] = edges[leaf]
         found[leaf] = value
     found.update({leaf: torch.tensor(value, dtype=kind) for leaf, value in cut.fixed})
-    classes = shape[1] - 1 if len(shape) > 1 else 0
-    found.update({leaf: torch.full((shape[0], *shape[2:]), classes, dtype=torch.int64) for leaf in cut.index})
+    if cut.index:
+        entries = torch.full((shape[0], *shape[2:]), cut.classes(shape), dtype=torch.int64)
+        found.update(dict.fromkeys(cut.index, entries))
     return found

@@ -47,6 +47,8 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "positions": origins.positions,
     "data": origins.data,
     "learned": origins.learned,
+    "unbounded": origins.unbounded,
+    "starts_at": origins.starts_at,
     "length_of_noise": origins.length_of_noise,
     "schedule": origins.schedule,
     "drawn": origins.drawn,

@@ -62,17 +62,34 @@ def data(ranges: Ranges, m: Term) -> bool:
 
 
 def learned(ranges: Ranges, x: Term) -> bool:
-    """Parameters of a module and numbers alone, no input of it: their norm is not 0 once they are initialised."""
+    """Parameters of a module and numbers alone, no input of it: their norm is not 0 once they are initialised.
+
+    One that is cut off at a bound stays there.
+    """
     below, found = [x], False
     while below:
         node = below.pop()
         if node.op == "opaque" and node.name == "Parameter":
             found = True
-        elif node.op == "opaque" or (node.op == "symbol" and node.attr("kind") == "tensor"):
+        elif node.op in ("opaque", *_CUT_OFF) or (node.op == "symbol" and node.attr("kind") == "tensor"):
             return False
         else:
             below.extend(node.args)
     return found
+
+
+_CUT_OFF = ("relu", "clamp")
+
+
+def unbounded(ranges: Ranges, x: Term) -> bool:
+    """A parameter of a module as it stands: wherever it starts, nothing keeps it above 0."""
+    x = core(x)
+    return x.op == "opaque" and x.name == "Parameter" and ranges.interval(x).unknown
+
+
+def starts_at(ranges: Ranges, x: Term, value: float) -> bool:
+    """A parameter of a module that is this number when training starts."""
+    return core(x).attr("start") == value
 
 
 _LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var")
