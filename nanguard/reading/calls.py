@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nanguard import ops
 from nanguard.floats import FORMATS
+from nanguard.ops.einsum import contraction
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Built,
@@ -267,6 +268,17 @@ def _register(call: Call) -> Value | None:
     return const(None)
 
 
+def _einsum(call: Call) -> Value | None:
+    """torch.einsum("ij,j->i", a, b), with the operands one by one or in a list."""
+    equation = known(call.args[0]) if call.args else None
+    listed = call.args[1].items if len(call.args) == 2 and isinstance(call.args[1], Items) else call.args[1:]
+    if equation is None or not isinstance(equation.value, str) or not all(isinstance(part, Term) for part in listed):
+        return None
+    parts = [part for part in listed if isinstance(part, Term) and part.op != "either"]
+    made = contraction(equation.value, parts) if len(parts) == len(listed) else None
+    return call.reader.record(made, call.node, call.state, call.frame) if made is not None else None
+
+
 def _itself(call: Call) -> Value | None:
     """model.to(device), nn.DataParallel(model), deepcopy(model): what computes as the model does."""
     return call.args[0] if call.args and isinstance(call.args[0], Instance | Built | Function) else None
@@ -319,6 +331,6 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
         "apply", "share_memory", "compile",
     )},
     "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
-    "torch.tensor": _constants, "torch.as_tensor": _constants,
+    "torch.einsum": _einsum, "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

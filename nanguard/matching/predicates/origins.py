@@ -157,5 +157,7 @@ def length(ranges: Ranges, n: Term) -> bool:
 
 
 def setting(ranges: Ranges, x: Term) -> bool:
-    """A number or a size: a constant, or an argument that is no tensor."""
+    """A number or a size: a constant, an argument that is no tensor, or a product of such."""
+    if x.op in ("mul", "pow"):
+        return all(setting(ranges, part) for part in x.args)
     return number(x) is not None or x.op in ("numel", "length") or x.attr("kind") in ("number", "size")
