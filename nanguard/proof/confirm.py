@@ -33,6 +33,7 @@ from nanguard.term import Term, fill, walk
 _MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
 _EDGES = 4  # failing points of a branch, of which it may be the last that the test keeps it from
 _SECONDS = 0.5  # of the processor, for one search: what is found at all is found in a tenth of it
+_LOADS = 3  # times that this begins again, as a step has taken so long that something was loaded
 _MOST_EXACT = 60  # of these, points at which the exact value is worked out
 
 
@@ -105,12 +106,12 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
     edges = _EDGES
     last = thread_time()
-    deadline, waited = last + _SECONDS, False
+    deadline, loads = last + _SECONDS, _LOADS
     for point in points_of(cut, matcher):
         now = thread_time()
-        loading = now - last > _SECONDS / 2 and not waited  # what torch loads when it is first needed is not the search
+        loading = now - last > _SECONDS / 2 and loads > 0  # what torch loads when it is first needed is not the search
         if not points or loading:
-            deadline, waited = now + _SECONDS, loading
+            deadline, loads = now + _SECONDS, loads - loading
         if now > deadline:
             break
         last = now

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from nanguard import ops
-from nanguard.reading.calls import KNOWN, Call, label
+from nanguard.reading.calls import ADDING, KNOWN, Call, label
 from nanguard.reading.containers import extended
 from nanguard.reading.members import Members, size
 from nanguard.reading.state import Frame, State
@@ -14,6 +14,7 @@ from nanguard.reading.values import (
     DISTRIBUTIONS,
     Bound,
     Built,
+    Choice,
     Class,
     External,
     Function,
@@ -25,6 +26,7 @@ from nanguard.reading.values import (
     Table,
     TensorMethod,
     Value,
+    either,
     known,
     opaque,
     terms_in,
@@ -42,7 +44,7 @@ class Applying(Members):
         for arg in node.args:
             value = self.evaluate(arg, state, frame)
             if isinstance(arg, ast.Starred):
-                args.extend(value.items if isinstance(value, Items) else [self.element(value)])
+                args.extend(value.items if isinstance(value, Items) else self.unlisted(value))
             else:
                 args.append(value)
         keywords: dict[str, Value] = {}
@@ -56,10 +58,18 @@ class Applying(Members):
         self.written_in_place(node, function, args, result, state, frame)
         return result
 
+    def unlisted(self, value: Value) -> list[Value]:
+        """The arguments that a list of unknown length gives: one that stands for all, and the last if that is known."""
+        if isinstance(value, Many) and value.last is not None:
+            return [opaque("item"), value.last]
+        return [self.element(value)]
+
     def written_in_place(
         self, node: ast.Call, function: Value, args: Sequence[Value], result: Value, state: State, frame: Frame
     ) -> None:  # fmt: skip
         """``x.clamp_(min=0)`` changes what ``x`` names, and so does ``losses.append(x)``."""
+        if isinstance(result, Built) and isinstance(node.func, ast.Attribute) and _adds(function):
+            self.assign(node.func.value, result, state, frame)
         if not isinstance(function, TensorMethod) or not isinstance(node.func, ast.Attribute):
             return
         changed = node.func.value
@@ -93,6 +103,8 @@ class Applying(Members):
                 found = function.cls.find("__call__") or function.cls.find("forward")
                 if isinstance(found, Function):
                     return self.call_function(found, args, keywords, function, state, frame)
+            case Choice(values=values):
+                return either([self.apply(value, args, keywords, node, state, frame) for value in values])
             case Built():
                 return self.built(function, args, keywords, node, state, frame)
             case Partial():
@@ -178,3 +190,10 @@ class Applying(Members):
             if found is not None:
                 return found
         return self.unknown(module.name, args, keywords, module, node)
+
+
+def _adds(function: Value) -> bool:
+    """Whether a method of a module puts another one behind those that it has."""
+    return (
+        isinstance(function, Partial) and isinstance(function.function, External) and function.function.name in ADDING
+    )

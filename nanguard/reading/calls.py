@@ -279,6 +279,32 @@ def _einsum(call: Call) -> Value | None:
     return call.reader.record(made, call.node, call.state, call.frame) if made is not None else None
 
 
+def _added(call: Call) -> Value | None:
+    """net.add_module("fc", nn.Linear(3, 4)), net.append(...): one more part, or an attribute of a model."""
+    match call.args:
+        case [Built(name="torch.nn.Sequential") as held, *_, part]:
+            return replace(held, args=(*held.args, part))
+        case [Instance() as held, Term() as named, part] if isinstance(name := named.value, str):
+            call.reader.write(held, name, part)
+            return held
+    return None
+
+
+def _named_tuple(call: Call) -> Value | None:
+    """namedtuple("Output", ["probs", "value"]): a class with these fields."""
+    said = [known(value) for value in call.args[:1]]
+    listed = call.args[1] if len(call.args) > 1 else None
+    parts = [known(item) for item in listed.items] if isinstance(listed, Items) else [known(listed)] if listed else []
+    texts = [part.value for part in (*said, *parts) if part is not None and isinstance(part.value, str)]
+    if len(texts) < 2 or len(texts) != 1 + len(parts):
+        return None
+    fields = [name for text in texts[1:] for name in text.replace(",", " ").split()]
+    body: list[ast.stmt] = [
+        ast.AnnAssign(ast.Name(field, ast.Store()), ast.Name("Any", ast.Load()), None, 1) for field in fields
+    ]
+    return Class(texts[0], {}, (), ast.ClassDef(texts[0], [], [], body, []))
+
+
 def _itself(call: Call) -> Value | None:
     """model.to(device), nn.DataParallel(model), deepcopy(model): what computes as the model does."""
     return call.args[0] if call.args and isinstance(call.args[0], Instance | Built | Function) else None
@@ -286,12 +312,27 @@ def _itself(call: Call) -> Value | None:
 
 def _parameter(call: Call) -> Value | None:
     """nn.Parameter(value): what is learnt, with the number that it starts as where that is one."""
-    start = to_term(call.args[0]) if call.args else const(None)
-    while ops.family(start) == ops.CAST and start.args:
-        start = start.args[0]
+    start = _filled(to_term(call.args[0])) if call.args else None
     place = f"{call.node.lineno}:{call.node.col_offset}"
-    known_start = (("start", 0.0),) if start.op == "zeros" else ()
-    return make("opaque", (), (("name", "Parameter"), ("place", place), *known_start))
+    said = (("start", start),) if start is not None else ()
+    return make("opaque", (), (("name", "Parameter"), ("place", place), *said))
+
+
+def _filled(term: Term) -> float | None:
+    """The number that every entry of a new tensor is: 3 for ``3 * torch.ones(n)``."""
+    while ops.family(term) == ops.CAST and term.args:
+        term = term.args[0]
+    row = ops.row(term.op)
+    match term.op, term.args:
+        case "mul", (first, second):
+            factors = (_filled(first), _filled(second))
+            return None if None in factors else factors[0] * factors[1]  # type: ignore[operator]
+        case "full", (value,):
+            return number(value)
+        case _, () if row is not None and row.family == ops.LEAF and row.range is not None and row.pure:
+            interval = row.range()
+            return interval.low if interval.low == interval.high else None
+    return number(term)
 
 
 def of_every_module(name: str) -> External | None:
@@ -309,6 +350,7 @@ def _without_gradient(value: Value) -> Value:
     return make("detach", (value,))
 
 
+ADDING = ("torch.nn.Module.add_module", "torch.nn.Module.append")
 KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
     "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
@@ -331,6 +373,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
         "apply", "share_memory", "compile",
     )},
     "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
-    "torch.einsum": _einsum, "torch.tensor": _constants, "torch.as_tensor": _constants,
+    **dict.fromkeys(ADDING, _added), "collections.namedtuple": _named_tuple, "torch.einsum": _einsum,
+    "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nanguard.reading.values import External, Items, Many, Table, Value, either, known, opaque
+from nanguard.reading.values import (
+    External,
+    Items,
+    Many,
+    Table,
+    Value,
+    chosen,
+    either,
+    is_called,
+    is_option,
+    known,
+    opaque,
+)
 from nanguard.term import Term
 
 FEW = 4  # known items of a list that a comprehension is read over one by one
@@ -23,6 +35,11 @@ def entry(table: Table, key: Value) -> Value:
         return table.items.get(constant.value, opaque("item"))
     if "torch.float32" in table.items:
         return table.items["torch.float32"]
+    default = key.attr("default") if isinstance(key, Term) and is_option(key) else None
+    if default is not None and default in table.items:
+        return table.items[default]
+    if table.items and all(map(is_called, table.items.values())):
+        return chosen(table.items.values())
     numbers = [value for value in table.items.values() if isinstance(value, Term) and value.op == "const"]
     return either(list(numbers)) if numbers and len(numbers) == len(table.items) <= FEW else opaque("item")
 
@@ -46,7 +63,7 @@ def joined_lists(first: Items | Many, second: Items | Many) -> Items | Many:
     if isinstance(first, Items) and isinstance(second, Items) and len(first.items) + len(second.items) <= MAX_ITEMS:
         return Items(first.items + second.items)
     items = [part for value in (first, second) for part in (value.items if isinstance(value, Items) else [value.item])]
-    return Many(either(items))
+    return Many(either(items), second.items[-1] if isinstance(second, Items) and second.items else None)
 
 
 def with_item(held: Items | Many, key: Term | None, value: Value) -> Items | Many:

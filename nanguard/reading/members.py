@@ -14,6 +14,7 @@ from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Bound,
     Built,
+    Choice,
     Class,
     External,
     Function,
@@ -66,6 +67,8 @@ class Members(Recording):
                 return found if found is not None else External(f"{value.name}.{name}")
             case Term():
                 return self.term_member(value, name, node, state, frame)
+            case Choice(values=values):
+                return either([self.member(part, name, node, state, frame) for part in values])
             case Built() if (method := _of_distribution(value, name)) is not None:
                 return method
             case Built() if value.name.startswith("torch.nn.") and (inherited := of_every_module(name)) is not None:
@@ -236,6 +239,8 @@ class Members(Recording):
         if isinstance(value, Shape):
             known_places = not any(isinstance(target, ast.Starred) for target in targets)
             return [size(value.term, place if known_places else f"{count}:{place}") for place in range(count)]
+        if isinstance(value, Instance) and len(value.attrs) == count and value.cls.find("forward") is None:
+            return list(value.attrs.values())  # the fields of a named tuple
         if isinstance(value, Term) and value.op == "numel":  # some of the sizes
             return [size(value.args[0], f"{value.attr('dim')}:{place}") for place in range(count)]
         if isinstance(value, Term) and _is_pair(value) and count == 2:

@@ -94,6 +94,10 @@ def read(
         else:
             unreached = partial(_unreached, interpreter, target, nodes[target.span.line], module)
             _bounded(unreached, target.name, interpreter, failed)
+    for function, heir in _completed(module.env, {target.name for target in targets}):
+        _bounded(
+            partial(interpreter.target, function, interpreter.object_of(heir)), function.qualname, interpreter, failed
+        )
     for node, function in list(interpreter.defined.items()):
         if isinstance(node, ast.Lambda) and node not in interpreter.entered and function.path == path:
             _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
@@ -106,6 +110,33 @@ def _target(interpreter: Interpreter, function: Function, owner: Class | None) -
     instance = interpreter.object_of(owner) if owner is not None else None
     if (owner, function.node) not in interpreter.constructors:  # a constructor has been read for the object
         interpreter.target(function, instance, plain)
+
+
+_MOST_HEIRS = 3  # classes that complete a method of their base, for which it is read
+
+
+def _completed(env: Scope, wanted: set[str]) -> Iterator[tuple[Function, Class]]:
+    """The methods of a base class that call what a class of the file defines in its stead, each with that class."""
+    counts: dict[Function, int] = {}
+    for heir in (value for _, value in env.local() if isinstance(value, Class)):
+        for base in heir.order()[1:]:
+            for name, method in base.members.items():
+                if not isinstance(method, Function) or method.qualname not in wanted or heir.find(name) is not method:
+                    continue
+                if name != "__init__" and _calls_own(method.node) & heir.members.keys() & base.members.keys():
+                    counts[method] = counts.get(method, 0) + 1
+                    if counts[method] <= _MOST_HEIRS:
+                        yield method, heir
+
+
+def _calls_own(function: ast.AST) -> frozenset[str]:
+    """The names of the methods that a method calls on its own object."""
+    return frozenset(
+        node.func.attr
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if isinstance(node.func.value, ast.Name) and node.func.value.id == "self"
+    )
 
 
 def _bounded(job: Callable[[], object], name: str, interpreter: Interpreter, failed: dict[str, str]) -> None:

@@ -10,7 +10,17 @@ from nanguard.reading.expressions import Expressions
 from nanguard.reading.project import Project
 from nanguard.reading.scope import Scope
 from nanguard.reading.state import MAX_STATES, Frame, State, join, limit
-from nanguard.reading.values import Class, External, Function, TensorMethod, Value, opaque, terms_in
+from nanguard.reading.values import (
+    Class,
+    External,
+    Function,
+    TensorMethod,
+    Value,
+    chosen,
+    is_called,
+    opaque,
+    terms_in,
+)
 from nanguard.term import Term, const, make, walk
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -137,8 +147,17 @@ class Statements(Expressions):
 
     def branches(self, node: ast.If, state: State, frame: Frame) -> list[State]:
         results: list[State] = []
+        made = self.building[-1] if self.building and frame.qualname.endswith("__init__") else None
+        kept: dict[str, list[Value]] = {}
         for outcome, branch in self.decide(node.test, state, frame):
+            before = dict(made.attrs) if made is not None else {}
             results.extend(self.block(node.body if outcome else node.orelse, [branch], frame))
+            for name, value in made.attrs.items() if made is not None else ():
+                if is_called(value) and value is not before.get(name):
+                    kept.setdefault(name, []).append(value)
+        for name, values in kept.items():
+            if made is not None and len(values) > 1:  # a module of one branch or of the other
+                made.attrs[name] = chosen(values)
         return results
 
     def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:

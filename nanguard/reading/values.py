@@ -137,10 +137,18 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """One of several things that can be called, it is not known which: ``act = torch.sin if flag else torch.cos``."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Many:
-    """A list of unknown length: a comprehension, ``*args``; one item stands for all."""
+    """A list of unknown length: a comprehension, ``*args``; one item stands for all, `last` for itself."""
 
     item: Value
+    last: Value | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +167,7 @@ class Shape:
 
 Value = (
     Term | External | Function | Class | Instance | Bound | Super | TensorMethod | Built | Partial
-    | Items | Many | Table | Shape
+    | Items | Many | Table | Shape | Choice
 )  # fmt: skip
 
 
@@ -246,6 +254,8 @@ def content(value: Value) -> object:
             return ("table", *((key, content(entry)) for key, entry in entries.items()))
         case Shape(term=term):
             return ("shape", term)
+        case Choice(values=values):
+            return ("choice", *map(content, values))
         case Instance(made=Instance() as made):
             return ("made", made)
     return value
@@ -269,7 +279,7 @@ def parts_of(value: Value) -> Iterable[Value]:
     match value:
         case Instance(attrs=attrs):
             return attrs.values()
-        case Items(items=items):
+        case Items(items=items) | Choice(values=items):
             return items
         case Many(item=item):
             return (item,)
@@ -302,6 +312,8 @@ def either(values: list[Value]) -> Value:
     grown = _grown(distinct)
     if grown is not None:
         return grown
+    if all(isinstance(value, _CALLED) for value in distinct):
+        return chosen(distinct)
     terms: list[Term] = []
     for value in distinct:
         for part in alternatives(to_term(value)):
@@ -312,6 +324,22 @@ def either(values: list[Value]) -> Value:
     if sum(term.size for term in terms) > _LARGEST:
         return opaque("either", ())
     return make("either", tuple(terms))
+
+
+_CALLED = (External, Function, Class, Instance, Bound, Built, Partial, Choice)
+_MOST_CALLED = 3  # of what may be called at one place, those that are followed
+
+
+def is_called(value: Value | None) -> bool:
+    """Whether a value is a function, a module or something else that is there to be called."""
+    return isinstance(value, _CALLED)
+
+
+def chosen(values: Iterable[Value]) -> Value:
+    """One of several things that can be called."""
+    flat = [part for value in values for part in (value.values if isinstance(value, Choice) else (value,))]
+    distinct = list({content(value): value for value in flat}.values())
+    return distinct[0] if len(distinct) == 1 else Choice(tuple(distinct[:_MOST_CALLED]))
 
 
 def _grown(values: list[Value]) -> Many | None:

@@ -81,15 +81,15 @@ def learned(ranges: Ranges, x: Term) -> bool:
 _CUT_OFF = ("relu", "clamp")
 
 
-def unbounded(ranges: Ranges, x: Term) -> bool:
-    """A parameter of a module as it stands: wherever it starts, nothing keeps it above 0."""
-    x = core(x)
-    return x.op == "opaque" and x.name == "Parameter" and ranges.interval(x).unknown
-
-
 def starts_at(ranges: Ranges, x: Term, value: float) -> bool:
     """A parameter of a module that is this number when training starts."""
     return core(x).attr("start") == value
+
+
+def starts_above(ranges: Ranges, x: Term, value: float) -> bool:
+    """A parameter of a module that starts above a number, and that nothing keeps there."""
+    start = core(x).attr("start")
+    return isinstance(start, float) and start > value
 
 
 _LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var")
