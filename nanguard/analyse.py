@@ -153,7 +153,7 @@ def suspects(
             if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
                 continue
             if table is None:
-                table = UseTable([place.term for place in reading.places], reading.returned)
+                table = UseTable([place.term for place in reading.places], reading.returned, reading.shown, reading.handed)
             uses = table.of(place.term)
             if harmless(match.variant.hazard, match.variant.stable is not None, uses) or _only_compared(place, uses):
                 continue
@@ -180,6 +180,8 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
     A mask drops values that are not finite; it does not repair a gradient, since 0 times inf is nan.  A choice between
     two forms is one for the more accurate.
     """
+    if uses.logged:
+        return True
     if uses.detached and hazard != "forward-nonfinite":
         return True
     if (uses.offset or uses.chosen) and hazard == "accuracy-loss":

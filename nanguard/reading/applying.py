@@ -35,6 +35,12 @@ from nanguard.reading.values import (
 from nanguard.term import Term, const, is_number
 
 
+_LOGGERS = frozenset({
+    "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
+    "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",
+})  # fmt: skip
+
+
 class Applying(Members):
     """Finds out what is called, and what the call gives."""
 
@@ -120,6 +126,7 @@ class Applying(Members):
         held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
         if isinstance(function, TensorMethod):
             held.insert(0, function.term)
+        (self.shown if label(node).rpartition(".")[2] in _LOGGERS else self.handed).update(held)
         return opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
 
     def external(

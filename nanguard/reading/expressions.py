@@ -219,6 +219,9 @@ class Expressions(Applying):
         return self.defined.setdefault(node, Function(node, state.env, name, None, frame.path))
 
     def text(self, node: ast.JoinedStr, state: State, frame: Frame) -> Value:
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                self.shown.update(terms_in(self.evaluate(part.value, state, frame)))
         return const("f-string")
 
     def awaited(self, node: ast.Await | ast.YieldFrom, state: State, frame: Frame) -> Value:

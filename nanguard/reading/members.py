@@ -225,6 +225,8 @@ class Members(Recording):
         """Set an attribute of an object."""
         before = instance.attrs.get(name)
         instance.attrs[name] = value
+        if type(value) is Term:
+            self.handed.add(value)
         if before is not None and content(before) == content(value):
             return
         instance.made = None

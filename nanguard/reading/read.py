@@ -40,6 +40,8 @@ class Reading:
     places: tuple[Place, ...]
     failed: dict[str, str]
     returned: frozenset[Term]  # what targets give back
+    shown: frozenset[Term] = frozenset()  # what is printed or logged
+    handed: frozenset[Term] = frozenset()  # what goes where reading cannot follow it
 
     split: dict[str, list[bytes]] = field(default_factory=dict)  # this file, and others that were followed
     seen: Mapping[str, str] = field(default_factory=dict)  # files that were looked for, with their stamps
@@ -102,7 +104,8 @@ def read(
         if isinstance(node, ast.Lambda) and node not in interpreter.entered and function.path == path:
             _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
     places, returned = tuple(interpreter.places.values()), frozenset(interpreter.returned)
-    return Reading(path, source, places, failed, returned, seen=project.seen)
+    shown, handed = frozenset(interpreter.shown), frozenset(interpreter.handed)
+    return Reading(path, source, places, failed, returned, shown, handed, seen=project.seen)
 
 
 def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:

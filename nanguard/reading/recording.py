@@ -71,6 +71,8 @@ class Recording(Decisions):
         self.cuts = 0  # calls that were not followed
         self.defined: dict[ast.AST, Function] = {}  # functions and lambdas, as they were first met
         self.placed: set[str] = set()  # the functions that have a place
+        self.shown: set[Term] = set()  # what is printed or logged
+        self.handed: set[Term] = set()  # what goes where reading cannot follow it: into other calls, into attributes
         self.building: list[Instance] = []  # objects whose constructor is being read
         self.writes = 0  # to objects that existed before: what a method gives may change with them
         self.unrepeatable = 0  # times that a result depended on more than can be compared

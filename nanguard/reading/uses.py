@@ -19,7 +19,7 @@ class Uses:
     `chosen`: a test of what it is worked out from decides between it and another form;
     `compared`: it goes into comparisons alone, which take a nan or an infinity as they are, and give no gradient back;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
-    digits that a small value has lost do not count.
+    digits that a small value has lost do not count; `logged`: it is printed or logged, and that is all.
     """
 
     masked: bool = False
@@ -28,6 +28,7 @@ class Uses:
     compared: bool = False
     detached: bool = False
     offset: bool = False
+    logged: bool = False
 
 
 _FAR = 12  # operations around a value that are looked at
@@ -36,7 +37,12 @@ _FAR = 12  # operations around a value that are looked at
 class UseTable:
     """The uses of all terms of a program; what it returns has a use that is not seen, of which nothing is known."""
 
-    def __init__(self, terms: Sequence[Term], returned: Collection[Term] = ()) -> None:
+    def __init__(
+        self, terms: Sequence[Term], returned: Collection[Term] = (), shown: Collection[Term] = (),
+        handed: Collection[Term] = (),
+    ) -> None:  # fmt: skip
+        self.shown = {part for term in shown for part in alternatives(term)}
+        self.handed = {part for term in handed for part in alternatives(term)}
         self.returned = {part for term in returned for part in alternatives(term)} | set(returned)
         self.users: dict[Term, list[tuple[Term, int]]] = {}
         self.order: dict[Term, int] = {}  # operands come before the terms that use them
@@ -78,7 +84,7 @@ class UseTable:
         every = self.users.get(term, ())
         users = [(user, index) for user, index in every if not _compares(user)]
         if not every or term in self.returned:
-            return Uses()
+            return Uses(logged=term in self.shown and term not in self.handed and term not in self.returned)
         if all(self.of(user).compared and _passes(user) for user, _ in users):
             return Uses(compared=True)
         return Uses(
@@ -89,6 +95,7 @@ class UseTable:
             ),
             detached=all(user.op == "detach" or self.of(user).detached for user, _ in users),
             offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
+            logged=term not in self.handed and all(self.of(user).logged for user, _ in every),
         )
 
 
