@@ -153,7 +153,9 @@ def suspects(
             if match.rule.code not in codes or counts.get(key, 0) >= _ATTEMPTS:
                 continue
             if table is None:
-                table = UseTable([place.term for place in reading.places], reading.returned, reading.shown, reading.handed)
+                table = UseTable(
+                    [place.term for place in reading.places], reading.returned, reading.shown, reading.handed
+                )
             uses = table.of(place.term)
             if harmless(match.variant.hazard, match.variant.stable is not None, uses) or _only_compared(place, uses):
                 continue

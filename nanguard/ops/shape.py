@@ -132,6 +132,8 @@ CREATION = (
     Op("length", signature("x; dim"), COMPOSITE, "Tensor.size", (),
        "amax(sum(0 * x + 1, dim=dim, keepdim=false), dim=none, keepdim=false)", range=_between(1.0, INF, True)),
     Op("zeros_as", signature("x"), COMPOSITE, "torch.zeros_like", (), "0 * x", range=_between(0.0, 0.0, True)),
+    # no entry is below 0; a decomposition is not evaluated
+    Op("svdvals", signature("x"), COMPOSITE, None, ("torch.linalg.svdvals",), range=_between(0.0, INF)),
     Op("count_nonzero", signature("x"), COMPOSITE, "torch.count_nonzero", ("torch.count_nonzero",
        "Tensor.count_nonzero"), range=_between(0.0, INF, True)),
     Op("argmax", signature("x; dim=None"), COMPOSITE, "torch.argmax", ("torch.argmax", "Tensor.argmax", "torch.argmin",

@@ -34,7 +34,6 @@ from nanguard.reading.values import (
 )
 from nanguard.term import Term, const, is_number
 
-
 _LOGGERS = frozenset({
     "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
     "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",

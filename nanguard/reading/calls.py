@@ -279,6 +279,16 @@ def _einsum(call: Call) -> Value | None:
     return call.reader.record(made, call.node, call.state, call.frame) if made is not None else None
 
 
+def _decomposed(call: Call) -> Value | None:
+    """torch.svd(x), torch.linalg.svd(x): two matrices of which nothing is known, the singular values between them."""
+    if not call.args or not isinstance(call.args[0], Term):
+        return None
+    values = call.again("torch.linalg.svdvals", call.args[:1])
+    place = f"{call.node.lineno}:{call.node.col_offset}"
+    left, right = (opaque(name, (call.args[0],), place) for name in ("U", "V"))
+    return Items((left, values, right)) if values is not None else None
+
+
 def _added(call: Call) -> Value | None:
     """net.add_module("fc", nn.Linear(3, 4)), net.append(...): one more part, or an attribute of a model."""
     match call.args:
@@ -374,6 +384,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     )},
     "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
     **dict.fromkeys(ADDING, _added), "collections.namedtuple": _named_tuple, "torch.einsum": _einsum,
+    "torch.svd": _decomposed, "torch.linalg.svd": _decomposed, "Tensor.svd": _decomposed,
     "torch.tensor": _constants, "torch.as_tensor": _constants,
     "torch.FloatTensor": _constants, "torch.Tensor": _constants,
 }  # fmt: skip

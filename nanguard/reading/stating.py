@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from nanguard.errors import NanguardError
@@ -44,7 +46,7 @@ class Stating:
     def of(self, function: Function) -> Ranges:
         """The ranges by the names of the parameters; what the settings say comes before what an annotation does."""
         if function.node not in self.known:
-            found = dict(self.annotated(function))
+            found = {**documented(function), **dict(self.annotated(function))}
             if self.settings is not None:
                 found.update(self.settings(function.path, function.qualname))
             self.known[function.node] = found
@@ -128,6 +130,38 @@ class Stating:
                     case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                         names.assigned[name] = value
         return self.names[path]
+
+
+def documented(function: Function) -> dict[str, Range]:
+    """The parameters that a docstring says are probabilities: ``probs: values in [0, 1]``."""
+    if isinstance(function.node, ast.Lambda):
+        return {}
+    text = ast.get_docstring(function.node) or ""
+    if not _SHARE.search(text):
+        return {}
+    spec = function.node.args
+    names = {arg.arg for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
+    found: dict[str, Range] = {}
+    for name, words in _described(text):
+        if name in names and "prob" in words.lower() and _SHARE.search(words) and not _LOGARITHMS.search(words):
+            found[name] = Range(0.0, 1.0)
+    return found
+
+
+_SHARE = re.compile(r"\[0(\.0?)?, ?1(\.0?)?\]|between 0 and 1", re.IGNORECASE)
+_LOGARITHMS = re.compile(r"log", re.IGNORECASE)
+_ITEM = re.compile(r"(?::param )?(\w+) ?(?:\(.*?\))? ?(?::|--? )")  # how the description of a parameter begins
+
+
+def _described(text: str) -> Iterator[tuple[str, str]]:
+    """The names that a docstring describes, each with the words on its line and on those that are indented below."""
+    lines = text.splitlines()
+    for place, line in enumerate(lines):
+        begun = _ITEM.match(line.strip())
+        if begun is not None:
+            depth = len(line) - len(line.lstrip())
+            below = takewhile(lambda each: len(each) - len(each.lstrip()) > depth, lines[place + 1 :])
+            yield begun.group(1), " ".join([line.strip(), *map(str.strip, below)])
 
 
 def stated(value: Value, found: Range | None) -> Value:
