@@ -98,7 +98,7 @@ def _cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     if match.variant.exact is not None and match.variant.stable is None:
         yield from filter(None, (deep,))  # what is lost is lost on the way to the leaves of the program
         yield from _at_layers(match, matcher, reference)
-    elif unrelated(at, matcher):
+    elif unrelated(at, matcher) and not (shallow is not None and not shallow.elementwise and _shares(at)):
         yield from filter(None, (shallow, deep))
     else:
         yield from filter(None, (deep,))
@@ -167,6 +167,12 @@ def _layers(root: Term) -> Iterator[Term]:
             yield node
         else:
             stack.extend(node.args)
+
+
+def _shares(terms: Sequence[Term]) -> bool:
+    """Whether the entries of a term are parts of a whole, as those of a softmax are: they are not all 0."""
+    rows = [row for term in terms for node in walk(term) if (row := ops.row(node.op)) is not None]
+    return any(row.probability and row.family == ops.AXIS for row in rows)
 
 
 def unrelated(terms: Sequence[Term], matcher: Matcher) -> bool:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -159,9 +160,13 @@ def _described(text: str) -> Iterator[tuple[str, str]]:
     for place, line in enumerate(lines):
         begun = _ITEM.match(line.strip())
         if begun is not None:
-            depth = len(line) - len(line.lstrip())
-            below = takewhile(lambda each: len(each) - len(each.lstrip()) > depth, lines[place + 1 :])
+            depth = " " * (len(line) - len(line.lstrip()) + 1)
+            below = takewhile(partial(_indented, depth), lines[place + 1 :])
             yield begun.group(1), " ".join([line.strip(), *map(str.strip, below)])
+
+
+def _indented(depth: str, line: str) -> bool:
+    return line.startswith(depth)
 
 
 def stated(value: Value, found: Range | None) -> Value:
