@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from nanguard.analyse import scan
 from nanguard.finding import Span
 from nanguard.matching import match, rules
 from nanguard.reading.discover import targets
 from nanguard.reading.read import Reading, read
+from nanguard.settings import Settings
 
 # ruff: noqa: E501 (a loss on one line is easier to compare than one that is broken up)
 HEAD = """
@@ -236,3 +238,82 @@ AWKWARD = {
 @pytest.mark.parametrize("body", AWKWARD.values(), ids=AWKWARD.keys())
 def test_valid_python_is_read_without_failing(body: str) -> None:
     assert reading(body) is not None
+
+
+EINSUM = {
+    "bik,bkj->bij": "matmul(a, b)",
+    "bik,bjk->bij": "matmul(a, transpose(b, dim0=-2, dim1=-1))",
+    "ij,ij->i": "sum(a * b, dim=-1, keepdim=False)",
+    "ij,ij": "sum(a * b, dim=(-2, -1), keepdim=False)",
+    "i,j->ij": "unsqueeze(a, dim=1) * unsqueeze(b, dim=0)",
+    "bnd,bd->bn": "sum(a * unsqueeze(b, dim=1), dim=-1, keepdim=False)",
+    "ij,ki->jk": "sum(unsqueeze(permute(a, dims=(1, 0)), dim=1) * unsqueeze(b, dim=0), dim=-1, keepdim=False)",
+}
+
+
+@pytest.mark.parametrize(("equation", "expected"), EINSUM.items(), ids=EINSUM.keys())
+def test_an_equation_is_the_products_and_sums_that_it_is(equation: str, expected: str) -> None:
+    read_as = {repr(place.term) for place in reading(f"def f(a, b): return torch.einsum({equation!r}, a, b)").places}
+    assert expected in read_as
+
+
+@pytest.mark.parametrize("equation", ["...i,i->...", "ii,i->i", "ij,jk,kl,lm->im", "ij"])
+def test_an_equation_that_is_not_written_out_is_opaque(equation: str) -> None:
+    assert reading(f"def f(a, b): return torch.einsum({equation!r}, a, b)").places == ()
+
+
+MAXIMA = {
+    "without gradient": "@torch.no_grad()\ndef f(x):\n    m, _ = x.max(dim=1, keepdim=True)\n    return (x - m).exp().sum(1)",
+    "first of two": "@torch.no_grad()\ndef f(x):\n    return (x - x.max(dim=1, keepdim=True)[0]).exp().sum(1)",
+    "of several values": "def f(x, y, k):\n    if k:\n        x = x + y\n    m, _ = x.max(1, keepdim=True)\n    return (x - m).exp().sum(1)",
+}
+
+
+@pytest.mark.parametrize("body", MAXIMA.values(), ids=MAXIMA.keys())
+def test_a_maximum_comes_with_its_place_however_it_was_made(body: str) -> None:
+    sums = [
+        place.term
+        for place in reading(body).places
+        if isinstance(place.node, ast.Call) and "sum" in ast.unparse(place.node)[-6:]
+    ]
+    assert sums
+    assert all(MATCHER.ranges.interval(total).low == 1 for total in sums)
+
+
+SHOWN = {
+    "printed": "print(torch.log10(e))",
+    "logged": "self.log('psnr', -10 * torch.log10(e))",
+    "in a text": "self.info(f'psnr {torch.log10(e).item():.2f}')",
+    "under a name": "p = torch.log10(e)\n        writer.add_scalar('psnr', p, 1)",
+}
+
+
+@pytest.mark.parametrize("statement", SHOWN.values(), ids=SHOWN.keys())
+def test_what_is_shown_and_no_more_is_no_suspect(statement: str) -> None:
+    body = f"class L(nn.Module):\n    def forward(self, x, y, writer):\n        e = ((x - y) ** 2).mean()\n        {statement}\n"
+    assert suspected(body + "        return e") == set()
+    assert suspected(body.replace("forward", "loss") + "        return torch.log10(e)") == {"NG201"}
+    assert suspected(body + "        torch.log10(e).backward()") == {"NG201"}
+
+
+def suspected(body: str) -> set[str]:
+    source = HEAD + body
+    return {
+        found.match.rule.code
+        for found in scan("loss.py", source, ast.parse(source), Settings(static=True), None).suspects
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("probabilities in [0, 1]", {"NG201"}),
+        ("probabilities,\n            between 0 and 1", {"NG201"}),
+        ("log-probabilities of values in [0, 1]", set()),
+        ("a weight in [0, 1]", set()),
+        ("probabilities", set()),
+    ],
+)
+def test_a_documented_probability_is_one(words: str, expected: set[str]) -> None:
+    doc = f'"""Entropy.\n\n    Args:\n        p (Tensor): {words}\n        y: a label\n    """'
+    assert codes(f"def f(p, y):\n    {doc}\n    return torch.log(p)") == expected
