@@ -60,12 +60,13 @@ def inner_product(ranges: Ranges, x: Term) -> bool:
 
 
 def exponential(ranges: Ranges, x: Term) -> bool:
-    """An exponential, also of another base, a sigmoid, or a sum or mean of these: 0 by underflow alone.
+    """An exponential, also of another base, a sigmoid, a root of these, or a sum or mean of them: 0 by underflow alone.
 
     What is divided by it overflows in truth.
     """
     x = core(x)
     x = core(x.args[0]) if x.op in ("sum", "mean", "amax") else x
+    x = core(x.args[0]) if is_root(x) else x
     return x.op in ("exp", "sigmoid", "one_minus_sigmoid") or (x.op == "pow" and (number(x.args[0]) or 0) > 0)
 
 
