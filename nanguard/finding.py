@@ -158,6 +158,7 @@ class Report:
     suppressed: tuple[Suppressed, ...] = ()
     stale: tuple[Stale, ...] = ()
     unprovable: str | None = None  # why nothing could be proved, where that is so
+    unlisted: int = 0  # targets beside those listed; of these there is nothing to say
 
     @property
     def shown(self) -> tuple[Finding, ...]:

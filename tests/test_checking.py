@@ -7,6 +7,7 @@ import pty
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,9 @@ def say(number: int) -> Said:
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 def test_a_file_that_ends_its_reader_costs_itself_only(jobs: int) -> None:
-    said = list(read_all(range(20), Said, say, jobs, lambda: None))
+    pairs = list(read_all(range(20), int, Said, say, jobs, lambda: None))
+    assert [number for number, _ in pairs] == list(range(20))
+    said = [answer for _, answer in pairs]
     for number, answer in enumerate(said):
         if number % 7 == 3:
             assert answer == Failure("the process that read it was ended by SIGKILL", "nanguard")
@@ -54,8 +57,8 @@ def test_a_file_that_ends_its_reader_costs_itself_only(jobs: int) -> None:
 
 
 def test_readers_end_with_their_generator() -> None:
-    said = read_all(range(1000), Said, lambda number: Said(number, os.getpid()), 2, lambda: None)
-    readers = [next(said), next(said)]
+    said = read_all(range(1000), int, Said, lambda number: Said(number, os.getpid()), 2, lambda: None)
+    readers = [next(said)[1], next(said)[1]]
     said.close()
     assert not any(isinstance(answer, Said) and alive(answer.reader) for answer in readers)
 
@@ -68,10 +71,30 @@ def test_a_reader_that_is_ahead_waits(tmp_path: Path) -> None:
             file.write(".")
         return Failure("x" * 10_000)
 
-    said = read_all(range(1000), Failure, note, 1, lambda: None)
+    said = read_all(range(1000), int, Failure, note, 1, lambda: None)
     next(said)
     time.sleep(0.3)
     assert len(count.read_text()) < 20
+    said.close()
+
+
+def test_what_is_known_already_is_handed_on_in_its_place() -> None:
+    files: list[int | Said] = [0, Said(7, 7), 2, Said(8, 8)]
+    said = list(read_all(files, int, Said, lambda number: Said(number, 1), 2, lambda: None))
+    assert said == [(0, Said(0, 1)), (Said(7, 7), Said(7, 7)), (2, Said(2, 1)), (Said(8, 8), Said(8, 8))]
+
+
+def test_files_are_looked_for_as_they_are_read() -> None:
+    taken = []
+
+    def files() -> Iterator[int]:
+        for number in range(100_000):
+            taken.append(number)
+            yield number
+
+    said = read_all(files(), int, Said, lambda number: Said(number, os.getpid()), 2, lambda: None)
+    next(said)
+    assert len(taken) < 200
     said.close()
 
 
@@ -130,3 +153,14 @@ def test_a_long_run_shows_how_far_it_is(tmp_path: Path, worker: Worker, monkeypa
     assert after.startswith(f"\r{' ' * len(bar.rpartition(chr(13))[2] + end)}\r")
     assert "Found 1 problem" in after
     assert "/2 files" not in on_a_terminal(monkeypatch, folder, "--timeout", "1", "--quiet")
+
+
+def test_files_without_findings_leave_nothing_but_their_number(tmp_path: Path, worker: Worker) -> None:
+    for number in range(15):
+        (tmp_path / f"m{number:02}.py").write_text(LOSS if number == 3 else CLEAN)
+    whole = check_paths([str(tmp_path)], Settings(static=True), worker)
+    brief = check_paths([str(tmp_path)], Settings(static=True), worker, every_target=False)
+    assert brief.findings == whole.findings
+    assert (len(whole.targets), whole.unlisted) == (15, 0)
+    assert (brief.targets, brief.unlisted) == ((), 15)
+    assert str(brief) == str(whole)

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nanguard.reading.discover import (
-    SourceError,
-    SourceFile,
-    check_names,
-    find,
-    load_source,
-    parse,
-    split,
-    targets,
-    wanted,
-)
+from nanguard.reading.discover import SourceError, SourceFile, check_names, load_source, parse, targets, wanted
+from nanguard.reading.files import Files, find, split
+from nanguard.settings import Settings
 
 
 @pytest.fixture
@@ -92,6 +84,29 @@ def test_names_of_one_file_add_up_and_the_whole_file_covers_them(folder: Path) -
     assert find(["m.py::f", "m.py::C::g", "m.py::f"])[0] == [SourceFile("m.py", ("f", "C.g"), whole=False)]
     assert find(["m.py::f", "m.py"])[0] == [SourceFile("m.py", ("f",), whole=True)]
     assert find(["m.py", "m.py::f"])[0] == [SourceFile("m.py", ("f",), whole=True)]
+    assert find(["m.py::f", "."])[0] == [SourceFile("m.py", ("f",), whole=True)]
+    assert find([".", "m.py::f"])[0] == [SourceFile("m.py", ("f",), whole=True)]
+
+
+def test_folders_are_searched_as_their_files_are_asked_for(folder: Path) -> None:
+    write(folder / "a" / "one.py")
+    write(folder / "b" / "two.py")
+    found = iter(Files(["a", "b"], Settings()))
+    assert next(found).path == os.path.join("a", "one.py")
+    write(folder / "b" / "three.py")  # nobody has looked there so far
+    assert [file.path for file in found] == [os.path.join("b", "three.py"), os.path.join("b", "two.py")]
+
+
+def test_files_know_what_they_handed_out(folder: Path) -> None:
+    write(folder / "a" / "one.py")
+    write(folder / "b" / "two.py")
+    (folder / "link.py").symlink_to(folder / "a" / "one.py")
+    files = Files(["a"], Settings())
+    assert [file.path for file in files] == [os.path.join("a", "one.py")]
+    assert files.shown(os.path.join("a", "one.py"))
+    assert not files.shown("link.py")
+    assert files.has("link.py")
+    assert not files.has(os.path.join("b", "two.py"))
 
 
 def test_a_file_with_colons_in_its_name_is_a_file(folder: Path) -> None:

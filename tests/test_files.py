@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nanguard.config.values import rebased
-from nanguard.reading.discover import SourceFile, find
+from nanguard.reading.discover import SourceFile
+from nanguard.reading.files import find
 from nanguard.reading.globs import globs
 from nanguard.settings import EXCLUDED, Settings
 
@@ -195,7 +196,7 @@ def test_arguments_that_overlap_check_a_file_once(folder: Path) -> None:
     write("src/a.py", "src/b.py")
     assert found("src", ".", "src/b.py", str(folder / "src")) == ["src/a.py", "src/b.py"]
     files, _ = find(["src/b.py::f", "src"])
-    assert files == [SourceFile("src/b.py", ("f",)), SourceFile("src/a.py")]
+    assert files == [SourceFile("src/a.py"), SourceFile("src/b.py", ("f",))]
 
 
 def test_a_notebook_is_skipped_in_a_folder_and_refused_by_name(folder: Path) -> None:

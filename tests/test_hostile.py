@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ from inprocess import in_process
 from nanguard.cli import main
 from nanguard.errors import NanguardError
 from nanguard.matching import rules
-from nanguard.reading.discover import SourceFile, find
+from nanguard.reading.discover import SourceFile
+from nanguard.reading.files import Files
 from nanguard.repair import sourcetext
 from nanguard.running import checking, wire
 from nanguard.settings import Settings
@@ -326,12 +327,13 @@ def test_a_file_that_vanishes_before_it_is_read(
     Path("odd.py").write_text(LOSS)
     Path("loss.py").write_text(LOSS)
 
-    def found(paths: Sequence[str | SourceFile], settings: Settings) -> object:
-        result = find(paths, settings)
+    def found(self: Files) -> Iterator[SourceFile]:
+        listed = list(iterate(self))
         happens(Path("odd.py"))
-        return result
+        return iter(listed)
 
-    monkeypatch.setattr(checking, "find", found)
+    iterate = Files.__iter__
+    monkeypatch.setattr(Files, "__iter__", found)
     outcome = run("check", "--format", "concise", ".")
     assert outcome.status == 2
     assert [error.startswith("nanguard: error: odd.py: cannot be read (") for error in outcome.errors] == [True]

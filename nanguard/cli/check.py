@@ -17,6 +17,7 @@ from nanguard.cli.status import CLEAN, FAILED, FOUND
 from nanguard.cli.stdin import asked_for
 from nanguard.config.keys import BY_NAME
 from nanguard.reading.discover import SourceFile
+from nanguard.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from nanguard.cache.store import Cache
@@ -173,7 +174,8 @@ def check(
     if fixing:
         return fix(asked, settings, wanted, output_file, exit_zero)
     cache = None if given["no_cache"] else _cache(given["cache_dir"], settings)
-    report = check_paths(asked, settings, cache=cache)
+    form = FORMATS[settings.output_format]
+    report = check_paths(asked, settings, cache=cache, every_target=form.every_target)
     if cache and cache.trouble and settings.verbose:
         click.echo(f"nanguard: note: {cache.trouble}", err=True)
     findings = report.findings if settings.pedantic else report.shown

@@ -1,4 +1,4 @@
-"""Discover: from paths and node ids (``losses.py::FocalLoss``) to files, their text and their callables."""
+"""Discover: a file, its text and its callables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,11 @@ import sys
 import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
-from zlib import crc32
+from dataclasses import dataclass
 
 from nanguard.errors import NanguardError
 from nanguard.finding import Note, Span, Target
 from nanguard.nearest import nearest
-from nanguard.settings import Settings
-
-if TYPE_CHECKING:
-    from nanguard.reading.folders import Excluded
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -55,94 +48,6 @@ class Definition:
     name: str
     node: Function | ast.ClassDef
     kind: str  # function, method, module or class
-
-
-def find(paths: Sequence[str | SourceFile], settings: Settings | None = None) -> tuple[list[SourceFile], list[Note]]:
-    """The files that `paths` mean, each once and in order, and a note for each path that means none.
-
-    Folders are searched without what the settings exclude; what is named itself is excluded only by
-    `force_exclude`.
-    """
-    settings = settings or Settings()
-    root = os.path.abspath(settings.root)
-    excluded: Excluded | None = None  # made where a folder is searched, which a run on single files does not need
-    files: dict[str, SourceFile] = {}  # by real path
-    notes: list[Note] = []
-    for given in paths:
-        path, name = (given.path, None) if isinstance(given, SourceFile) else split(given)
-        folder = os.path.isdir(path) and not name
-        if folder or settings.force_exclude:
-            excluded = excluded or _excluded(settings, root)
-            if settings.force_exclude and excluded.covers(path):
-                continue
-        if isinstance(given, SourceFile):
-            _add(files, given, os.path.realpath(path))
-        elif folder and excluded is not None:
-            for found, real in excluded.below(path, partial(_unlisted, notes)):
-                _add(files, SourceFile(found), real)
-        elif problem := _problem(given, path, name):
-            notes.append(_failed(path, problem))
-        else:
-            named = SourceFile(path, (name,), whole=False) if name else SourceFile(path)
-            _add(files, named, os.path.realpath(path))
-    return [file for file in files.values() if _in_shard(file.path, settings.shard, root)], notes
-
-
-def _excluded(settings: Settings, root: str) -> Excluded:
-    from nanguard.reading.folders import Excluded
-
-    return Excluded(settings.exclude, root)
-
-
-def _in_shard(path: str, shard: tuple[int, int] | None, root: str) -> bool:
-    """Whether a file belongs to a part, by its path in the project: whatever else there is, it is in the same one."""
-    if shard is None:
-        return True
-    inside = os.path.relpath(path, root).replace(os.sep, "/")
-    return crc32(os.fsencode(inside)) % shard[1] == shard[0] - 1
-
-
-def split(given: str) -> tuple[str, str | None]:
-    """The path and the dotted name of a node id; no name where there is no ``::``."""
-    if "::" not in given or os.path.exists(given):
-        return given, None
-    path, _, name = given.partition("::")
-    ends = [end for end in range(len(given)) if given.startswith("::", end)]
-    known = next((end for end in reversed(ends) if os.path.exists(given[:end])), None)  # a name may have :: in it, too
-    if known is not None:
-        path, name = given[:known], given[known + 2 :]
-    return path, name.replace("::", ".")
-
-
-def _problem(given: str, path: str, name: str | None) -> str | None:
-    if not path:
-        return f"{given!r} names no file; write FILE or FILE::NAME"
-    if not os.path.lexists(path):
-        return f"no such file or folder; nanguard looked for it from {os.getcwd()}"
-    if os.path.isdir(path):
-        return f"{given!r} asks for a name in a folder; write FILE::NAME"
-    if not os.path.isfile(path):
-        return "not a regular file; name a .py file or a folder"
-    if path.endswith(".ipynb"):
-        return "is a notebook, which nanguard does not read; export it as a script and check that"
-    if name == "":
-        return "no name after '::'; write FILE::NAME, or the file alone"
-    return None
-
-
-def _failed(path: str, message: str) -> Note:
-    return Note("NG001", path, 0, message, failed=True)
-
-
-def _unlisted(notes: list[Note], path: str, reason: str) -> None:
-    notes.append(_failed(path, f"cannot be listed ({reason}); change its permissions or leave it out"))
-
-
-def _add(files: dict[str, SourceFile], file: SourceFile, real: str) -> None:
-    known = files.setdefault(real, file)
-    if known is not file:
-        names = tuple(dict.fromkeys((*known.names, *file.names)))
-        files[real] = replace(known, names=names, whole=known.whole or file.whole)
 
 
 # --- text and tree ---------------------------------------------------------------------------------------
@@ -289,5 +194,10 @@ def check_names(path: str, tree: ast.Module, names: Sequence[str]) -> list[Note]
     for name in names:
         if name not in known:
             hint = nearest(name, known) or "; it has " + (", ".join(known[:5]) if known else "no function or class")
-            notes.append(_failed(f"{path}::{name}", f"no function or class of this name{hint}"))
+            notes.append(failed(f"{path}::{name}", f"no function or class of this name{hint}"))
     return notes
+
+
+def failed(path: str, message: str) -> Note:
+    """A note about a path that cannot be checked."""
+    return Note("NG001", path, 0, message, failed=True)

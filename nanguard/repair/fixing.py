@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nanguard.errors import NanguardError
 from nanguard.finding import Edit, Finding, Note, Report, Suppressed
-from nanguard.reading.discover import SourceFile, find, parse, targets, wanted
+from nanguard.reading.discover import SourceFile, parse, targets, wanted
+from nanguard.reading.files import Files
 from nanguard.repair.ground import ground, names_in
 from nanguard.repair.sourcetext import SourceText, overlapping, read, write
 from nanguard.repair.unused import read_by, unused
@@ -55,23 +57,26 @@ def fix_paths(paths: Sequence[str | SourceFile], settings: Settings, unsafe: boo
     Safe fixes alone, unless `unsafe`.  What a fix leaves behind is checked again, and fixed too, until nothing
     changes.  A fix after which its finding is still there is taken back, with a note.
     """
-    files, _ = find(paths, settings)
+    files = [(file, _digest(data)) for file in Files(paths, settings) if (data := _current(file)) is not None]
     chosen = selection(settings)
-    before = dict(_readable(files))
     with Worker(settings.jobs, settings.verbose) as worker:
         report = check_paths(paths, settings, worker)
         quiet = Quiet(settings)
         work = []
         moved: list[Note] = []
-        for file in files:
-            own = [found for found in report.findings if _same(found.span.path, file.path)]
-            if file.path in before and any(_offered(found, unsafe) for found in own):
-                item = _Work(file, settings, unsafe, before[file.path], own)
-                if _current(file) == item.before or item.fitting():
-                    work.append(item)
-                else:
-                    message = f"{file.path}: not fixed, since it has been changed meanwhile; run again"
-                    moved.append(Note("NG001", "", 0, message, failed=True))
+        found = _by_file(report.findings)
+        for file, digest in files:
+            own: list[Finding] | None = found.get(os.path.realpath(file.path), [])
+            if not any(_offered(finding, unsafe) for finding in own or ()):
+                continue
+            data = _current(file)
+            if data is not None and _digest(data) != digest:  # another run may have fixed it
+                own, data = _rechecked(file, settings, unsafe, worker), _current(file)
+            if own is not None and data is not None:
+                work.append(_Work(file, settings, unsafe, data, own))
+            else:
+                message = f"{file.path}: not fixed, since it has been changed meanwhile; run again"
+                moved.append(Note("NG001", "", 0, message, failed=True))
         _together(work, worker, quiet, chosen)
     fixed = [Fixed(item.file.path, item.before, item.text.encoded(), tuple(item.fixed)) for item in work if item.fixed]
     report = replace(report, notes=(*report.notes, *moved))
@@ -122,17 +127,35 @@ def save(outcome: Outcome) -> Outcome:
     return replace(outcome, files=tuple(written), report=replace(outcome.report, notes=(*outcome.report.notes, *notes)))
 
 
-def _readable(files: Iterable[SourceFile]) -> Iterator[tuple[str, bytes]]:
-    for file in files:
-        try:
-            yield file.path, read(file.path) if file.data is None else file.data
-        except NanguardError:
-            continue  # the check says so
-
-
 def _current(file: SourceFile) -> bytes | None:
-    """What a file holds now, None where it cannot be read."""
-    return next((data for _, data in _readable([file])), None)
+    """What a file holds now, None where it cannot be read; the check says so."""
+    try:
+        return read(file.path) if file.data is None else file.data
+    except NanguardError:
+        return None
+
+
+def _rechecked(file: SourceFile, settings: Settings, unsafe: bool, worker: Worker) -> list[Finding] | None:
+    """What is found in a file that has changed; None where there is something to fix, which is not for this run."""
+    report = check_paths([file.path], settings, worker)
+    if any(note.failed for note in report.notes) or any(_offered(finding, unsafe) for finding in report.findings):
+        return None
+    return list(report.findings)
+
+
+def _digest(data: bytes) -> bytes:
+    """What tells a text from another one: the texts of all files would take the memory."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _by_file(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Findings by the real path of their file."""
+    real: dict[str, str] = {}
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        path = finding.span.path
+        found.setdefault(real.get(path) or real.setdefault(path, os.path.realpath(path)), []).append(finding)
+    return found
 
 
 def _same(first: str, second: str) -> bool:
@@ -173,15 +196,6 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.text = SourceText.decoded(self.before)
-
-    def fitting(self) -> bool:
-        """Whether the findings are of this text: another run may have written the file before it was checked."""
-        return all(
-            "".join(self.text.text[slice(*self.text.range(Edit(found.span, "")))].split())
-            == "".join(found.expression.split())
-            for found in self.found
-            if _offered(found, self.unsafe)
-        )
 
     def rounds(self) -> Rounds:
         """Fix, check again, and so on until nothing is left to fix.

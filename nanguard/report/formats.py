@@ -15,11 +15,12 @@ from nanguard.report.view import View
 class Format:
     """How a view becomes text, and whether a summary of it belongs on standard error.
 
-    What programs read from both streams has none.
+    What programs read from both streams has none.  Some list every target, whether there is a finding in it or not.
     """
 
     render: Callable[[View], str]
     summary: bool = True
+    every_target: bool = False
 
 
 def _text(view: View) -> str:
@@ -81,12 +82,12 @@ _JSON_LINES = Format(_json_lines, summary=False)
 FORMATS: Mapping[str, Format] = {
     "text": Format(_text),
     "concise": Format(_concise, summary=False),
-    "json": Format(_json, summary=False),
+    "json": Format(_json, summary=False, every_target=True),
     "json-lines": _JSON_LINES,
     "jsonl": _JSON_LINES,
     "sarif": Format(_sarif),
     "github": Format(_github),
     "gitlab": Format(_gitlab),
-    "junit": Format(_junit),
+    "junit": Format(_junit, every_target=True),
     "html": Format(_html),
 }

@@ -30,7 +30,7 @@ def summary(report: Report, findings: Sequence[Finding]) -> str:
     fixable = sum(map(concise.fixable, findings))
     found = _count(len(findings), "problem") if findings else "no problems"
     parts = [f"Found {found}{f' ([*] {fixable} fixable)' if fixable else ''} in {_count(report.files, 'file')}"]
-    checked = f"{_count(len(report.targets), 'function')} checked"
+    checked = f"{_count(len(report.targets) + report.unlisted, 'function')} checked"
     only_read = sum(target.capture == "read" and target.reason is not None for target in report.targets)
     unseen = sum(target.capture == "none" for target in report.targets)
     checked += f", {only_read} only by reading" if only_read else ""

@@ -15,21 +15,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from nanguard.cache.stamps import stamp
 from nanguard.errors import NanguardError
 from nanguard.finding import FileResult, Finding, Note, Report, Target
 from nanguard.lazy import torch_file
-from nanguard.reading.discover import (
-    SourceError,
-    SourceFile,
-    check_names,
-    find,
-    load_source,
-    parse,
-    targets,
-)
+from nanguard.reading.discover import SourceError, SourceFile, check_names, load_source, parse, targets
+from nanguard.reading.files import Files, find
 from nanguard.running.progress import Progress
 from nanguard.selection import Selection, every, selection, unedited
 from nanguard.settings import Settings
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
     from nanguard.running.worker import Worker
 
 _MANY = 12  # files that are worth more than one process to read them
-_AHEAD = 64  # files that may wait for their proof while others are read
+_AHEAD = 64  # files that may be looked up before others are read, or wait for their proof while others are
 _BUG = "this is a bug in nanguard; run with -v for the traceback"
 
 
@@ -52,6 +46,7 @@ class _Read:
 
     result: FileResult
     candidates: int = 0
+    kept: bool = False  # it comes from the cache, and is all there is to know
     seen: Mapping[str, str] | None = None  # the stamps of the files it depends on; None for a result to be lost
     names: tuple[str, ...] | None = None  # those of the names asked for that the file defines, None for all
 
@@ -74,39 +69,74 @@ class _Candidate:
 
 
 def check_paths(
-    paths: Sequence[str | SourceFile], settings: Settings, worker: Worker | None = None, cache: Cache | None = None
+    paths: Sequence[str | SourceFile], settings: Settings, worker: Worker | None = None, cache: Cache | None = None,
+    every_target: bool = True,
 ) -> Report:  # fmt: skip
     """Check what `paths` mean; raises `NanguardError` for settings that cannot be followed.
 
     A `worker` that is given goes on to live.  A `cache` answers for the files that it knows, and takes the results
-    of the others.
+    of the others.  Without `every_target` the report has those targets alone of which there is something to say, and
+    its memory does not grow with files in which nothing is found.
     """
     chosen = selection(settings)
-    files, notes = find(paths, settings)
-    known = [cache.find(file) if cache else None for file in files]
-    unknown = [file for file, result in zip(files, known, strict=True) if result is None]
-    results: list[FileResult] = []
+    files = Files(paths, settings)
+    gathered = _Gathered(every_target, _in_baseline(settings))
 
     def idle() -> None:
-        progress.tell(len(results), len(files))
+        progress.tell(gathered.files, lambda: sum(1 for _ in Files(paths, settings)))
 
     with (
         Progress(not settings.quiet and not settings.verbose) as progress,
         cache or nullcontext(),
         _Prover(settings, idle, worker) as prover,
-        closing(_readings(unknown, settings, idle)) as readings,
+        closing(_readings(_looked_up(files, cache), settings, idle)) as readings,
     ):
-        asked = (
-            result or _asked(file, next(readings), settings, prover, chosen, cache)
-            for file, result in zip(files, known, strict=True)
-        )
+        asked = (_asked(file, read, settings, prover, chosen, cache) for file, read in readings)
         for result in _finished(asked, settings, prover, cache):
-            results.append(result)
+            gathered.add(result)
             idle()
+    notes = list(files.notes)
     if prover.broken:
         notes.append(_unprovable(prover.broken, prover.first, settings.static))
-    report = _report(results, notes, chosen, settings)
+    report = _report(gathered, files, notes, chosen, settings)
     return replace(report, unprovable=prover.broken if settings.static else None)
+
+
+def _in_baseline(settings: Settings) -> Callable[[str], bool]:
+    """Whether a file has findings in the baseline, so that it matters what was seen of it."""
+    if settings.baseline is None:
+        return lambda path: False
+    from nanguard.suppress.baseline import load
+
+    baseline = load(settings.baseline)
+    known = {baseline.file(entry) for entry in baseline.entries}
+    return lambda path: os.path.realpath(path) in known
+
+
+class _Gathered:
+    """What the results of a run leave: those with something to report, the targets to list, how many there were."""
+
+    def __init__(self, every_target: bool, known: Callable[[str], bool]) -> None:
+        """`known` says of which files the baseline has findings."""
+        self._every_target, self._known = every_target, known
+        self.results: list[FileResult] = []
+        self.targets: list[Target] = []
+        self.files = 0
+        self.unlisted = 0  # targets
+
+    def add(self, result: FileResult) -> None:
+        """Take the result of a file."""
+        self.files += 1
+        if result.findings or result.notes or result.comments or self._known(result.path):
+            self.results.append(result)
+        listed = result.targets if self._every_target else tuple(filter(_remarkable, result.targets))
+        self.targets.extend(listed)
+        self.unlisted += len(result.targets) - len(listed)
+
+
+def _remarkable(target: Target) -> bool:
+    """Whether there is something to say of a target: why it was not seen."""
+    return target.capture == "none" or target.reason is not None
 
 
 def single(given: str) -> tuple[str, str]:
@@ -145,20 +175,42 @@ def _finished(
 # --- before the proof ------------------------------------------------------------------------------------
 
 
+def _looked_up(
+    files: Iterable[SourceFile], cache: Cache | None
+) -> Iterator[SourceFile | _Read]:  # fmt: skip
+    """Each file, or what the cache knows of it."""
+    for file in files:
+        known = cache.find(file) if cache else None
+        yield file if known is None else _Read(known, kept=True)
+
+
 def _readings(
-    files: Sequence[SourceFile], settings: Settings, idle: Callable[[], None]
-) -> Generator[_Read, None, None]:
-    """What reading each file gives, in order."""
-    jobs = _readers(len(files), settings)
-    if jobs < 2:
-        yield from (_reading(file, settings) for file in files)
-        return
+    listed: Iterator[SourceFile | _Read], settings: Settings, idle: Callable[[], None]
+) -> Generator[tuple[SourceFile | _Read, _Read], None, None]:
+    """What reading each file gives, in order: by several processes once there are many to read."""
+    unread = 0
+    while ahead := list(islice(listed, _AHEAD)):
+        unread += sum(isinstance(item, SourceFile) for item in ahead)
+        jobs = _readers(unread, settings)
+        if jobs > 1:
+            yield from _side_by_side(chain(ahead, listed), settings, jobs, idle)
+            return
+        for item in ahead:
+            yield item, item if isinstance(item, _Read) else _reading(item, settings)
+
+
+def _side_by_side(
+    listed: Iterable[SourceFile | _Read], settings: Settings, jobs: int, idle: Callable[[], None]
+) -> Generator[tuple[SourceFile | _Read, _Read], None, None]:
     from nanguard.running.readers import read_all
 
-    said = read_all(files, _Read, partial(_reading, settings=settings), jobs, idle)
+    said = read_all(listed, SourceFile, _Read, partial(_reading, settings=settings), jobs, idle)
     with closing(said):
-        for file, read in zip(files, said, strict=True):
-            yield read if isinstance(read, _Read) else _Read(FileResult(file.path, (), (), (_fault(file.path, read),)))
+        for item, read in said:
+            if isinstance(read, _Read):
+                yield item, read
+            elif isinstance(item, SourceFile):
+                yield item, _Read(FileResult(item.path, (), (), (_fault(item.path, read),)))
 
 
 def _readers(files: int, settings: Settings) -> int:
@@ -192,7 +244,7 @@ def _reading(file: SourceFile, settings: Settings) -> _Read:
     notes = (*missing, *scan.result.notes, *bad)
     result = replace(scan.result, notes=notes, comments=comments, whole=file.whole, answered=not scan.candidates)
     seen = {own: stamped, **scan.reading.seen}
-    return _Read(result, scan.candidates, seen, names)
+    return _Read(result, scan.candidates, seen=seen, names=names)
 
 
 def _suspected(scan: Scan) -> Iterator[tuple[int, Rule]]:
@@ -201,9 +253,12 @@ def _suspected(scan: Scan) -> Iterator[tuple[int, Rule]]:
 
 
 def _asked(
-    file: SourceFile, read: _Read, settings: Settings, prover: _Prover, chosen: Selection | None, cache: Cache | None
-) -> FileResult | _Candidate:
+    file: SourceFile | _Read, read: _Read, settings: Settings, prover: _Prover, chosen: Selection | None,
+    cache: Cache | None,
+) -> FileResult | _Candidate:  # fmt: skip
     """Hand a file to the worker where there is something to prove, and where it is not ignored altogether."""
+    if isinstance(file, _Read):
+        return read.result
     if not read.candidates or (chosen is not None and chosen.codes <= chosen.ignored(file.path)):
         if cache and read.seen and not read.candidates:
             cache.keep(file, read.result, read.seen, proved=False)
@@ -368,34 +423,34 @@ def _unprovable(reason: str, path: str, static: bool) -> Note:
 
 
 def _report(
-    results: Sequence[FileResult], notes: Iterable[Note], chosen: Selection | None, settings: Settings
+    gathered: _Gathered, files: Files, notes: Iterable[Note], chosen: Selection | None, settings: Settings
 ) -> Report:
+    results = gathered.results
     findings = [finding for result in results for finding in result.findings]
     findings = findings if chosen is None else chosen.admitted(findings)
-    return quiet_report(
-        Report(
-            files=len(results),
-            targets=tuple(target for result in results for target in result.targets),
-            findings=tuple(sorted(_once(findings, {result.path for result in results}), key=_order)),
-            notes=(*notes, *(note for result in results for note in result.notes)),
-        ),
-        results,
-        settings,
-        lambda path: (chosen or every(settings)).enabled(path),
+    report = Report(
+        files=gathered.files,
+        targets=tuple(gathered.targets),
+        findings=tuple(sorted(_once(findings, files), key=_order)),
+        notes=(*notes, *(note for result in results for note in result.notes)),
+        unlisted=gathered.unlisted,
     )
-
-
-def quiet_report(
-    report: Report, results: Sequence[FileResult], settings: Settings, enabled: Callable[[str], frozenset[str]]
-) -> Report:
-    """A report without what comments and the baseline suppress; `enabled` says which codes are asked for in a file."""
     if not report.findings and not any(result.comments for result in results) and settings.baseline is None:
         return report
+    return _quiet(report, results, files, chosen, settings)
+
+
+def _quiet(
+    report: Report, results: Sequence[FileResult], files: Files, chosen: Selection | None, settings: Settings
+) -> Report:
+    """A report without what comments and the baseline suppress."""
     from nanguard.suppress.quiet import quieted
 
-    report = replace(report, findings=tuple(_within(report.findings, results)))
-    parted = quieted(report.findings, results, settings, enabled)
-    chosen = selection(settings)
+    def enabled(path: str) -> frozenset[str]:
+        return (chosen or every(settings)).enabled(path)
+
+    report = replace(report, findings=tuple(_within(report.findings, files)))
+    parted = quieted(report.findings, results, files.has, settings, enabled)
     if chosen is not None:  # those about comments, too
         parted = replace(parted, left=[chosen.repairable(finding) for finding in parted.left])
     suppressed = sorted(parted.suppressed, key=lambda item: _order(item.finding))
@@ -404,24 +459,18 @@ def quiet_report(
         return left
     from nanguard.suppress.baseline import without_known
 
-    return without_known(left, results, settings, enabled)
+    return without_known(left, results, files.has, settings, enabled)
 
 
-def _within(findings: Iterable[Finding], results: Sequence[FileResult]) -> Iterator[Finding]:
+def _within(findings: Iterable[Finding], files: Files) -> Iterator[Finding]:
     """The findings, without edits of files that were not asked for: a helper that a checked file imports."""
-    asked = {result.path for result in results}
-    real: set[str] | None = None
     for finding in findings:
         fixes = (fix for fix in (finding.fix, finding.clamp) if fix is not None)
         paths = {edit.span.path for fix in fixes for edit in fix.edits}
-        if paths <= asked:
-            yield finding
-            continue
-        real = {os.path.realpath(path) for path in asked} if real is None else real
-        yield finding if all(os.path.realpath(path) in real for path in paths) else unedited(finding)
+        yield finding if all(files.shown(path) or files.has(path) for path in paths) else unedited(finding)
 
 
-def _once(findings: Sequence[Finding], asked: set[str]) -> Iterable[Finding]:
+def _once(findings: Sequence[Finding], files: Files) -> Iterable[Finding]:
     """Each place and code once: what is wrong in a helper is found from every file that calls it.
 
     The first proof stands, and that of the file itself, under the path that was asked for, comes before those of its
@@ -432,13 +481,13 @@ def _once(findings: Sequence[Finding], asked: set[str]) -> Iterable[Finding]:
     for finding in findings:
         key = (replace(finding.span, path=real[finding.span.path]), finding.code)
         known = best.get(key)
-        if known is None or _rank(finding, asked) > _rank(known, asked):
+        if known is None or _rank(finding, files) > _rank(known, files):
             best[key] = finding
     return best.values()
 
 
-def _rank(finding: Finding, asked: set[str]) -> tuple[bool, bool]:
-    return finding.confirmed, finding.span.path in asked
+def _rank(finding: Finding, files: Files) -> tuple[bool, bool]:
+    return finding.confirmed, files.shown(finding.span.path)
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 _DELAY = 2.0  # seconds that a run lasts without a bar
 _EVERY = 0.2  # seconds between two drawings
@@ -18,6 +19,7 @@ class Progress:
         self._shown = shown and sys.stderr is not None and sys.stderr.isatty()
         self._next = time.monotonic() + _DELAY
         self._width = 0
+        self._total: int | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -26,11 +28,14 @@ class Progress:
         if self._width:
             self._write(f"\r{' ' * self._width}\r")
 
-    def tell(self, done: int, total: int) -> None:
-        """Draw how many files are done."""
+    def tell(self, done: int, count: Callable[[], int]) -> None:
+        """Draw how many files are done; `count` says of how many, and is asked once there is a bar to draw."""
         if not self._shown or time.monotonic() < self._next:
             return
+        if self._total is None:
+            self._total = count()
         self._next = time.monotonic() + _EVERY
+        total = max(self._total, done)  # there may be more of them by now
         full = _LENGTH * done // max(total, 1)
         text = f"[{'#' * full}{' ' * (_LENGTH - full)}] {done}/{total} files"
         self._width = max(self._width, len(text))

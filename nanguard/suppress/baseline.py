@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from dataclasses import replace as replaced
 from typing import Any
 
 from nanguard.errors import NanguardError
@@ -64,10 +65,12 @@ class Baseline:
 
 
 def without_known(
-    report: Report, results: Sequence[FileResult], settings: Settings, enabled: Callable[[str], frozenset[str]]
+    report: Report, results: Sequence[FileResult], checked: Callable[[str], bool], settings: Settings,
+    enabled: Callable[[str], frozenset[str]],
 ) -> Report:  # fmt: skip
     """A report without the findings of the baseline of the settings, and with what of that is no more.
 
+    `results` are those of the files of the baseline, and others; `checked` says which files were checked at all.
     Raises `NanguardError` for a baseline that cannot be used.
     """
     assert settings.baseline is not None
@@ -76,15 +79,16 @@ def without_known(
     hidden = baseline.has(every)[: len(report.findings)]
     left = [finding for finding, known in zip(report.findings, hidden, strict=True) if not known]
     known = [Suppressed(finding, BASELINE) for finding, known in zip(report.findings, hidden, strict=True) if known]
-    gone = _stale(baseline, set(fingerprints(every, baseline.folder)), results, settings, enabled)
-    return Report(
-        report.files, report.targets, tuple(left), report.notes, (*report.suppressed, *known),
-        tuple(Stale(entry.path, entry.code, entry.target, entry.expression, entry.fingerprint) for entry in gone),
-    )  # fmt: skip
+    present = set(fingerprints(every, baseline.folder))
+    gone = _stale(baseline, present, results, Outside(checked), settings, enabled)
+    stale = (Stale(entry.path, entry.code, entry.target, entry.expression, entry.fingerprint) for entry in gone)
+    return replaced(
+        report, findings=tuple(left), suppressed=(*report.suppressed, *known), stale=(*report.stale, *stale)
+    )
 
 
 def _stale(
-    baseline: Baseline, present: set[str], results: Sequence[FileResult], settings: Settings,
+    baseline: Baseline, present: set[str], results: Sequence[FileResult], outside: Outside, settings: Settings,
     enabled: Callable[[str], frozenset[str]],
 ) -> list[Entry]:  # fmt: skip
     """The entries that are not found any more where they were looked for, as far as that goes."""
@@ -92,7 +96,6 @@ def _stale(
     if not missing:
         return []
     by_path = {os.path.realpath(result.path): result for result in results}
-    outside = Outside.of(results)
 
     def looked_for(entry: Entry) -> bool:
         result = by_path.get(baseline.file(entry))

@@ -101,25 +101,26 @@ class Quiet:
 
 
 def quieted(
-    findings: Sequence[Finding], results: Sequence[FileResult], settings: Settings,
+    findings: Sequence[Finding], results: Sequence[FileResult], checked: Callable[[str], bool], settings: Settings,
     enabled: Callable[[str], frozenset[str]],
 ) -> Silenced:  # fmt: skip
     """What comments leave of the findings of a check, with those about comments that suppress nothing.
 
-    `enabled` says which codes are asked for in a file.
+    `results` are those with findings, comments or notes, `checked` says which files were checked at all, and `enabled`
+    which codes are asked for in a file.
     """
     if settings.ignore_suppressions:
         return Silenced(list(findings))
     comments = Comments.of(results, settings)
     parted = silenced(findings, comments)
-    about = silenced(list(_unused(results, parted, settings, enabled)), comments)
+    about = silenced(list(_unused(results, parted, Outside(checked), settings, enabled)), comments)
     return Silenced([*parted.left, *about.left], [*parted.suppressed, *about.suppressed], parted.used)
 
 
 def _unused(
-    results: Sequence[FileResult], parted: Silenced, settings: Settings, enabled: Callable[[str], frozenset[str]]
-) -> Iterator[Finding]:
-    outside = Outside.of(results)
+    results: Sequence[FileResult], parted: Silenced, outside: Outside, settings: Settings,
+    enabled: Callable[[str], frozenset[str]],
+) -> Iterator[Finding]:  # fmt: skip
     for result in results:
         codes = enabled(result.path) if result.comments else frozenset()
         if UNUSED.code not in codes:

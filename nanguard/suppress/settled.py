@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanguard.finding import FileResult, Target
 from nanguard.project import CONFIGURATIONS, REPOSITORY, SETUPS, marked
-from nanguard.reading.discover import find
+from nanguard.reading.files import Files
+from nanguard.settings import Settings
 
 _IMPORTS = re.compile(rb"^[ \t]*(?:from|import)\b(?:[^\n(]*\([^)]*\)|[^\n]*)", re.MULTILINE)
 _WORD = re.compile(rb"[^\W\d]\w*")
@@ -48,13 +49,8 @@ def _around(targets: Iterable[Target], first: int, last: int) -> Iterator[Target
 class Outside:
     """The files of a project that were not checked: what they import may be found wrong only from there."""
 
-    checked: frozenset[str]  # real paths
+    checked: Callable[[str], bool]  # whether a file was
     _imports: dict[str, frozenset[str]] = field(default_factory=dict)  # by folder
-
-    @classmethod
-    def of(cls, results: Sequence[FileResult]) -> Outside:
-        """What is outside of a check."""
-        return cls(frozenset(os.path.realpath(result.path) for result in results))
 
     def imports(self, path: str) -> bool:
         """Whether a file of the same project that was not checked may import a file; told by the words of imports."""
@@ -66,7 +62,7 @@ class Outside:
 
     def _words(self, root: str, deep: bool) -> Iterator[str]:
         for path in _files(root, deep):
-            if os.path.realpath(path) in self.checked:
+            if self.checked(path):
                 continue
             try:
                 data = Path(path).read_bytes()
@@ -84,5 +80,5 @@ def _root(path: Path) -> tuple[str, bool]:
 
 def _files(root: str, deep: bool) -> Iterator[str]:
     if deep:
-        return (file.path for file in find([root])[0])
+        return (file.path for file in Files([root], Settings()))
     return (str(path) for path in Path(root).glob("*.py"))
