@@ -230,7 +230,8 @@ class Stage:
 
     result: FileResult
     last: bool
-    seen: Mapping[str, str] | None = None  # of the last one: files that were imported or looked for; None for chance
+    seen: Mapping[str, str] | None = None  # files that were imported or looked for so far
+    hurried: bool = False  # something was left out for want of time
 
 
 def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> Iterator[Stage]:
@@ -245,7 +246,9 @@ def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | 
         matcher = _matcher(dtype, settings)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))
         found.extend(prove(scanned.reading, listed, matcher, settings))
-    yield Stage(replace(scanned.result, findings=tuple(one_for_each(found))), settings.static, {})
+    yield Stage(
+        replace(scanned.result, findings=tuple(one_for_each(found))), settings.static, {} if settings.static else None
+    )
     if not settings.static:
         from nanguard.tracing.traced import traced
 

@@ -42,6 +42,7 @@ class Settings:
     unfixable: tuple[str, ...] = ()
     unsafe_fixes: bool = False
     baseline: str | None = None  # file
+    cache_dir: str | None = None  # folder of the cache; None is that of the project
     strict: bool = False  # a target that could not be captured fails the run
     output_format: str = "text"
     color: str = "auto"  # always or never

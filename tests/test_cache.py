@@ -152,6 +152,7 @@ SETTINGS = {
     "strict": (True, True),
     "output_format": (True, "json"),
     "color": (True, "never"),
+    "cache_dir": (True, "elsewhere"),
     "silent": (True, True),
     "inputs": (False, {"loss.py::loss": {"x": "0 <= x <= 1"}}),
     "jobs": (True, 3),
@@ -236,7 +237,42 @@ def test_a_file_of_a_package_depends_on_what_its_package_imports(tmp_path: Path,
     assert not any(known(folder, name, settings) is not None for name in losses)
 
 
-def test_what_has_run_out_of_time_is_checked_again(project: Path, worker: Worker) -> None:
+SLOW = """
+
+def slow(x):
+    while True:
+        try:
+            list(range(10**6))
+        except BaseException:
+            pass
+"""
+
+
+def test_what_has_run_out_of_time_is_kept_for_an_hour(
+    project: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(timeout=2.0)
+    (project / "loss.py").write_text(f"import constants\n\n{LOG_SIGMOID}{SLOW}")
+    aged(project)
+    report = check(project, worker, settings)
+    assert any("took longer" in note.message for note in report.notes)
+    kept = known(project, settings=settings)
+    assert kept is not None
+    assert kept.findings == tuple(one for one in report.findings if one.span.path.endswith("loss.py"))
+    assert any("took longer" in note.message for note in kept.notes)
+    assert known(project, settings=replace(settings, timeout=3.0)) is None
+    (project / "constants.py").write_text("EPS = 1e-2\n")  # which it imports
+    assert known(project, settings=settings) is None
+    (project / "constants.py").write_text("EPS = 1e-3\n")
+    assert known(project, settings=settings) is not None
+    later = time.time() + 3601
+    monkeypatch.setattr("nanguard.cache.store.time.time", lambda: later)
+    assert known(project, settings=settings) is None
+    assert known(project, "clean.py", settings) is not None
+
+
+def test_what_hangs_while_it_is_loaded_is_checked_again(project: Path, worker: Worker) -> None:
+    """Nobody knows what it had imported by then."""
     settings = Settings(timeout=0.5)
     (project / "loss.py").write_text(f"class Hangs:\n    while True:\n        pass\n\n\n{LOG_SIGMOID}")
     aged(project)

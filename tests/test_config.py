@@ -172,6 +172,7 @@ def test_the_command_line_wins_over_the_environment_over_the_file(run: Run, monk
         ("jobs", ["-j", "3"], 3),
         ("eps", ["--eps", "1e-3"], 1e-3),
         ("rules", ["--rules", "mine.toml"], ["mine.toml"]),
+        ("cache-dir", ["--cache-dir", "kept"], "kept"),
     ],
 )
 def test_config_says_what_comes_from_the_command_line(run: Run, key: str, options: list[str], value: object) -> None:
@@ -249,6 +250,7 @@ REFUSED = {
     'output-format = "jsn"': "output-format is the text 'jsn'; give",
     'color = "on"': "color is the text 'on'; give 'auto' or 'always' or 'never'",
     "baseline = []": "baseline is an empty list; give a file",
+    "cache-dir = 3": "cache-dir is the number 3; give a folder",
     'inputs = "any"': "inputs is the text 'any'; give a table of losses",
     '[inputs]\nfocal = { p = "p > 0" }': "inputs['focal'] names no loss; write FILE::NAME, such as 'losses.py::focal'",
     '[inputs]\n"m.py::f" = "p > 0"': "inputs['m.py::f'] is the text 'p > 0'; give a table such as { target =",
@@ -346,6 +348,22 @@ def test_paths_are_relative_to_the_file(run: Run, folder: Path, monkeypatch: pyt
     assert found(".", "--exclude", "./b.py", "--per-file-ignores", "gen/*:NG1") == []
     assert found("gen") == ["gen/a.py"]
     assert found("gen", "--force-exclude") == []
+
+
+def test_the_cache_is_where_the_file_says(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure('cache-dir = "var/kept"')
+    Path("inner").mkdir()
+    monkeypatch.chdir("inner")
+    assert origin(run, "cache-dir") == ("var/kept", f"{folder / 'pyproject.toml'}: tool.nanguard.cache-dir")
+    run("check", "--static", "..")
+    assert (folder / "var/kept/CACHEDIR.TAG").is_file()
+    assert not (folder / ".nanguard_cache").exists()
+    run("check", "--static", "--cache-dir", "other", "..")
+    assert "Removed other (" in run("clean", "--cache-dir", "other").out
+    assert (folder / "var/kept").is_dir()
+    assert f"Removed {folder / 'var/kept'} (" in run("clean").out
+    assert not (folder / "var/kept").exists()
+    assert "No cache at " in run("clean", "--isolated").out
 
 
 def test_rules_of_the_project_are_listed_explained_and_checked(run: Run, folder: Path) -> None:

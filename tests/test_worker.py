@@ -230,7 +230,7 @@ def test_time_is_limited(worker: Worker) -> None:
     hanging = worker.ask("m.py", hostile(HOSTILE["stubborn"]), Settings(timeout=1.0), None)
     quick = worker.ask("n.py", LOSS, Settings(), None)
     begin = time.monotonic()
-    assert worker.answer(hanging).failure == Failure("took longer than 1 s (--timeout)")
+    assert worker.answer(hanging).failure == Failure("took longer than 1 s (--timeout)", "time")
     assert worker.answer(quick).failure is None
     assert time.monotonic() - begin < 15
 
@@ -239,7 +239,7 @@ def test_the_time_limit_costs_only_what_is_left(worker: Worker) -> None:
     names = "def named(x, f=dict(f=torch.log)):\n    return f['f'](torch.sigmoid(x))\n"  # what only a trace sees
     endless = "def endless(x):\n    while True: pass\n\ndef later(x):\n    return x\n"
     answer = worker.answer(worker.ask("m.py", f"{LOSS}\n{names}\n{endless}", Settings(timeout=2.0), None))
-    assert answer.failure == Failure("took longer than 2 s (--timeout)")
+    assert answer.failure == Failure("took longer than 2 s (--timeout)", "time")
     assert answer.result is not None
     captures = {target.name: target.capture for target in answer.result.targets}
     assert captures == {"loss": "trace", "named": "trace", "endless": "read", "later": "read"}

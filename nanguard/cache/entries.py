@@ -27,11 +27,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A result, as lists for JSON, with what it depends on; `installed` is "" where that is no package."""
+    """A result, as lists for JSON, with what it depends on; `installed` is "" where that is no package.
+
+    One that depends on how long things took as well is good `until` a time (of `time.time`), others for ever.
+    """
 
     seen: tuple[Seen, ...]
     installed: str
     body: list[Any]  # the fields of the result but for its path
+    until: float | None = None
 
 
 def encode(result: FileResult) -> list[Any]:

@@ -18,7 +18,7 @@ from nanguard.settings import Settings
 # Fields of the settings on which the result of a file does not depend; all others are a part of the key.
 WITHOUT_EFFECT = frozenset({
     "jobs", "verbose", "quiet", "silent", "baseline", "exclude", "force_exclude", "shard", "per_file_ignores",
-    "fixable", "unfixable", "unsafe_fixes", "strict", "output_format", "color",
+    "fixable", "unfixable", "unsafe_fixes", "strict", "output_format", "color", "cache_dir",
 })  # fmt: skip
 
 _PACKAGE = Path(__file__).resolve().parent.parent

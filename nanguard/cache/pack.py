@@ -14,7 +14,7 @@ from typing import Any
 
 from nanguard.cache.entries import Damaged, Entry, Seen
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Pack(Mapping[str, Entry]):
@@ -26,8 +26,8 @@ class Pack(Mapping[str, Entry]):
     def __getitem__(self, name: str) -> Entry:
         """Raises `Damaged` for what is no entry, `KeyError` for what is not there."""
         match self._entries[name]:
-            case [list(numbers), str(installed), list(body)]:
-                return Entry(tuple([self._seen(number) for number in numbers]), installed, body)
+            case [list(numbers), str(installed), list(body), None | float() as until]:
+                return Entry(tuple([self._seen(number) for number in numbers]), installed, body, until)
         raise Damaged("no entry")
 
     def __iter__(self) -> Iterator[str]:
@@ -68,7 +68,12 @@ def save(path: Path, key: str, entries: Mapping[str, Entry]) -> None:
     """Write entries; whoever reads at the same time gets these or those before, whole.  Raises `OSError`."""
     numbers: dict[Seen, int] = {}
     rows = {
-        name: [[numbers.setdefault(seen, len(numbers)) for seen in entry.seen], entry.installed, entry.body]
+        name: [
+            [numbers.setdefault(seen, len(numbers)) for seen in entry.seen],
+            entry.installed,
+            entry.body,
+            entry.until,
+        ]
         for name, entry in entries.items()
     }
     table = [[seen.path, seen.stamp, seen.digest] for seen in numbers]

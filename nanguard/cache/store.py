@@ -25,6 +25,7 @@ from nanguard.settings import Settings
 _OPEN = 16  # packs that are kept in memory while files are looked up
 _PENDING = 256  # results that wait to be written
 _EVERY = 5.0  # seconds between two times of writing
+_HURRIED = 3600.0  # seconds for which a result is good that might be another one on a machine that is less busy
 _DAY = 86400.0  # seconds
 _MANY = 4000  # packs beyond which those that nobody used are removed
 _UNUSED = 30 * _DAY
@@ -68,11 +69,12 @@ class Cache:
         self._refresh(key, _name(file), entry)
         return result
 
-    def keep(self, file: SourceFile, result: FileResult, seen: Mapping[str, str], proved: bool) -> None:
+    def keep(
+        self, file: SourceFile, result: FileResult, seen: Mapping[str, str], proved: bool, hurried: bool = False
+    ) -> None:  # fmt: skip
         """Take the result of a file: `seen` are the files that it depends on, with their stamps from before they were
-        read, and `proved` is whether it depends on the packages that are installed, too.
-
-        A result is dropped where something has changed meanwhile.
+        read, and `proved` is whether it depends on the packages that are installed, too.  A result that was `hurried`
+        is good for an hour.  One is dropped where something has changed meanwhile.
         """
         strange = any(target.path != file.path or target.span.path != file.path for target in result.targets)
         if self.trouble or strange or not _plain(file):
@@ -81,7 +83,8 @@ class Cache:
         rows = tuple(self._row(path, stamped) for path, stamped in {own: seen[own], **seen}.items())
         if any(stamp(path) != stamped for path, stamped in seen.items()):
             return
-        entry = Entry(rows, self._installed if proved else "", encode(result))
+        until = time.time() + _HURRIED if hurried else None
+        entry = Entry(rows, self._installed if proved else "", encode(result), until)
         self._take(self._key(file.path), _name(file), entry)
 
     def write(self) -> None:
@@ -137,6 +140,8 @@ class Cache:
 
     def _current(self, entry: Entry) -> bool:
         if entry.installed and entry.installed != self._installed:
+            return False
+        if entry.until is not None and not time.time() < entry.until <= time.time() + _HURRIED:
             return False
         return all(map(self._same, entry.seen))
 

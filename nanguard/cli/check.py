@@ -173,7 +173,7 @@ def check(
         return adoption.adopt(asked, settings, adopting, output_file, exit_zero)
     if fixing:
         return fix(asked, settings, wanted, output_file, exit_zero)
-    cache = None if given["no_cache"] else _cache(given["cache_dir"], settings)
+    cache = None if given["no_cache"] else _cache(settings)
     form = FORMATS[settings.output_format]
     report = check_paths(asked, settings, cache=cache, every_target=form.every_target)
     if cache and cache.trouble and settings.verbose:
@@ -191,8 +191,8 @@ def check(
     return FOUND if (findings or uncaptured(report, settings)) and not exit_zero else CLEAN
 
 
-def _cache(folder: str | None, settings: Settings) -> Cache:
+def _cache(settings: Settings) -> Cache:
     from nanguard.cache.folder import place
     from nanguard.cache.store import Cache
 
-    return Cache(place(folder, settings.root), settings)
+    return Cache(place(settings.cache_dir, settings.root), settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from nanguard.cli import options
@@ -10,14 +12,18 @@ from nanguard.cli.status import CLEAN
 
 @click.command(short_help="Remove the cache.")
 @options.cache_dir
-def clean(cache_dir: str | None) -> int:
+@options.config
+@options.isolated
+@click.pass_context
+def clean(context: click.Context, /, **given: Any) -> int:
     """Remove the cache of this project, and say what was removed.
 
     A folder that nanguard did not make is left alone.
     """
     from nanguard.cache.folder import place, remove
 
-    folder = place(cache_dir)
+    settings = options.settings_of(context, (".",)).settings
+    folder = place(settings.cache_dir, settings.root)
     if not folder.exists():
         click.echo(f"No cache at {folder}")
         return CLEAN

@@ -32,6 +32,7 @@ KINDS: Mapping[str, str] = {
     "patterns": "a list of patterns, as in a .gitignore",
     "files": "a list of files",
     "file": "a file",
+    "folder": "a folder",
     "switch": "true or false",
     "count": "a whole number of 1 or more",
     "seconds": "a number above 0",
@@ -71,6 +72,7 @@ KEYS = (
         variable="NANGUARD_OUTPUT_FORMAT",
     ),
     Key("color", "choice", "color", '"auto"', "When to print in colour.", COLORS),
+    Key("cache-dir", "folder", "cache_dir", "`.nanguard_cache` in the project", "Where the cache is."),
     Key("jobs", "count", "jobs", "one for each processor", "Files to run at a time."),
     Key("timeout", "seconds", "timeout", "20", "Seconds that running one file may take."),
 )

@@ -27,7 +27,7 @@ def value_of(key: Key, value: Any, folder: str) -> Any:
             return tuple(rebased(text, folder) for text in _texts(key, value))
         case "files":
             return tuple(path_in(folder, text) for text in _texts(key, value))
-        case "file" if isinstance(value, str) and value:
+        case "file" | "folder" if isinstance(value, str) and value:
             return path_in(folder, value)
         case "choice":
             return _choice(key, value)

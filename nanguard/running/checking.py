@@ -354,8 +354,10 @@ def _finish(
         return item
     answer = prover.answer(item.ticket)
     result = replace(_proved(item, answer, settings), comments=item.read.comments, whole=item.read.whole)
-    if cache and item.seen and answer is not None and answer.failure is None and answer.seen is not None:
-        cache.keep(item.file, result, {**answer.seen, **item.seen}, proved=True)
+    if cache and item.seen and answer is not None and answer.seen is not None:
+        late = answer.failure is not None and answer.failure.blame == "time"
+        if late or answer.failure is None:
+            cache.keep(item.file, result, {**answer.seen, **item.seen}, proved=True, hurried=late or answer.hurried)
     return result
 
 

@@ -76,7 +76,7 @@ def _examine(request: Request) -> Iterator[Answer]:
     running = False  # what the file holds
     try:
         for stage in stages(request.path, request.source, request.settings, request.names):
-            yield Answer(0, stage.result, partial=not stage.last, seen=stage.seen)
+            yield Answer(0, stage.result, partial=not stage.last, seen=stage.seen, hurried=stage.hurried)
             running = True
     except MemoryError:
         yield Answer(0, failure=Failure(f"needed more than {_MEMORY >> 30} GiB of memory"))

@@ -250,7 +250,7 @@ class _Server:
         for child in list(self._running.values()):
             if now >= child.deadline:
                 limit = f"{child.request.settings.timeout:g} s"
-                self._finish(child, Failure(f"took longer than {limit} (--timeout)"))
+                self._finish(child, Failure(f"took longer than {limit} (--timeout)", "time"))
             elif child.ended() and not any(key.fd == child.pipe for key, _ in self._selector.select(0)):
                 self._finish(child)
 

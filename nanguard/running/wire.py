@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a file has no result, and what is to blame: file, nanguard, or setup (then no file can be run)."""
+    """Why a file has no result, and what is to blame: file, time, nanguard, or setup (then no file can be run)."""
 
     reason: str
     blame: str = "file"
@@ -56,7 +56,8 @@ class Answer:
 
     `partial` answers come before it: what is known before anything of the file is run, and what each target adds then.
     A failure that follows has all of these as its result.  `seen` are the files that the last answer depends on beside
-    those that reading has seen, with their stamps; None says that another run may come to another result.
+    those that reading has seen, with their stamps; None says that another run may come to another result.  One that was
+    `hurried` has left out something for want of time.
     """
 
     ticket: int
@@ -64,6 +65,7 @@ class Answer:
     failure: Failure | None = None
     partial: bool = False
     seen: Mapping[str, str] | None = None
+    hurried: bool = False
 
 
 def dumps(value: object) -> bytes:

@@ -10,7 +10,7 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -53,6 +53,7 @@ class Worker:
         self._incoming = bytearray()
         self._pending: dict[int, Request] = {}
         self._partial: dict[int, FileResult] = {}
+        self._seen: dict[int, Mapping[str, str]] = {}  # files that partial answers depend on
         self._answers: dict[int, Answer] = {}
         self._tickets = 0
         self._ready = False
@@ -97,17 +98,18 @@ class Worker:
         request = self._pending.pop(ticket, None)
         self._answers.pop(ticket, None)
         self._partial.pop(ticket, None)
+        self._seen.pop(ticket, None)
         if request is not None and self._process is not None:
             self._outgoing += wire.dumps(replace(request, source="", dropped=True))
             self._pump(0)
 
     def _conclude(self, answer: Answer) -> None:
         """Take the last answer about a file, beside what was known before it."""
-        known = self._partial.pop(answer.ticket, None)
+        known, seen = self._partial.pop(answer.ticket, None), self._seen.pop(answer.ticket, None)
         if self._pending.pop(answer.ticket, None) is None:
             return  # it has been dropped
         if answer.result is None and known is not None:
-            answer = replace(answer, result=known)
+            answer = replace(answer, result=known, seen=seen)
         self._answers[answer.ticket] = answer
 
     @property
@@ -193,6 +195,8 @@ class Worker:
             if answer.partial and answer.result is not None and answer.ticket in self._pending:
                 known = self._partial.get(answer.ticket)
                 self._partial[answer.ticket] = answer.result if known is None else _joined(known, answer.result)
+                if answer.seen is not None:
+                    self._seen[answer.ticket] = answer.seen
             elif answer.ticket:
                 self._conclude(answer)
             elif answer.failure is not None:

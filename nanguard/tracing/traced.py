@@ -74,6 +74,7 @@ def traced(
         unseen = tuple(replace(target, reason=str(error)) for target in targets)
         yield Stage(FileResult(path, unseen, tuple(read), (_not_loaded(path, error),)), last=True, seen=looked_for())
         return
+    yield Stage(FileResult(path, (), (), ()), last=False, seen=looked_for())
     budget = _Budget(settings.timeout, worked(), last)
     proving = Proving(budget.end(_PROVING))
     names = names_in(vars(module))
@@ -92,7 +93,8 @@ def traced(
     for name, captures in captured.items():
         _reach(found, name, captures, Sources({path: source}), budget)
     hurried = time.monotonic() > last  # what a busy machine left out, another run may have
-    yield Stage(FileResult(path, tuple(seen), tuple(found), ()), last=True, seen=None if hurried else looked_for())
+    whole = FileResult(path, tuple(seen), tuple(found), ())
+    yield Stage(whole, last=True, seen=looked_for(), hurried=hurried)
 
 
 def _module(path: str, source: str) -> ModuleType:
