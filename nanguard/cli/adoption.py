@@ -16,6 +16,7 @@ from nanguard.cli.status import CLEAN, FAILED, FOUND
 from nanguard.errors import NanguardError
 from nanguard.finding import Finding, Report
 from nanguard.reading.discover import SourceFile
+from nanguard.report.view import failing
 from nanguard.settings import Settings
 
 _ALONE = ("--add-ignores", "--write-baseline")  # options that may stand without a value
@@ -118,7 +119,7 @@ def _comments(
     remark(left, left.findings, settings, form)
     if added.errors or any(note.failed for note in report.notes):
         return FAILED
-    return FOUND if left.findings and not exit_zero else CLEAN
+    return FOUND if failing(left.findings, settings) and not exit_zero else CLEAN
 
 
 def _only(report: Report, findings: Sequence[Finding]) -> Report:

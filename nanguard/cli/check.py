@@ -18,6 +18,7 @@ from nanguard.cli.stdin import asked_for
 from nanguard.config.keys import BY_NAME
 from nanguard.reading.discover import SourceFile
 from nanguard.report.formats import FORMATS
+from nanguard.report.view import failing
 
 if TYPE_CHECKING:
     from nanguard.cache.store import Cache
@@ -188,7 +189,7 @@ def check(
     remark(report, findings, settings, settings.output_format, wanted.unsafe_fixes)
     if any(note.failed for note in report.notes):
         return FAILED
-    return FOUND if (findings or uncaptured(report, settings)) and not exit_zero else CLEAN
+    return FOUND if (failing(findings, settings) or uncaptured(report, settings)) and not exit_zero else CLEAN
 
 
 def _cache(settings: Settings) -> Cache:

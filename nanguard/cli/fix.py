@@ -14,6 +14,7 @@ from nanguard.cli.output import colour, note_text, remark, render, uncaptured, w
 from nanguard.cli.status import CLEAN, FAILED, FOUND
 from nanguard.cli.stdin import remember
 from nanguard.reading.discover import SourceFile
+from nanguard.report.view import failing
 from nanguard.settings import Settings
 
 
@@ -72,5 +73,5 @@ def fix(
     remark(report, findings, settings, form, wanted.unsafe_fixes)
     if any(note.failed for note in report.notes):
         return FAILED
-    failing = findings or (outcome.files and wanted.exit_non_zero_on_fix) or uncaptured(report, settings)
-    return FOUND if failing and not exit_zero else CLEAN
+    failed = failing(findings, settings) or (outcome.files and wanted.exit_non_zero_on_fix)
+    return FOUND if (failed or uncaptured(report, settings)) and not exit_zero else CLEAN

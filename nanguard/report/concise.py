@@ -22,5 +22,5 @@ def line(finding: Finding) -> str:
 
 
 def fixable(finding: Finding) -> bool:
-    """Whether the finding has a safe fix."""
-    return finding.fix is not None and finding.fix.safe and bool(finding.fix.edits)
+    """Whether `--fix` makes the fix of a finding: it is safe, and the finding is proved."""
+    return finding.fix is not None and finding.fix.safe and bool(finding.fix.edits) and finding.severity != "info"

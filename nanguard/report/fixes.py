@@ -58,7 +58,8 @@ def fixed(files: Sequence[Fixed]) -> str:
 def hint(findings: Sequence[Finding], unsafe: bool) -> str | None:
     """What of some findings can be fixed, and with which options; None where nothing can."""
     safe = sum(map(fixable, findings))
-    others = sum(finding.fix is not None and not finding.fix.safe and bool(finding.fix.edits) for finding in findings)
+    proved = [finding.fix for finding in findings if finding.fix is not None and finding.severity != "info"]
+    others = sum(not fix.safe and bool(fix.edits) for fix in proved)
     if unsafe:
         return f"[*] {safe + others} fixable with `--fix --unsafe-fixes`" if safe + others else None
     more = f"{others} unsafe fix{'' if others == 1 else 'es'}"

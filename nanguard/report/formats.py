@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from nanguard.report.view import View
+from nanguard.report.view import View, failing
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _gitlab(view: View) -> str:
 def _junit(view: View) -> str:
     from nanguard.report import junit
 
-    return junit.render(view.report, view.findings)
+    return junit.render(view.report, failing(view.findings, view.settings))  # which has no word for anything else
 
 
 def _html(view: View) -> str:

@@ -28,8 +28,12 @@ def render(report: Report, findings: Sequence[Finding] | None = None, colour: bo
 def summary(report: Report, findings: Sequence[Finding]) -> str:
     """One line on what was found where, and on what was not seen."""
     fixable = sum(map(concise.fixable, findings))
-    found = _count(len(findings), "problem") if findings else "no problems"
-    parts = [f"Found {found}{f' ([*] {fixable} fixable)' if fixable else ''} in {_count(report.files, 'file')}"]
+    possible = sum(finding.severity == "info" for finding in findings)
+    noun = "proved problem" if possible else "problem"
+    found = _count(len(findings) - possible, noun) if len(findings) > possible else f"no {noun}s"
+    found += f" ([*] {fixable} fixable)" if fixable else ""
+    found += f" and {possible} possible" if possible else ""
+    parts = [f"Found {found} in {_count(report.files, 'file')}"]
     checked = f"{_count(len(report.targets) + report.unlisted, 'function')} checked"
     only_read = sum(target.capture == "read" and target.reason is not None for target in report.targets)
     unseen = sum(target.capture == "none" for target in report.targets)

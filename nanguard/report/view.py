@@ -20,6 +20,11 @@ class View:
     colour: bool = False
 
 
+def failing(findings: Sequence[Finding], settings: Settings) -> list[Finding]:
+    """Those of some findings that fail a run: what is merely possible does so only where that is asked for."""
+    return [finding for finding in findings if settings.pedantic or finding.severity != "info"]
+
+
 def marks(report: Report, findings: Sequence[Finding]) -> tuple[str, ...]:
     """The fingerprint of each of some findings; those that are not shown count in the numbering."""
     silent = (item.finding for item in report.suppressed)
