@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import inspect
 import linecache
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from nanguard.errors import NanguardError
-from nanguard.finding import FileResult, Report
+from nanguard.finding import FileResult, Report, Suppressed
 from nanguard.lazy import load_torch
 from nanguard.settings import Settings
+from nanguard.stated import ranges_for
 
 if TYPE_CHECKING:
     from nanguard.runtime.options import Options
@@ -25,30 +27,61 @@ Loss = TypeVar("Loss", bound=Callable[..., Any])
 def check(loss: Callable[..., Any]) -> Report:
     """What `nanguard check` would report of a function or an `nn.Module`.
 
-    Reads its source, and traces it; comments in the source that suppress findings count.  Raises `NanguardError` where
-    neither can be done.
+    Reads its source, and traces it; comments in the source that suppress findings count, and so does the configuration
+    of the nearest folder around its file that has one: rules, dtypes, ranges of inputs, what is ignored, the baseline.
+    Raises `NanguardError` where it can neither be read nor traced, and for a configuration that is wrong.
     """
+    function = _function(loss)
+    return _checked(loss, function, _configured(function.__code__.co_filename, {}))
+
+
+def _configured(path: str, selectors: Mapping[str, Sequence[str] | None]) -> Settings:
+    """The settings for a file; `selectors` that are given take the place of those of its configuration."""
+    from nanguard.config.effective import Given, effective
+    from nanguard.config.load import configuration_for
+
+    given = {
+        name: Given(_selectors(chosen), name, "argument") for name, chosen in selectors.items() if chosen is not None
+    }
+    return effective(given, configuration_for([path]) if os.path.isfile(path) else None).settings
+
+
+def _checked(loss: Callable[..., Any], function: Any, settings: Settings) -> Report:
+    """What is found, and what the selection, the comments and the baseline leave of it."""
+    from nanguard.selection import selection
+    from nanguard.suppress.baseline import BASELINE, load
     from nanguard.suppress.quiet import in_text
     from nanguard.suppress.silence import silenced
 
-    report = _found(loss)
-    settings = Settings()
-    parted = silenced(report.findings, lambda path: in_text(path, "".join(linecache.getlines(path)), settings))
-    return replace(report, findings=tuple(parted.left), suppressed=tuple(parted.suppressed))
+    report = _found(loss, function, settings)
+    chosen = selection(settings)
+    found = report.findings if chosen is None else chosen.admitted(report.findings)
+    parted = silenced(found, lambda path: in_text(path, "".join(linecache.getlines(path)), settings))
+    known = load(settings.baseline).has(parted.left) if settings.baseline is not None else [False] * len(parted.left)
+    pairs = list(zip(parted.left, known, strict=True))
+    hidden = (Suppressed(finding, BASELINE) for finding, hide in pairs if hide)
+    left = tuple(finding for finding, hide in pairs if not hide)
+    return replace(report, findings=left, suppressed=(*parted.suppressed, *hidden))
 
 
-def _found(loss: Callable[..., Any]) -> Report:
-    """What reading and tracing find."""
+def _function(loss: Callable[..., Any]) -> Any:
+    """The Python function that is checked of a callable; raises `NanguardError` where there is none."""
     torch = load_torch()
     function = type(loss).forward if isinstance(loss, torch.nn.Module) else loss
     function = inspect.unwrap(getattr(function, "__func__", function))
     if not hasattr(function, "__code__"):
         raise NanguardError(f"{loss!r} is neither a Python function nor an nn.Module; give one of these")
+    return function
+
+
+def _found(loss: Callable[..., Any], function: Any, settings: Settings) -> Report:
+    """What reading and tracing find."""
     from nanguard.tracing.live import traced_report
 
-    read = _read(function)
+    read = _read(function, settings)
+    ranges = ranges_for(settings, function.__code__.co_filename, _name(function))
     try:
-        traced = traced_report(loss)
+        traced = traced_report(loss, settings, ranges)
     except NanguardError as error:
         if not read.targets:
             raise
@@ -63,18 +96,23 @@ def _found(loss: Callable[..., Any]) -> Report:
     return Report(1, targets, tuple(sorted(found, key=lambda finding: finding.span)), read.notes)
 
 
-def _read(function: Any) -> FileResult:
+def _read(function: Any, settings: Settings) -> FileResult:
     """The findings of reading a function in its file; no targets where there is no source."""
     from nanguard.analyse import examine
 
-    path, name = function.__code__.co_filename, function.__qualname__.replace(".<locals>", "")
+    path, name = function.__code__.co_filename, _name(function)
     source = "".join(linecache.getlines(path))
     if not source or "<lambda>" in name:
         return FileResult(path, (), (), ())
     try:
-        return examine(path, source, Settings(static=True), (name,))
+        return examine(path, source, replace(settings, static=True), (name,))
     except SyntaxError:  # a part of a notebook, say, that is no Python by itself
         return FileResult(path, (), (), ())
+
+
+def _name(function: Any) -> str:
+    """What a function is called in its file."""
+    return str(function.__qualname__).replace(".<locals>", "")
 
 
 def rewrite(
@@ -195,21 +233,20 @@ def watch(mode: str = "raise") -> Watch:
     return Watch(mode)
 
 
-def assert_stable(loss: Callable[..., Any], *, select: Sequence[str] = ("ALL",), ignore: Sequence[str] = ()) -> None:
+def assert_stable(
+    loss: Callable[..., Any], *, select: Sequence[str] | None = None, ignore: Sequence[str] | None = None
+) -> None:
     """Raise `AssertionError` with the findings, as `nanguard check` prints them, if a loss has any.
 
-    `select` and `ignore` are codes, prefixes of codes or names of rules.  Raises `NanguardError` for what can
-    neither be read nor traced.
+    `select` and `ignore` are codes, prefixes of codes or names of rules, in the place of those of the configuration,
+    which counts as it does for `check`.  Raises `NanguardError` as that does.
     """
     __tracebackhide__ = True
-    from nanguard.matching import rules
-    from nanguard.settings import selected
-
-    codes = selected(Settings(select=_selectors(select), ignore=_selectors(ignore)), rules.load().rules)
-    report = check(loss)
-    left = replace(report, findings=tuple(finding for finding in report.shown if finding.code in codes))
-    if not left.ok:
-        raise AssertionError(f"the loss is not stable\n{left}")
+    function = _function(loss)
+    settings = _configured(function.__code__.co_filename, {"select": select, "ignore": ignore})
+    report = _checked(loss, function, settings)
+    if not report.ok:
+        raise AssertionError(f"the loss is not stable\n{report}")
 
 
 def _attach(module: Any, name: str, value: object, always: bool = False) -> None:

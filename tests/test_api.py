@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import inspect
 import io
 import pickle
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -603,3 +605,60 @@ def imports_torch(code: str) -> bool:
 def test_importing_nanguard_does_not_import_torch() -> None:
     assert not imports_torch("import nanguard; nanguard.rewrite; nanguard.check")
     assert imports_torch("import nanguard; nanguard.rewrite(lambda x: x)")
+
+
+CONFIGURED = """
+import torch
+
+def bounded(p):
+    return torch.log(torch.sigmoid(p))
+
+class Focal(torch.nn.Module):
+    def forward(self, p):
+        return torch.log(torch.sigmoid(p))
+
+def other(p):
+    return torch.log(p.sigmoid())
+"""
+
+
+def test_the_configuration_of_its_file_counts(tmp_path: Path) -> None:
+    (tmp_path / "losses.py").write_text(CONFIGURED)
+    spec = importlib.util.spec_from_file_location("configured_losses", tmp_path / "losses.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def found(loss: Callable) -> list[tuple[str, str | None]]:
+        report = nanguard.check(loss)
+        return [(one.code, one.witness.dtype if one.witness else None) for one in report.findings]
+
+    def configure(text: str) -> None:
+        (tmp_path / "nanguard.toml").write_text(text)
+
+    assert found(module.bounded) == [("NG101", "float32")]
+    assert found(module.Focal()) == [("NG101", "float32")]
+    configure('dtype = "float16"\n[inputs]\n"losses.py::Focal" = { p = "-3 <= p <= 3" }')
+    assert found(module.bounded) == [("NG101", "float16")]
+    assert found(module.Focal()) == []
+    configure('ignore = ["NG101"]')
+    assert found(module.bounded) == [("NG201", "float32")]  # which is what the command says, too
+    configure('ignore = ["NG101", "NG201"]')
+    assert found(module.bounded) == []
+    nanguard.assert_stable(module.bounded)
+    with pytest.raises(AssertionError, match="NG101"):
+        nanguard.assert_stable(module.bounded, ignore=[])
+    configure('[per-file-ignores]\n"los*.py" = ["log-sigmoid"]')
+    assert found(module.bounded) == []
+    configure("")
+    subprocess.run([sys.executable, "-m", "nanguard", "check", "--write-baseline=known.json", "losses.py::bounded"],
+                   cwd=tmp_path, check=True, capture_output=True)  # fmt: skip
+    configure('baseline = "known.json"')
+    report = nanguard.check(module.bounded)
+    assert report.ok
+    assert [item.kind for item in report.suppressed] == ["baseline"]
+    assert found(module.other) == [("NG101", "float32")]
+    configure("dtyp = 'float16'")
+    with pytest.raises(NanguardError, match="dtyp is no key of nanguard's; did you mean 'dtype'"):
+        nanguard.check(module.bounded)

@@ -62,3 +62,62 @@ def test_nothing_is_collected_and_torch_not_imported_unless_asked_for(tmp_path: 
     (tmp_path / "test_plain.py").write_text("import sys\ndef test_plain():\n    assert 'torch' not in sys.modules\n")
     output = run(tmp_path)
     assert "1 passed" in output
+
+
+CONFIGURATION = """
+[tool.nanguard]
+ignore = ["NG"]
+rules = ["ours.toml"]
+dtype = "float16"
+exclude = ["third"]
+
+[tool.nanguard.per-file-ignores]
+"old/*" = ["ALL"]
+
+[tool.nanguard.inputs]
+"losses.py::near" = { x = "-3 <= x <= 3" }
+"""
+OURS = """
+code = "XY101"
+name = "root-of-exp-plus-one"
+hazard = "forward-nonfinite"
+summary = "sqrt(exp(x) + 1) is inf once exp(x) overflows, long before the root does"
+match = ["sqrt(exp(x) + 1)"]
+stable = "exp(0.5 * softplus(x))"
+
+[[example]]
+bad = "torch.sqrt(torch.exp(x) + 1)"
+"""
+MORE = """
+
+def near(x):
+    return torch.sqrt(torch.exp(x) + 1)
+
+def far(x):
+    return torch.sqrt(torch.exp(x) + 1)
+"""
+
+
+def test_the_nearest_configuration_of_a_file_counts(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(CONFIGURATION)
+    (tmp_path / "ours.toml").write_text(OURS)
+    for folder in ("old", "third", "inner"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "losses.py").write_text(LOSSES)
+    (tmp_path / "inner/nanguard.toml").write_text("")
+    (tmp_path / "losses.py").write_text(LOSSES + MORE)
+    output = run(tmp_path, "--nanguard", "-rA")
+    assert "FAILED inner/losses.py::nanguard" in output
+    assert "NG101" in output
+    assert "PASSED old/losses.py::nanguard" in output
+    assert "third" not in output.partition("short test summary")[2]
+    assert output.count(": XY101 ") == 1
+    assert "losses.py:12:12: XY101 " in output
+    assert " in float16: computed inf" in output
+
+
+def test_a_wrong_configuration_is_a_usage_error(project: Path) -> None:
+    (project / "pyproject.toml").write_text("[tool.nanguard]\nselekt = []\n")
+    output = run(project, "--nanguard")
+    assert "selekt is no key of nanguard's; did you mean 'select'?" in output
+    assert "Traceback" not in output

@@ -102,6 +102,6 @@ def test_an_unknown_mode_is_refused() -> None:
 
 def test_assert_stable() -> None:
     nanguard.assert_stable(lambda x: F.logsigmoid(x))
-    nanguard.assert_stable(naive, ignore="NG101")
+    nanguard.assert_stable(naive, ignore=["NG101", "NG201"])
     with pytest.raises(AssertionError, match=r"test_watch.py:\d+:13: NG101 \[\*\] log\(sigmoid\(x\)\) is -inf"):
         nanguard.assert_stable(naive)

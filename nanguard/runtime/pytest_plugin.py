@@ -1,6 +1,7 @@
 """The pytest plugin: `pytest --nanguard` checks the files that it visits, a marker watches a test, a fixture asserts.
 
-    pytest --nanguard src                     one test for each file, which fails with what `nanguard check` prints
+    pytest --nanguard src                     one test for each file, which fails with what `nanguard check` prints,
+                                              by the configuration of the nearest folder around it that has one
     @pytest.mark.nanguard                     the test fails at the first operation that makes inf or nan
     def test_loss(nanguard): ...              the package, for `nanguard.assert_stable(loss)`
 
@@ -10,17 +11,19 @@ Nothing of this imports torch before it is asked for.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import nanguard as package
 
-_REPORT = pytest.StashKey[dict[str, Any]]()
+if TYPE_CHECKING:
+    from nanguard.runtime.pytest_files import Checks
+
+_CHECKS = pytest.StashKey[dict[str, "Checks"]]()  # by folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,15 +40,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A file of the project; files of tests are not checked."""
+    """A file of the project; files of tests are not checked, nor what the configuration excludes."""
     config = parent.config
     if not config.getoption("nanguard") or file_path.suffix != ".py" or file_path.name == "conftest.py":
         return None
     if any(fnmatch(file_path.name, pattern) for pattern in config.getini("python_files")):
         return None
+    if not _checks(config, file_path.parent).add(str(file_path)):
+        return None
     file: LossFile = LossFile.from_parent(parent, path=file_path)
-    config.stash.setdefault(_REPORT, {}).setdefault(str(file_path), None)
     return file
+
+
+def _checks(config: pytest.Config, folder: Path) -> Checks:
+    """The checks of the files of a folder, which those of other folders with the same configuration share."""
+    from nanguard.errors import NanguardError
+    from nanguard.runtime.pytest_files import checks_for
+
+    try:
+        return checks_for(str(folder), config.stash.setdefault(_CHECKS, {}))
+    except NanguardError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 class LossFile(pytest.File):
@@ -65,21 +80,8 @@ class LossItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail with the findings."""
-        from nanguard.running.checking import check_paths
-        from nanguard.settings import Settings
-
-        reports = self.config.stash[_REPORT]
-        own = str(self.path)
-        if reports[own] is None:
-            whole = check_paths(list(reports), Settings(quiet=True))
-            for path in reports:
-                findings = tuple(finding for finding in whole.findings if finding.span.path == path)
-                notes = tuple(note for note in whole.notes if note.path == path and note.failed)
-                targets = tuple(target for target in whole.targets if target.path == path)
-                reports[path] = replace(whole, files=1, targets=targets, findings=findings, notes=notes)
-        report = reports[own]
-        if not report.ok or report.notes:
-            raise Unstable("\n".join([str(report).rstrip(), *(note.message for note in report.notes)]))
+        if wrong := _checks(self.config, self.path.parent).failure(str(self.path)):
+            raise Unstable(wrong)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The findings without a traceback."""

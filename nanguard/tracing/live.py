@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from nanguard.analyse import harmless
+from nanguard.analyse import harmless, one_for_each
 from nanguard.finding import Finding, Report, Span, Target
 from nanguard.matching import match as matching
 from nanguard.matching import rules
@@ -23,6 +23,7 @@ from nanguard.repair.diagnose import Context, accepted, finding
 from nanguard.repair.ground import Ground, ground
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
+from nanguard.stated import Range
 from nanguard.term import Term
 from nanguard.tracing.deadline import worked
 from nanguard.tracing.trace import Recording, trace
@@ -45,14 +46,18 @@ class Proving:
         return self.matchers[dtype]
 
 
-def traced_report(loss: Callable[..., Any] | nn.Module) -> Report:
-    """The report about one callable; raises `TraceError` where it cannot be traced."""
-    traced = trace(loss)
+def traced_report(loss: Callable[..., Any] | nn.Module, settings: Settings, ranges: Mapping[str, Range]) -> Report:
+    """The report about one callable, whose parameters have some `ranges`; raises `TraceError` where it has no trace."""
+    traced = trace(loss, ranges=ranges)
     path, _, line = traced.home.rpartition(":")
     span = Span(path, int(line), 0, int(line), 0) if line.isdigit() else Span(traced.home, 1, 0, 1, 0)
     kind = "module" if isinstance(loss, nn.Module) else "function"
     target = Target(span.path, traced.name, span, kind, "trace")
-    return Report(1, (target,), tuple(findings(traced, names_of_torch(loss), Settings())))
+    names, proving = names_of_torch(loss), Proving()
+    found = [
+        finding for dtype in settings.dtypes for finding in findings(traced, names, settings, dtype, proving=proving)
+    ]
+    return Report(1, (target,), tuple(one_for_each(found)))
 
 
 def findings(

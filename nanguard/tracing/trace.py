@@ -65,14 +65,16 @@ class Trace(Recording):
 def trace(
     fn: Callable[..., Any] | nn.Module, *, arguments: Mapping[str, Any] | None = None,
     name: str | None = None, path: str | None = None, source: str | None = None, method: str = "forward",
+    ranges: Mapping[str, Range] | None = None,
 ) -> Trace:  # fmt: skip
     """Capture a function, a bound method, or the `method` of a module.
 
     `arguments` are values by the names of parameters: tensors are inputs of the graph with these as examples,
     all else is taken as it is.  Without them parameters with a default have it, and the others are inputs of
-    which nothing is known.  `path` and `source` are for code that is not in a file.  Raises `TraceError`.
+    which nothing is known.  `path` and `source` are for code that is not in a file.  `ranges` are those that the
+    settings give for the parameters.  Raises `TraceError`.
     """
-    subject = subject_of(fn, method, name)
+    subject = subject_of(fn, method, name, ranges)
     sources = Sources({} if path is None or source is None else {path: source})
     return _traced(subject, _given(subject, arguments), sources)
 
