@@ -86,16 +86,22 @@ class Dual:
 
     def __add__(self, other: Dual | Number) -> Dual:
         y = dual(other)
+        if self.slopes is None and y.slopes is None:
+            return Dual(add(self.value, y.value))
         return Dual(add(self.value, y.value), _edges((self, ONE), (y, ONE)))
 
     def __sub__(self, other: Dual | Number) -> Dual:
         y = dual(other)
         if y is self and y.value.is_finite():
             return Dual(ZERO)
+        if self.slopes is None and y.slopes is None:
+            return Dual(subtract(self.value, y.value))
         return Dual(subtract(self.value, y.value), _edges((self, ONE), (y, -ONE)))
 
     def __mul__(self, other: Dual | Number) -> Dual:
         y = dual(other)
+        if self.slopes is None and y.slopes is None:
+            return Dual(multiply(self.value, y.value))
         return Dual(multiply(self.value, y.value), _edges((self, y.value), (y, self.value)))
 
     def __truediv__(self, other: Dual | Number) -> Dual:
@@ -134,6 +140,8 @@ class Dual:
         return dual(other) ** self
 
     def __neg__(self) -> Dual:
+        if self.slopes is None:
+            return Dual(negate(self.value))
         return Dual(negate(self.value), _edges((self, -ONE)))
 
     exp = _smooth(balls.EXP)

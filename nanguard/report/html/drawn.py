@@ -9,6 +9,7 @@ from nanguard.floats import FORMATS
 
 COLUMNS = 240  # of a curve
 CELLS = 48  # of a heat map, each way
+EXHAUSTIVE = ("float16", "bfloat16")  # dtypes of which all floats can be tried
 
 NONFINITE = "nonfinite"  # the value is inf or nan, where the exact one is a number of the dtype
 SLOPE = "slope"  # the gradient is inf or nan, where the exact value is such a number

@@ -16,6 +16,7 @@ def rule_plot(code: str, files: tuple[str, ...], exhaustive: bool) -> Plot | Non
     if subject is None or seen is None:
         return None
     key = plots.add(subject, seen)
+    plots.widen()
     if exhaustive:
         plots.refine()
     return plots.made[key]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nanguard.finding import DTYPES, Number
+from nanguard.floats import FORMATS
 from nanguard.report.html import svg
-from nanguard.report.html.drawn import Curve, Heat, Plot, Stretch, full
+from nanguard.report.html.drawn import CELLS, Column, Curve, Heat, Plot, Stretch, edge, full
 from nanguard.report.html.markup import text
 
 _MOST = 14  # rows of the words of a plot
@@ -113,10 +115,9 @@ def _count(drawn: Curve | Heat) -> str:
 
 def _summary(drawn: Curve | Heat) -> str:
     if isinstance(drawn, Heat):
-        cells = [cell for row in drawn.before for cell in row]
-        wrong = sum(bool(cell.states & {"nonfinite", "slope", "dead"}) for cell in cells)
-        known = sum(cell.low is not None for cell in cells)
-        return f"As written, something is wrong in {wrong} of the {known} cells that have an exact value."
+        known = sum(cell.low is not None for row in drawn.before for cell in row)
+        stable = f" By the stable form {_wrongs(drawn.after)}." if drawn.after is not None else ""
+        return f"Of {known} cells that have an exact value, as written {_wrongs(drawn.before)}.{stable}"
     parts = [_sentence(one) for one in drawn.stretches[:_MOST]]
     after = min((one.after for one in drawn.stretches if one.after is not None), default=None)
     tail = (
@@ -125,6 +126,16 @@ def _summary(drawn: Curve | Heat) -> str:
         else ""
     )
     return f"As written: {'; '.join(parts)}.{tail}"
+
+
+def _wrongs(rows: Sequence[Sequence[Column]]) -> str:
+    """What goes wrong in how many cells."""
+    cells = [cell for row in rows for cell in row]
+    counts = {word: sum(state in cell.states for cell in cells) for state, word in svg.WRONG.items()}
+    worst = min((cell.low for cell in cells if cell.low is not None), default=None)
+    found = ", ".join(f"{word} in {count}" for word, count in counts.items() if count)
+    least = f"at least {worst:.1f} digits are right" if worst is not None else "nothing is known"
+    return found or f"nothing is infinite, nan or dead, and {least}"
 
 
 def _sentence(one: Stretch) -> str:
@@ -143,7 +154,13 @@ def _input(value: float) -> str:
 def _words(drawn: Curve | Heat) -> str:
     """The same as a table, for those who do not see it."""
     if isinstance(drawn, Heat):
-        return ""
+        return (
+            '<details class="words"><summary>The plot as a table</summary><table><caption>What the code as written and '
+            f"the stable form give over ranges of both inputs, in {drawn.dtype}</caption><thead><tr>"
+            '<th scope="col">x</th><th scope="col">y</th><th scope="col">as written</th>'
+            '<th scope="col">stable form</th></tr></thead><tbody>'
+            f"{''.join(_areas(drawn))}</tbody></table></details>"
+        )
     return (
         '<details class="words"><summary>The plot as a table</summary><table><caption>What the code as written gives, '
         f"and how exact the stable form is, in {drawn.dtype}</caption><thead><tr>"
@@ -151,6 +168,37 @@ def _words(drawn: Curve | Heat) -> str:
         '<th scope="col">digits of the stable form</th></tr></thead><tbody>'
         f"{''.join(_rows(drawn))}</tbody></table></details>"
     )
+
+
+_BANDS = ("below \u22121", "\u22121 to 0", "0 to 1", "above 1")
+
+
+def _areas(drawn: Heat) -> Iterator[str]:
+    """A row for each pair of ranges of the inputs in which there is an exact value."""
+    bands = [_band(drawn.dtype, cell) for cell in range(CELLS)]
+    for y in reversed(range(len(_BANDS))):
+        for x in range(len(_BANDS)):
+            parts = (
+                [
+                    [cell for cell, band in zip(row, bands, strict=True) if band == x]
+                    for row, band in zip(rows, reversed(bands), strict=True)
+                    if band == y
+                ]
+                for rows in (drawn.before, drawn.after)
+                if rows is not None
+            )
+            before, *after = parts
+            if all(cell.low is None for row in before for cell in row):
+                continue
+            stable = _wrongs(after[0]) if after else "\u2013"
+            yield f"<tr><td>{_BANDS[x]}</td><td>{_BANDS[y]}</td><td>{_wrongs(before)}</td><td>{stable}</td></tr>"
+
+
+def _band(dtype: str, cell: int) -> int:
+    """The range that the middle of a cell of a heat map lies in."""
+    form = FORMATS[dtype]
+    middle = form.from_ordinal((edge(dtype, cell, CELLS) + edge(dtype, cell + 1, CELLS)) // 2)
+    return bisect_left((-1.0, 0.0, 1.0), middle)
 
 
 def _rows(drawn: Curve) -> Iterator[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nanguard.report.html.plots import Key, Plots
     from nanguard.report.html.subject import Shown, Subject, Subjects
 
-SECONDS = 5.0  # of the processor, for all plots of a report
+SECONDS = 7.0  # of the processor, for all plots of a report
 _STATIC = "No plot: the report was made with --static."
 _NO_TORCH = "No plot: torch is not installed here."
 _NO_TIME = "No plot: the time for plots was used up. `nanguard explain {code} --format html` draws that of the rule."
@@ -52,6 +52,7 @@ def _gathered(findings: Sequence[Finding], settings: Settings) -> list[Facts]:
 
     subjects, plots = Subjects(settings), Plots(SECONDS)
     known = [_known(finding, subjects, plots) for finding in findings]
+    plots.widen()
     plots.refine()
     return [_facts(finding, one, plots) for finding, one in zip(findings, known, strict=True)]
 

@@ -18,6 +18,7 @@ from nanguard.finding import HAZARDS, Finding, Note, Target
 from nanguard.report import concise
 from nanguard.report.escaping import visible
 from nanguard.report.html.card import badge, card
+from nanguard.report.html.drawn import EXHAUSTIVE, Curve, Plot
 from nanguard.report.html.figure import Shared
 from nanguard.report.html.gather import gather
 from nanguard.report.html.markup import text
@@ -40,6 +41,7 @@ def render(view: View) -> str:
     body = "".join((
         _head(view),
         _overview(view.findings),
+        _plots([known.plot for known in facts if known.plot is not None]),
         _notes(view.report.notes),
         _unseen(view.report.targets),
         _index(listed) if listed else '<p class="none">Nothing was found.</p>',
@@ -88,6 +90,22 @@ def _overview(findings: Sequence[Finding]) -> str:
     by_file = Counter(visible(finding.span.path) for finding in findings).most_common()
     tables = f"{_bars('By hazard', 'hazard', by_hazard)}{_bars('By file', 'file', by_file)}" if findings else ""
     return f'<ul class="tiles">{shown}</ul><div class="pair overview">{tables}</div>'
+
+
+def _plots(plots: Sequence[Plot]) -> str:
+    """How closely the curves of the small dtypes were looked at; those of many findings are one."""
+    single = [plot for plot in {id(plot): plot for plot in plots}.values() if plot.line is None and len(plot.axes) == 1]
+    if not single:
+        return ""
+    drawn = [each for plot in single for each in plot.drawn]
+    whole = sum(isinstance(each, Curve) and each.exhaustive for each in drawn)
+    possible = sum(each.dtype in EXHAUSTIVE for each in drawn)
+    missing = any(plot.of(dtype) is None for plot in single for dtype in EXHAUSTIVE)
+    share = "all curves" if whole == possible and not missing else f"{whole} curves, until the time was used up"
+    return (
+        f'<p class="lead quiet">Error plots: every finite float16 and bfloat16 was tried in {share}; each caption says '
+        "how many inputs were compared with the exact value.</p>"
+    )
 
 
 def _bars(title: str, what: str, counts: Sequence[tuple[str, int]]) -> str:

@@ -6,20 +6,36 @@ more of them, or tensors whose entries meet, are taken along the line through 0 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
 from nanguard.errors import NanguardError
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Matcher
+from nanguard.proof.leaves import Cut
 from nanguard.proof.points import Values
 from nanguard.report.html import sample
-from nanguard.report.html.drawn import CELLS, COLUMNS, OUTSIDE, UNDEFINED, Column, Curve, Heat, Stretch, edge, full
+from nanguard.report.html.drawn import (
+    CELLS,
+    COLUMNS,
+    EXHAUSTIVE,
+    OUTSIDE,
+    UNDEFINED,
+    Column,
+    Curve,
+    Heat,
+    Stretch,
+    edge,
+    full,
+)
 from nanguard.report.html.sample import Pair, Sample
+from nanguard.term import Term, make, substitute
 
-EXHAUSTIVE = ("float16", "bfloat16")
+_NAMES = "xyzuvwabcdefghijkl"
 _EACH = 4  # inputs of a column that are tried where not all are
 _SPARSE = 120  # inputs along a line of tensors
 _ROUNDS, _PARTS, _EDGES = 3, 40, 12  # how closely it is looked where something begins to go wrong
@@ -33,6 +49,7 @@ class Drawing:
     pair: Pair
     matcher: Matcher
     witness: Values
+    truths: dict[object, array[float]] = field(default_factory=dict)  # of all floats of a dtype, by what is meant
 
     @property
     def inputs(self) -> int:
@@ -59,7 +76,9 @@ def _curve(drawing: Drawing, dtype: str, exhaustive: bool) -> Curve | None:
 
     def tried(ordinals: Sequence[int]) -> _Tried | None:
         values = [form.from_ordinal(ordinal) for ordinal in ordinals]
-        found = sample.entrywise(drawing.pair, [(value,) for value in values], dtype)
+        rows = [(value,) for value in values]
+        known = partial(_truths, drawing, rows, dtype) if exhaustive else None
+        found = sample.entrywise(drawing.pair, rows, dtype, known)
         return _tried(ordinals, found, [interval.holds(value) for value in values])
 
     first, end = edge(dtype, 0), edge(dtype, COLUMNS)
@@ -73,6 +92,22 @@ def _curve(drawing: Drawing, dtype: str, exhaustive: bool) -> Curve | None:
         more = tried(between) if between else None
         found = found.with_more(more) if more is not None else found
     return found.curve(dtype, exhaustive)
+
+
+def _truths(drawing: Drawing, rows: Sequence[sample.Row], dtype: str) -> Sequence[float]:
+    """The exact values at all floats of a dtype, which expressions that mean the same share."""
+    cut = drawing.pair.before
+    key = (renamed(cut, cut.reference), tuple(value for _, value in cut.fixed), dtype)
+    if key not in drawing.truths:
+        drawing.truths[key] = array("d", sample.truths(cut, rows, dtype))
+    return drawing.truths[key]
+
+
+def renamed(cut: Cut, term: Term) -> Term:
+    """A term with the same names for its leaves whatever they were called."""
+    leaves = (*cut.free, *(leaf for leaf, _ in cut.fixed), *cut.index)
+    names = (make("symbol", (), (("name", name),)) for name in _NAMES)
+    return substitute(term, dict(zip(leaves, names, strict=False)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from array import array
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from nanguard.collector import paused
 from nanguard.finding import DTYPES
 from nanguard.proof.leaves import Cut
-from nanguard.report.html.drawn import Curve, Plot
-from nanguard.report.html.plot import EXHAUSTIVE, Drawing, direction, draw
+from nanguard.report.html.drawn import EXHAUSTIVE, Curve, Heat, Plot
+from nanguard.report.html.plot import Drawing, direction, draw, renamed
 from nanguard.report.html.subject import Shown, Subject
-from nanguard.term import Term, make, show, substitute
+from nanguard.term import show
 
 _LINE = "the inputs lie along the line through 0 and the witness, and x is the entry of largest magnitude"
 _LONGEST = 160  # characters of a title
-_NAMES = "xyzuvwabcdefghijkl"
-_FIRST = 0.75  # of the time: then only the dtype of a finding is plotted
 
 Key = tuple[object, ...]
 
@@ -25,53 +25,60 @@ Key = tuple[object, ...]
 class Plots:
     """Plots by expression.  `seconds` of the processor are for all of them together; None is no limit.
 
-    Each expression has its samples first; what is left of the time makes float16 and bfloat16 exhaustive.
+    Each expression is sampled first in the dtype of its finding.  What is left of the time is for the other dtypes, and
+    then for all inputs in float16 and bfloat16: first where most findings show the plot.
     """
 
     seconds: float | None
     drawings: dict[Key, Drawing] = field(default_factory=dict)
     made: dict[Key, Plot | None] = field(default_factory=dict)
+    uses: Counter[Key] = field(default_factory=Counter)  # findings that show a plot
+    truths: dict[object, array[float]] = field(default_factory=dict)
     used: float = 0.0
 
     def add(self, subject: Subject, shown: Shown) -> Key:
-        """Plot a subject by samples, unless its expression has been; the key of its plot."""
+        """Plot a subject in its dtype by samples, unless its expression has been; the key of its plot."""
         key = _key(subject, shown)
+        self.uses[key] += 1
         if key not in self.made:
-            self.drawings[key] = Drawing(shown.pair, subject.matcher, shown.witness)
-            began = time.process_time()
-            self.made[key] = self._sampled(self.drawings[key])
-            self.used += time.process_time() - began
+            self.drawings[key] = Drawing(shown.pair, subject.matcher, shown.witness, self.truths)
+            self.made[key] = None
+            self._draw(key, subject.matcher.ranges.dtype, False)
         return key
 
-    def _sampled(self, drawing: Drawing) -> Plot | None:
-        part = self.part
-        if part >= 1:
-            return None
-        dtypes: Sequence[str] = DTYPES if part < _FIRST else (drawing.matcher.ranges.dtype,)
-        found = (draw(drawing, dtype, False) for dtype in dtypes)
-        drawn = tuple(each for each in found if each is not None and not each.empty)
-        if not drawn:
-            return None
-        cut = drawing.pair.before
-        axes = tuple("xy"[: drawing.inputs]) or ("x",)
-        return Plot(_title(cut), axes, None if drawing.inputs else _LINE, drawn)
+    def widen(self) -> None:
+        """Add the other dtypes, while there is time."""
+        for key, _ in self.uses.most_common():
+            for dtype in DTYPES:
+                plot = self.made[key]
+                if plot is None or plot.of(dtype) is None:
+                    self._draw(key, dtype, False)
 
     def refine(self) -> None:
-        """Make the curves of the small dtypes exhaustive while there is time."""
-        for key, plot in self.made.items():
+        """Make the curves of the small dtypes exhaustive, while there is time."""
+        for key, _ in self.uses.most_common():
+            plot = self.made[key]
             for drawn in plot.drawn if plot is not None else ():
-                if self.part >= 1:
-                    return
                 if drawn.dtype in EXHAUSTIVE and isinstance(drawn, Curve) and self.drawings[key].inputs == 1:
-                    began = time.process_time()
-                    self._replace(key, draw(self.drawings[key], drawn.dtype, True))
-                    self.used += time.process_time() - began
+                    self._draw(key, drawn.dtype, True)
 
-    def _replace(self, key: Key, drawn: object) -> None:
-        plot = self.made[key]
-        if plot is not None and isinstance(drawn, Curve):
-            kept = tuple(drawn if each.dtype == drawn.dtype else each for each in plot.drawn)
-            self.made[key] = replace(plot, drawn=kept)
+    def _draw(self, key: Key, dtype: str, exhaustive: bool) -> None:
+        """Draw an expression in a dtype, if there is time."""
+        if self.part >= 1:
+            return
+        began = time.process_time()
+        with paused():
+            drawn = draw(self.drawings[key], dtype, exhaustive)
+        self.used += time.process_time() - began
+        if drawn is None or drawn.empty:
+            return
+        plot = self.made[key] or self._blank(self.drawings[key])
+        others = (each for each in plot.drawn if each.dtype != dtype)
+        self.made[key] = replace(plot, drawn=tuple(sorted((*others, drawn), key=_order)))
+
+    def _blank(self, drawing: Drawing) -> Plot:
+        axes = tuple("xy"[: drawing.inputs]) or ("x",)
+        return Plot(_title(drawing.pair.before), axes, None if drawing.inputs else _LINE, ())
 
     @property
     def part(self) -> float:
@@ -79,22 +86,20 @@ class Plots:
         return self.used / self.seconds if self.seconds else 0.0
 
 
+def _order(drawn: Curve | Heat) -> int:
+    return DTYPES.index(drawn.dtype)
+
+
 def _key(subject: Subject, shown: Shown) -> Key:
     """What makes two subjects one plot: the same terms but for the names of their leaves, and the same ranges."""
     cut, after = shown.pair.before, shown.pair.after
     intervals = tuple(subject.matcher.ranges.interval(leaf) for leaf in cut.free)
     line = direction(shown.witness) if not cut.elementwise or len(cut.free) > 2 else ()
-    renamed = [_renamed(cut, term) for term in (cut.root, cut.reference)]
+    terms = [renamed(cut, term) for term in (cut.root, cut.reference)]
     fixed = tuple(value for _, value in cut.fixed)
-    return (*renamed, after and _renamed(cut, after.root), intervals, line, shown.pair.shape, cut.scale, fixed)
+    return (*terms, after and renamed(cut, after.root), intervals, line, shown.pair.shape, cut.scale, fixed)
 
 
 def _title(cut: Cut) -> str:
-    text = show(_renamed(cut, cut.root))
+    text = show(renamed(cut, cut.root))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def _renamed(cut: Cut, term: Term) -> Term:
-    leaves = (*cut.free, *(leaf for leaf, _ in cut.fixed), *cut.index)
-    names = (make("symbol", (), (("name", name),)) for name in _NAMES)
-    return substitute(term, dict(zip(leaves, names, strict=False)))

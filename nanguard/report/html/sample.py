@@ -7,10 +7,10 @@ the exact value comes from ball arithmetic.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
+from torch import Tensor, float64
 
 from nanguard.floats import FORMATS
 from nanguard.proof import exact
@@ -52,15 +52,25 @@ class Pair:
 Samples = tuple[list[Sample], list[Sample] | None]
 
 
-def entrywise(pair: Pair, rows: Sequence[Row], dtype: str) -> Samples | None:
-    """The samples of inputs to an expression that acts entry by entry; None where torch does not take them."""
+def entrywise(
+    pair: Pair, rows: Sequence[Row], dtype: str, exactly: Callable[[], Sequence[float]] | None = None
+) -> Samples | None:  # fmt: skip
+    """The samples of inputs to an expression that acts entry by entry; None where torch does not take them.
+
+    `exactly` gives the exact values, where these may be known already.
+    """
     columns = tuple(zip(*rows, strict=True))
     runs = [at(cut, columns, (len(rows),), dtype) for cut in (pair.before, pair.after) if cut is not None]
     if any(run is None or run.output.shape != (len(rows),) for run in runs):
         return None
-    truth = [value for part in _chunks(rows) for value in _values(pair.before, part, dtype)]
+    truth = exactly() if exactly is not None else truths(pair.before, rows, dtype)
     found = [_samples(pair, run, rows, truth, dtype) for run in runs if run is not None]
     return found[0], found[1] if len(found) > 1 else None
+
+
+def truths(cut: Cut, rows: Sequence[Row], dtype: str) -> list[float]:
+    """The exact values at some inputs, as the floats next to them."""
+    return [value for part in _chunks(rows) for value in _values(cut, part, dtype)]
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -78,13 +88,32 @@ def _detached(cut: Cut, values: tuple[Row, ...], shape: tuple[int, ...], dtype: 
 
 
 def _samples(pair: Pair, run: Point, rows: Sequence[Row], truth: Sequence[float], dtype: str) -> list[Sample]:
+    gradients = [part for part in run.gradients if part is not None and part.shape == run.output.shape]
+    slopes = [part.tolist() for part in gradients]
+    dead = _dead(pair.before, rows, _small(gradients, run.output.new_tensor(truth, dtype=float64)), slopes, dtype)
+    right, fine = _right(run.output, gradients, truth, dtype, pair.before.scale)
     values = run.output.tolist()
-    slopes = [part.tolist() for part in run.gradients if part is not None and part.shape == run.output.shape]
-    dead = _dead(pair.before, rows, slopes, truth, dtype)
     return [
-        _sample(value, exactly, [part[index] for part in slopes], index in dead, dtype, pair.before.scale)
-        for index, (value, exactly) in enumerate(zip(values, truth, strict=True))
+        Sample(right[index], _FINE)
+        if fine[index] and index not in dead
+        else _sample(
+            values[index], truth[index], [part[index] for part in slopes], index in dead, dtype, pair.before.scale
+        )
+        for index in range(len(truth))
     ]
+
+
+def _right(
+    output: Tensor, gradients: Sequence[Tensor], truth: Sequence[float], dtype: str, scale: float
+) -> tuple[list[float], list[bool]]:
+    """As `digits`, of all inputs at once, and where that is all there is to say: nothing there is infinite or nan."""
+    form = FORMATS[dtype]
+    exactly = output.new_tensor(truth, dtype=float64)
+    fine = exactly.abs().le(form.max) & output.isfinite()
+    for part in gradients:
+        fine &= part.isfinite()
+    error = (output.detach().to(float64) - exactly).abs() / exactly.abs().clamp_min(max(scale, form.tiny))
+    return error.log10().neg().clamp(0.0, full(dtype)).tolist(), fine.tolist()
 
 
 def _sample(value: float, truth: float, slopes: Sequence[float], dead: bool, dtype: str, scale: float) -> Sample:
@@ -116,18 +145,19 @@ def digits(value: float, truth: float, dtype: str, scale: float = 0.0) -> float 
     return full(dtype) if error == 0 else min(max(0.0, -math.log10(error)), full(dtype))
 
 
+def _small(gradients: Sequence[Tensor], exactly: Tensor) -> list[int]:
+    """The inputs at which a gradient is small, and the exact value finite."""
+    small = exactly.isfinite() & sum((part.abs().lt(_GONE) for part in gradients), start=exactly.new_zeros(())).gt(0)
+    return [int(index) for index in small.nonzero().flatten().tolist()]
+
+
 def _dead(
-    cut: Cut, rows: Sequence[Row], slopes: Sequence[Sequence[float]], truth: Sequence[float], dtype: str
-) -> set[int]:
-    """The inputs at which the gradient is gone, though the exact one is of ordinary size.
+    cut: Cut, rows: Sequence[Row], small: Sequence[int], slopes: Sequence[Sequence[float]], dtype: str
+) -> set[int]:  # fmt: skip
+    """Those of the inputs with a `small` gradient at which it is gone, and the exact one is of ordinary size.
 
     Inputs next to each other behave alike: of a run of small gradients the ends and some between are looked at.
     """
-    small = [
-        index
-        for index, value in enumerate(truth)
-        if math.isfinite(value) and any(abs(part[index]) < _GONE for part in slopes)
-    ]
     picked: list[tuple[int, range]] = []  # an input that is looked at, and those that it speaks for
     for run in _runs(small):
         step = max(1, len(run) // _LOOKS)

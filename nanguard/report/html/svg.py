@@ -234,10 +234,9 @@ def _all(drawn: Curve | Heat) -> Iterator[Column]:
             yield from row
 
 
+WRONG = {NONFINITE: "value inf or nan", SLOPE: "gradient inf or nan", DEAD: "gradient dead"}
 WORDS = {
-    NONFINITE: "value inf or nan",
-    SLOPE: "gradient inf or nan",
-    DEAD: "gradient dead",
+    **WRONG,
     UNDEFINED: "no exact value in this dtype",
     OUTSIDE: "not an input here",
 }
