@@ -12,7 +12,7 @@ value and gradient there are numbers of the dtype, so that there is something ri
     pip install torchfix pytensor
     python benchmarks/peers.py
 
-A column of something that is not installed has dashes.  Herbie is not run: it needs Racket, and takes expressions that
+The column of one that is not installed has question marks.  Herbie is not run: it needs Racket, and takes expressions that
 are written down for it, not PyTorch code.
 """
 

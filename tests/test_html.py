@@ -42,6 +42,7 @@ from nanguard.report.html.drawn import (
     position,
 )
 from nanguard.report.html.example import rule_plot
+from nanguard.report.html.figure import Caption, Shared, panel
 from nanguard.report.html.plot import Drawing, draw
 from nanguard.report.html.sample import digits
 from nanguard.report.html.subject import Subject, proved, shown
@@ -262,6 +263,19 @@ def test_two_inputs_make_a_heat_map() -> None:
     assert middle[-1].states == frozenset()
     assert heat.after is not None
     assert heat.after[len(heat.after) // 2][0].states == frozenset()
+    plot = Plot("f(x, y)", ("x", "y"), None, (heat,))
+    said = panel(plot, heat, Shared(), Caption("f1", ("x", "y"), {}, "float32", own=True))
+    (described,) = re.findall(r"<desc[^>]*>([^<]*)</desc>", said)
+    assert re.search(r"as written value inf or nan in \d+", described)
+    assert "By the stable form nothing is infinite" in described
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", said)
+    assert len(rows) == 16
+    assert (
+        {row[0] for row in rows} == {row[1] for row in rows} == {"below \u22121", "\u22121 to 0", "0 to 1", "above 1"}
+    )
+    for x, _, before, after in rows:
+        assert ("inf or nan" in before) == (x == "below \u22121")
+        assert "inf or nan" not in after
 
 
 def test_entries_that_meet_are_taken_along_a_line() -> None:

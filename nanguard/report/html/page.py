@@ -40,8 +40,8 @@ def render(view: View) -> str:
     cards = [card(finding, key, known, shared) for (finding, key), known in zip(listed, facts, strict=True)]
     body = "".join((
         _head(view),
-        _overview(view.findings),
         _plots([known.plot for known in facts if known.plot is not None]),
+        _overview(view.findings),
         _notes(view.report.notes),
         _unseen(view.report.targets),
         _index(listed) if listed else '<p class="none">Nothing was found.</p>',
@@ -83,7 +83,7 @@ def _overview(findings: Sequence[Finding]) -> str:
     severities = Counter(finding.severity for finding in findings)
     fixable = sum(map(concise.fixable, findings))
     tiles = [(str(len(findings)), "findings"), *((str(severities[each]), f"{each}s") for each in ("error", "warning")),
-             (str(fixable), "repaired by --fix")]  # fmt: skip
+             (str(fixable), 'repaired by <span class="whole">--fix</span>')]  # fmt: skip
     shown = "".join(f"<li><strong>{number}</strong> {label}</li>" for number, label in tiles)
     hazards = Counter(finding.hazard for finding in findings)
     by_hazard = [(hazard, hazards[hazard]) for hazard in HAZARDS if hazards[hazard]]
