@@ -12,8 +12,8 @@ value and gradient there are numbers of the dtype, so that there is something ri
     pip install torchfix pytensor
     python benchmarks/peers.py
 
-The column of one that is not installed has question marks.  Herbie is not run: it needs Racket, and takes expressions that
-are written down for it, not PyTorch code.
+The column of one that is not installed has question marks.  Herbie is not run: it needs Racket, and takes expressions
+that are written down for it, not PyTorch code.
 """
 
 from __future__ import annotations
