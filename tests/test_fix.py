@@ -148,8 +148,8 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     ),
     "operand bound anew": (
         "def f(x):\n    p = torch.sigmoid(x)\n    x = x * 2\n    return torch.log(p) + x",
-        [],
-        ["return torch.log(torch.clamp(p, 0.0001, 1 - 0.0001)) + x"],
+        ["p_input = x", "return F.logsigmoid(p_input) + x"],
+        None,
     ),
     "written in place under another name": (
         "def f(x):\n    p = torch.sigmoid(x)\n    z = x.view(-1)\n    z.mul_(2)\n    return torch.log(p) + x",
@@ -175,8 +175,8 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     "bound by a loop": (
         "def f(x):\n    total = 0\n    for _ in range(3):\n        p = torch.sigmoid(x)\n        x = x + 1\n"
         "        total = total + torch.log(p)\n    return total",
-        [],
-        ["total = total + torch.log(torch.clamp(p, 0.0001, 1 - 0.0001))"],
+        ["p_input = x", "total = total + F.logsigmoid(p_input)"],
+        None,
     ),
     "alias bound anew": (
         "def f(F, x):\n    return torch.log(torch.sigmoid(x)) + F",
@@ -284,8 +284,85 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         "        return torch.Tensor(found.centres)\n\n"
         "    def loss(self, u, i):\n        a = torch.exp(u @ self.users.t())\n        b = a.mean(1)\n"
         "        a = torch.exp(i @ self.items.t())\n        return torch.log(a.sum(1)) + b",
+        ["a_input_2 = i @ self.items.t()", "a = torch.exp(a_input_2)", "return torch.logsumexp(a_input_2, dim=1) + b"],
+        None,
+    ),
+    "the same words for two things": (
+        "def f(net, x):\n    p = torch.softmax(net(x), dim=1)\n    q = torch.softmax(net(x), dim=1)\n"
+        "    return torch.log(p) + q, q.mean()",
+        ["p_input = net(x)", "return F.log_softmax(p_input, dim=1) + q, q.mean()"],
+        None,
+    ),
+    "an operand without a name": (
+        "def f(net, x):\n    p = torch.softmax(net(x), dim=1)\n    return torch.log(p)",
+        ["p_input = net(x)", "return F.log_softmax(p_input, dim=1)"],
+        None,
+    ),
+    "an operand without a name, over lines": (
+        "def f(net, x):\n    p = torch.sigmoid(\n        net(x)  # the net\n        - 1\n    )\n"
+        "    return torch.log(p) + p",
+        ["p_input = (net(x)  # the net", "- 1)", "p_input", "return F.logsigmoid(p_input) + p"],
+        None,
+    ),
+    "an operand inside of a branch": (
+        "def f(net, x, more: bool):\n    p = torch.softmax(net(x), dim=1)\n    if more:\n        return torch.log(p)\n"
+        "    return p",
+        ["p_input = net(x)", "p = torch.softmax(p_input, dim=1)", "return F.log_softmax(p_input, dim=1)"],
+        None,
+    ),
+    "a movement of an operand without a name": (
+        "def f(net, x, i):\n    p = torch.softmax(net(x), dim=1)[:, :-1].view(x.shape)\n"
+        "    return torch.log(p[i] + 1e-8)",
+        [],
+        ["p_input = net(x)", "return F.log_softmax(p_input, dim=1)[:, :-1].view(x.shape)[i]"],
+    ),
+    "a clamp of what is bound anew": (
+        "def f(y_pred, y_true, eps=1e-7):\n    y_pred = torch.clamp(y_pred, eps, 1.0 - eps)\n"
+        "    return -y_true * torch.log(y_pred) + y_pred",
+        [],
+        [
+            "y_pred_input = y_pred",
+            "y_pred = torch.clamp(y_pred_input, eps, 1.0 - eps)",
+            "return -y_true * torch.log(y_pred_input + eps) + y_pred",
+        ],
+    ),
+    "an operand that is written in place": (
+        "def f(net, x):\n    p = torch.softmax(net(x), dim=1)\n    x.zero_()\n    return torch.log(p)",
+        [],
+        ["return torch.log(torch.clamp(p, 1e-08))"],
+    ),
+    "an operand beside a draw": (
+        "def f(net, x):\n    p = torch.rand(3) * torch.softmax(net(x), dim=1)\n    return torch.log(p)",
         [],
         [],
+    ),
+    "an operand in one of two branches": (
+        "def f(net, x, more: bool):\n    p = torch.softmax(x, dim=1)\n    if more:\n"
+        "        p = torch.softmax(net(x), dim=1)\n    return torch.log(p)",
+        [],
+        ["return torch.log(torch.clamp(p, 1e-08))"],
+    ),
+    "an operand of one of two assignments on a line": (
+        "def f(net, x):\n    x = x + 1; p = torch.softmax(net(x), dim=1)\n    return torch.log(p)",
+        [],
+        ["return torch.log(torch.clamp(p, 1e-08))"],
+    ),
+    "parameters or a buffer": (
+        "class M(torch.nn.Module):\n    def __init__(self, n, trained=True):\n        super().__init__()\n"
+        "        if trained:\n            self.w = torch.nn.Parameter(torch.zeros(n))\n        else:\n"
+        "            self.register_buffer('w', torch.ones(n))\n\n    def forward(self, x):\n"
+        "        p = torch.softmax(self.w, dim=0)\n        return torch.log(p) + x",
+        ["return F.log_softmax(self.w, dim=0) + x"],
+        None,
+    ),
+    "a mask with alternatives": (
+        "def f(x, half: bool):\n    low = -0.7 if half else -0.5\n    small = low < x\n"
+        "    return torch.where(small, (-x.expm1()).log(), (-x.exp()).log1p())",
+        [
+            "return torch.where(x > -0.6931471805599453, torch.log(-torch.expm1(torch.clamp(x, -0.6931471805599453))),"
+            " torch.log1p(-torch.exp(torch.clamp(x, max=-0.6931471805599453))))"
+        ],
+        None,
     ),
     "an operand with a hazard of its own": (
         "def f(x):\n    n = torch.sqrt((x**2).sum(2))\n    return torch.sqrt(((n - n.mean()) ** 2).mean())",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from nanguard.floats import FORMATS
 from nanguard.proof import exact
@@ -36,13 +37,22 @@ def fails(kind: str, point: Point, truth: Exact | None, dtype: str, scale: float
 
 def _is_dead(point: Point, truth: Exact) -> bool:
     """An entry of the gradient is gone, where the exact one is of ordinary size and the exact value finite."""
+    return any(
+        abs(computed) < abs(value) * _DEAD for computed, value in _slopes(point, truth) if abs(value) > _ORDINARY
+    )
+
+
+def alive(point: Point, truth: Exact) -> bool:
+    """Whether each entry of the gradient is of ordinary size where the exact one is: what a bound leaves of it."""
+    return all(abs(computed) > _ORDINARY for computed, value in _slopes(point, truth) if abs(value) > _ORDINARY)
+
+
+def _slopes(point: Point, truth: Exact) -> Iterator[tuple[float, float]]:
+    """The entries of the gradient beside the exact ones, where these are finite."""
     for part, right in zip(point.gradients, truth.gradients, strict=True):
-        if part is None:
-            continue
-        for computed, value in zip(part.flatten().tolist(), right.values, strict=True):
-            if math.isfinite(value) and abs(value) > _ORDINARY and abs(computed) < abs(value) * _DEAD:
-                return True
-    return False
+        if part is not None:
+            pairs = zip(part.flatten().tolist(), right.values, strict=True)
+            yield from ((computed, value) for computed, value in pairs if math.isfinite(value))
 
 
 def _wrong(point: Point, truth: Exact, dtype: str, kind: str, scale: float) -> bool:

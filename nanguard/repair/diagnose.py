@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nanguard import ops
-from nanguard.finding import SEVERITY, Finding, Fix, Number
+from nanguard.finding import SEVERITY, Finding, Fix, Number, Span
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match
 from nanguard.matching.ranges import RangeTable
 from nanguard.repair.edits import Placed, literals, placed, visible
 from nanguard.repair.ground import Ground, names_of
+from nanguard.repair.naming import Named, every_named
 from nanguard.repair.source import Move, Unprintable, Words, inwards, source_of
 from nanguard.site import Site
 from nanguard.term import Attr, Term, const, fill, make, number, show, var, walk
@@ -45,6 +46,7 @@ class Context:
     operands: Mapping[Term, str] = field(default_factory=dict)  # what earlier statements call them
     settings: Mapping[tuple[str, Attr], str] = field(default_factory=dict)
     tensors: frozenset[str] | None = None  # the names that hold tensors, where that is known
+    expressions: Mapping[Term, Sequence[Span]] = field(default_factory=dict)  # where operands are worked out
 
 
 def finding(match: Match, site: Site, proof: Proof | None, context: Context) -> Finding:
@@ -116,7 +118,7 @@ def fix(
     safe = kind == "stable" and match.variant.safe and put.safe and not changed
     if proof is not None:
         part = term if proof.cut.root is match.root else replace(match, rest=()).replacement(template, extra)
-        mended, alike = measured(proof, part, context)
+        mended, alike = measured(proof, part, kind, context)
         if mended is False:
             return None
         safe = safe and mended is True and alike
@@ -130,8 +132,8 @@ def _worded(
 ) -> tuple[str, bool, Placed | None] | None:
     """A replacement in words that hold at the place, whether entries are moved after it, and its edits.
 
-    In the words of the expression itself, else in those of the statements before it.  None where neither do; without
-    a file there are no edits.
+    In the words of the expression itself, else in those of the statements before it, else with a statement put in that
+    gives an operand a name.  None where none of these do; without a file there are no edits.
     """
     term = match.wording(template, extra)
     ground = context.ground
@@ -145,9 +147,11 @@ def _worded(
     settings = frozenset(name for text in words_of for name in names_of(text) - here)
     texts = [*before.values(), *(f"_{behind}" for _, behind in context.moves.values())]
     taken = settings | {name for text in texts for name in names_of(text)}
+    numbers = given(match, template, extra)
+    everything = _under_casts({**before, **site.names})
     for words, names in (
         (Words(_under_casts({**numbered, **site.names}), modules, settings=context.settings), settings),
-        (Words(_under_casts({**before, **site.names}), modules, context.moves, context.settings), taken),
+        (Words(everything, modules, context.moves, context.settings), taken),
     ):
         written = spelled(term, words)
         if written is None:
@@ -155,11 +159,35 @@ def _worded(
         if ground is None:
             return *written, None
         known = context.sure and not names
-        numbers = given(match, template, extra)
-        put = placed(site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors)
+        put = placed(
+            site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors, context.sure
+        )
         if put is not None:
             return *written, put
+    if ground is None:
+        return None
+    for operand, put_in in _put_in(match, template, everything, site.span, ground, context):
+        words = Words({**everything, operand: put_in.name}, modules, context.moves, context.settings)
+        written = spelled(term, words)
+        if written is not None:
+            put = placed(
+                put_in.span(site.span), put_in.ground, written[0], modules.values(), False, taken, numbers,
+                context.tensors and context.tensors | {put_in.name}, context.sure, put_in.name,
+            )  # fmt: skip
+            if put is not None:
+                return *written, put_in.placed(put)
     return None
+
+
+def _put_in(
+    match: Match, template: Term, names: Mapping[Term, str], place: Span, ground: Ground, context: Context
+) -> Iterator[tuple[Term, Named]]:
+    """The operands of a replacement, those that have no words first, with a statement put in that gives them a name."""
+    used = dict.fromkeys(match.bindings[part.name] for part in walk(template) if part.name in match.bindings)
+    wordless = [operand for operand in used if operand not in names]
+    for operand in wordless or used:
+        for found in every_named(ground, context.expressions.get(operand, ()), place):
+            yield operand, found
 
 
 def _under_casts(names: Mapping[Term, str]) -> dict[Term, str]:
@@ -224,13 +252,13 @@ def spelled(term: Term, words: Words) -> tuple[str, bool] | None:
     return None
 
 
-def measured(proof: Proof, replacement: Term, context: Context) -> tuple[bool | None, bool]:
+def measured(proof: Proof, replacement: Term, kind: str, context: Context) -> tuple[bool | None, bool]:
     """Whether a replacement is right at the witness, and whether it is elsewhere what the original was."""
     from nanguard.repair import trial
 
     table = context.ranges
     limits = {leaf: table.interval(leaf) for leaf in proof.cut.free} if table is not None else {}
-    mended = trial.mends(proof, replacement, context.dtype)
+    mended = trial.mends(proof, replacement, context.dtype, kind)
     return mended, mended is True and trial.alike(proof, replacement, limits)
 
 
@@ -248,7 +276,15 @@ def message(match: Match, site: Site, hazard: str, proof: Proof | None, dtype: s
     first = proof.thresholds.get(dtype) if proof is not None else None
     if first is not None and proof is not None:
         text += f" (first at {_input(proof)} = {_short(first)} in {dtype})"
-    return f"{text}; write `{repair.replacement}`" if repair is not None else text
+    if repair is None:
+        return text
+    before = "".join(f"`{statement}` before and " for statement in put_in(repair))
+    return f"{text}; write {before}`{repair.replacement}`"
+
+
+def put_in(repair: Fix) -> list[str]:
+    """The assignments that a fix puts into the file before the place of its finding."""
+    return [one_line(edit.text) for edit in repair.edits[:-1] if " = " in edit.text]
 
 
 def _input(proof: Proof) -> str:

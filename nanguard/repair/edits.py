@@ -26,14 +26,17 @@ class Placed:
 
 def placed(
     span: Span, ground: Ground, text: str, modules: Iterable[str], sure: bool, earlier: Iterable[str] = (),
-    given: Iterable[object] = (), tensors: frozenset[str] | None = None,
+    given: Iterable[object] = (), tensors: frozenset[str] | None = None, agreed: bool = False,
+    put_in: str | None = None,
 ) -> Placed | None:  # fmt: skip
     """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly.
 
     `modules` are the names by which the place reaches torch.  `sure` says that on every path that leads to the place
     the expression is known to compute what was replaced; otherwise the syntax has to show it.  The names in `earlier`
     are taken from statements before: they must hold here what they held there.  `given` are the numbers and texts
-    that the rule puts in, `tensors` the names that are known to hold tensors and no settings.
+    that the rule puts in, `tensors` the names that are known to hold tensors and no settings.  `agreed` says that all
+    callers that are known give the same settings.  `put_in` is a name that a statement put in gives to what the
+    expression is worked out from.
     """
     node = ground.expression(span)
     if node is None or isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
@@ -45,11 +48,12 @@ def placed(
     if value is None:
         return None
     roots = {name.split(".")[0] for name in modules}
-    change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier))
+    met = frozenset({put_in} if put_in is not None else ())
+    change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier) | met, met)
     if not change.sound(sure) or not change.spoken(frozenset(given), tensors):
         return None
     settings = change.settings(tensors)
-    if settings and not sure:  # another caller gives them other values
+    if settings and not (sure or agreed):  # another caller gives them other values
         return None
     edits: list[Edit] = []
     if "torch" in names_in([value]) and "torch" not in roots:
@@ -75,6 +79,7 @@ class _Change:
     value: ast.expr
     modules: frozenset[str]
     earlier: frozenset[str]
+    met: frozenset[str]
 
     @cached_property
     def kept(self) -> Counter[str]:
@@ -136,7 +141,7 @@ class _Change:
         if any(isinstance(part, ast.Call) and not of_torch(part) for part in self.left):
             return False
         if new:
-            return reach.holds(seen, new)
+            return reach.holds(seen, new, self.met)
         rarer = {name for name in seen if _count(self.node, name) > _count(self.value, name)}
         return reach.holds(dropped, set()) and not any(map(reach.ambiguous, rarer - dropped))
 

@@ -6,10 +6,11 @@ import ast
 from collections.abc import Callable, Iterator, Mapping
 
 from nanguard import ops
+from nanguard.finding import Span
 from nanguard.matching.match import Match, Matcher
 from nanguard.reading.read import Reading, modules, segment, span
 from nanguard.reading.recording import Place
-from nanguard.reading.values import Built, External, Instance, to_term
+from nanguard.reading.values import Built, External, Instance, alternatives, to_term
 from nanguard.repair.ground import dotted, ground, names_in
 from nanguard.repair.reaching import Reach
 from nanguard.repair.source import Move, Unprintable, Words, move, source_of
@@ -35,7 +36,8 @@ class Paths:
 
         What a function does by itself holds of its callers too.
         """
-        if any(isinstance(value, Term) and value.op == "either" for value in _inside(place)):
+        idle = _idle(match)
+        if any(isinstance(value, Term) and value.op == "either" for value in _inside(place, idle)):
             return False
         listed = [other for other in self.places[place.node] if place.depth > 0 or other.depth == 0]
         others = [other for other in listed if other.term is not place.term]
@@ -50,7 +52,9 @@ class Paths:
         """What the terms of a replacement are called at a place, None if one has no name."""
         words = Words(self.reading.site(place, False).names, modules(place))
         try:
-            return [source_of(term, words) for term in (*match.bindings.values(), *match.rest)]
+            idle = _idle(match)
+            used = (term for name, term in match.bindings.items() if name not in idle)
+            return [source_of(term, words) for term in (*used, *match.rest)]
         except Unprintable:
             return None
 
@@ -72,12 +76,17 @@ class Paths:
                     doubtful.add(value)
                 if value is None or isinstance(value, External) or not _is_name(node):
                     continue
-                if to_term(value) in inside and _held(node, place) is to_term(value):
-                    text = ast.unparse(node)
-                    if _differs_each_time(to_term(value)) and told.get(to_term(value)) != text:
+                whole = to_term(value)
+                if _held(node, place) is not whole:
+                    continue
+                text = ast.unparse(node)
+                for term in (part for part in (whole, *alternatives(whole)) if part in inside):
+                    if _differs_each_time(term) and told.get(whole) != text:
                         continue
-                    if found.setdefault(to_term(value), text) != text:
-                        doubtful.add(to_term(value))
+                    if term is not whole and not self._fits_all(match, place):
+                        continue
+                    if found.setdefault(term, text) != text:
+                        doubtful.add(term)
         return {term: text for term, text in found.items() if term.op != "const" or term not in doubtful}
 
     def caller(self, site: Site, match: Match, place: Place) -> Callable[[Term], str | None]:
@@ -99,6 +108,25 @@ class Paths:
         place = self.first.get(term)
         file = ground(self.reading.text(place.path)) if place is not None else None
         return segment(file.lines, place.node) if file is not None and place is not None else None
+
+    def _fits_all(self, match: Match, place: Place) -> bool:
+        """Whether the rule fits whatever of several values the operands of an expression have."""
+        return all(
+            any(other.variant is match.variant for other in self.matcher.matches(listed.term))
+            for listed in self.places[place.node]
+        )
+
+    def expressions(self, match: Match, place: Place) -> dict[Term, list[Span]]:
+        """Where the function of a place works out the terms that a match is about, or has a name for them."""
+        wanted = {term for term in match.bindings.values() if term.op != "const"}
+        found: dict[Term, dict[Span, None]] = {}
+        for other in self.targets[place.path, place.target]:
+            if other.node.lineno < place.node.lineno:
+                for node in ast.walk(other.node):
+                    value = other.values.get(node) if isinstance(node, ast.expr) else None
+                    if isinstance(value, Term) and value in wanted and isinstance(node, ast.expr):
+                        found.setdefault(value, {})[span(place.path, node)] = None
+        return {term: list(spans) for term, spans in found.items()}
 
     def words(self, names: Mapping[Term, str], place: Place) -> dict[Term, str]:
         """What terms are called at a place, without the names that may hold another value than the one that is meant.
@@ -169,7 +197,7 @@ class Paths:
 
         Of each what stands before and behind what it moves; none that it writes in more than one way.
         """
-        wanted = {term for term in walk(match.root) if ops.family(term) == ops.MOVEMENT}
+        wanted = {term for term in _above(match) if ops.family(term) == ops.MOVEMENT}
         found: dict[Move, set[tuple[str, str]]] = {}
         for other in self.targets[place.path, place.target]:
             if other.term in wanted:
@@ -177,6 +205,18 @@ class Paths:
                 if around is not None:
                     found.setdefault(move(other.term), set()).add(around)
         return {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}
+
+
+def _above(match: Match) -> Iterator[Term]:
+    """The terms between the root of a match and its variables, and those inside of movements' other operands."""
+    bound = set(match.bindings.values())
+    waiting, seen = [match.root], set[Term]()
+    while waiting:
+        term = waiting.pop()
+        if term not in seen:
+            seen.add(term)
+            yield term
+            waiting.extend(arg for arg in term.args if arg not in bound)
 
 
 def _given(place: Place, call: ast.Call) -> Iterator[tuple[str, Attr, str]]:
@@ -228,8 +268,25 @@ def _is_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Name | ast.Attribute) and dotted(node) is not None
 
 
-def _inside(place: Place) -> Iterator[object]:
-    return (place.values.get(node) for node in ast.walk(place.node) if isinstance(node, ast.expr))
+def _idle(match: Match) -> dict[str, Term]:
+    """What a match binds and no replacement takes: the test that chooses between two forms of one value."""
+    forms = [form for form in (match.variant.stable, match.variant.clamp) if form is not None]
+    taken = {part.name for part in walk(*forms)}
+    return {name: term for name, term in match.bindings.items() if forms and name not in taken}
+
+
+def _inside(place: Place, idle: Mapping[str, Term]) -> Iterator[object]:
+    """The values of the parts of an expression, but for parts that are a value in `idle`, on one way or another."""
+    without = set(idle.values())
+    waiting: list[ast.AST] = [place.node]
+    while waiting:
+        node = waiting.pop()
+        value = place.values.get(node) if isinstance(node, ast.expr) else None
+        if isinstance(value, Term) and not without.isdisjoint(alternatives(value)):
+            continue
+        if node is not place.node:  # that has one value for each of its parts' values
+            yield value
+        waiting.extend(ast.iter_child_nodes(node))
 
 
 def _around(place: Place, lines: list[bytes]) -> tuple[str, str] | None:

@@ -84,12 +84,12 @@ class Reach:
 
     # --- values ------------------------------------------------------------------------------------------------------
 
-    def holds(self, dropped: set[str], new: set[str]) -> bool:
+    def holds(self, dropped: set[str], new: set[str], met: frozenset[str] = frozenset()) -> bool:
         """Whether the names `new` hold at the place what the values of the names `dropped` were computed from.
 
         Each dropped name must have one definition that leads here, of calls that are of torch, without a choice; and
         each new name must be met on the way back, with the definition that it still has here.  A name that has one
-        value throughout the function need not be met.
+        value throughout the function need not be met, unless it is in `met`.
         """
         if self.statement is None or isinstance(self.scope, ast.Lambda) or (dropped | new) & self.inner:
             return False
@@ -100,7 +100,7 @@ class Reach:
             for name in new:
                 here = self.last(name, self.statement)
                 before = trail.met.get(name)
-                if before is None and (name.startswith("self.") or not self.steady(name)):
+                if before is None and (name in met or name.startswith("self.") or not self.steady(name)):
                     return False
                 if before is not None and any(definition is not here for definition in before):
                     return False
@@ -171,9 +171,9 @@ class Reach:
         here: ast.AST = statement
         while here is not self.scope:
             above = self.ground.parents[here]
-            for before in reversed(_before(above, here)):
-                if binds(before, name):
-                    return before
+            for earlier in reversed(preceding(above, here)):
+                if binds(earlier, name):
+                    return earlier
             if isinstance(above, _LOOPS) and binds(above, name):
                 raise NotSure(name)  # an earlier turn may have left it
             if isinstance(above, ast.With | ast.AsyncWith):
@@ -383,7 +383,7 @@ def _values_of(scope: ast.AST) -> Mapping[str, Sequence[tuple[ast.expr, frozense
     return found
 
 
-def _before(above: ast.AST, here: ast.AST) -> list[ast.stmt]:
+def preceding(above: ast.AST, here: ast.AST) -> list[ast.stmt]:
     """The statements of the same block that come before one."""
     for name in ("body", "orelse", "finalbody", "handlers", "cases"):
         block = getattr(above, name, None)

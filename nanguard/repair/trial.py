@@ -15,7 +15,7 @@ from nanguard.matching.interval import Interval
 from nanguard.proof.confirm import of_operands
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.proof.exact import Exact
-from nanguard.proof.failing import fails, truth_at
+from nanguard.proof.failing import alive, fails, truth_at
 from nanguard.proof.points import Point, at
 from nanguard.proof.run import run
 from nanguard.term import Term
@@ -30,11 +30,12 @@ _ORDINARY = 0.5
 _DTYPES = (torch.float16, torch.bfloat16, torch.float64)
 
 
-def mends(proof: Proof, replacement: Term, dtype: str) -> bool | None:
+def mends(proof: Proof, replacement: Term, dtype: str, kind: str = "stable") -> bool | None:
     """Whether a replacement does right at the witness of a proof; None where it cannot be run there.
 
     It must not fail there as the code as written does.  Where an operand has a gradient that is not finite either, of
-    another hazard, the replacement is judged by the gradients of its operands.
+    another hazard, the replacement is judged by the gradients of its operands.  A clamped form has done its work where
+    the gradient is bounded and not gone.
     """
     cut, point = _replaced(proof.cut, replacement), proof.point
     tried = at(cut, point.values, point.shape, dtype)
@@ -46,6 +47,8 @@ def mends(proof: Proof, replacement: Term, dtype: str) -> bool | None:
             return True
         itself = of_operands(cut, tried, dtype) if tried.finite and cut.bound else None
         return itself is not None and _finite(itself)
+    if truth is not None and kind == "clamp" and proof.kind == "dead-gradient" and tried.finite:
+        return alive(tried, truth)
     return truth is not None and not fails(proof.kind, tried, truth, dtype, cut.scale)
 
 

@@ -63,7 +63,8 @@ def _only_assignment(scope: ast.AST, name: str) -> ast.Assign | None:
 
 def _removable(statement: ast.Assign, ground: Ground) -> bool:
     above = ground.parents[statement]
-    if isinstance(above, ast.ClassDef | ast.Module) or not _pure(statement.value):
+    calls = [node for node in ast.walk(statement.value) if isinstance(node, ast.Call)]
+    if isinstance(above, ast.ClassDef | ast.Module) or not plain(statement.value) or not pure(calls):
         return False
     blocks = (getattr(above, name, None) for name in ("body", "orelse", "finalbody"))
     block = next(list(block) for block in blocks if isinstance(block, list) and statement in block)
@@ -75,13 +76,11 @@ def _removable(statement: ast.Assign, ground: Ground) -> bool:
     return alone and not comments(ground.text(statement))
 
 
-def _pure(value: ast.expr) -> bool:
-    """Whether computing a value does nothing else: no call but of torch's operations that draw and write nothing."""
-    if not plain(value):
-        return False
-    calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
+def pure(calls: Iterable[ast.Call]) -> bool:
+    """Whether calls do nothing but compute a value: they are of torch's operations that draw and write nothing."""
     return all(
-        all(ops.rows()[name].pure for name in operations(call))
+        operations(call)
+        and all(ops.rows()[name].pure for name in operations(call))
         and not (isinstance(call.func, ast.Attribute) and call.func.attr.endswith("_"))
         and not any(keyword.arg in ("out", "inplace") for keyword in call.keywords)
         for call in calls

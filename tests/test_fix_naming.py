@@ -1,0 +1,79 @@
+"""Naming: a statement is put in where it changes nothing, and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from nanguard.repair.ground import Ground
+from nanguard.repair.naming import Named, named
+
+HEAD = "import torch\n\n\ndef f(net, x, more):\n"
+
+
+def put_in(body: str, operand: str = "net(x)") -> Named | None:
+    """The file after ``operand`` has a name that holds at ``torch.log(p)``, None where it gets none."""
+    source = HEAD + body
+    ground = Ground(source, ast.parse(source))
+    nodes = [node for node in ast.walk(ground.tree) if isinstance(node, ast.expr)]
+    inner = next(node for node in nodes if ground.text(node) == operand)
+    place = next(node for node in nodes if ground.text(node) == "torch.log(p)")
+    return named(ground, ground.span("m.py", inner), ground.span("m.py", place))
+
+
+LOG = "    return torch.log(p)\n"
+PUT_IN = [
+    ("    p = torch.sigmoid(net(x))\n", "    p_input = net(x)\n    p = torch.sigmoid(p_input)\n"),
+    ("    p = net(x).sigmoid()[0]\n", "    p_input = net(x)\n    p = p_input.sigmoid()[0]\n"),
+    ("    p = -torch.abs(x) * net(x)\n", "    p_input = net(x)\n    p = -torch.abs(x) * p_input\n"),
+    (
+        "    p = torch.sigmoid(net(x))\n    for i in range(3):\n        x = x + p\n",
+        "    p_input = net(x)\n    p = torch.sigmoid(p_input)\n    for i in range(3):\n        x = x + p\n",
+    ),
+    (
+        "    p = x\n    p = torch.sigmoid(net(x))\n",
+        "    p = x\n    p_input_2 = net(x)\n    p = torch.sigmoid(p_input_2)\n",
+    ),
+    (
+        "    p_input = x\n    p = torch.sigmoid(net(x))\n",
+        "    p_input = x\n    p_input_2 = net(x)\n    p = torch.sigmoid(p_input_2)\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), PUT_IN)
+def test_what_is_put_in(before: str, after: str) -> None:
+    found = put_in(before + LOG)
+    assert found is not None and found.ground.source.rstrip("\n") + "\n" == HEAD + after + LOG
+
+
+LEFT = [
+    "    p = torch.sigmoid(net(x)) if more else x\n",  # it may not be computed
+    "    p = more and torch.sigmoid(net(x))\n",
+    "    p = [torch.sigmoid(net(x)) for x in more]\n",  # it is computed several times
+    "    p = (lambda: torch.sigmoid(net(x)))()\n",
+    "    p = (0 < net(x) < more)\n",
+    "    p = more(x) + net(x)\n",  # somebody's function comes first
+    "    p = torch.rand(3) + net(x)\n",  # so does a draw
+    "    p = x.add_(1) + net(x)\n",  # and a write
+    "    p = torch.sigmoid(net(x)) + (q := x)\n",
+    "    p = q = torch.sigmoid(net(x))\n",
+    "    p, q = torch.sigmoid(net(x)), x\n",
+    "    p += torch.sigmoid(net(x))\n",
+    "    x.p = torch.sigmoid(net(x))\n",
+    "    if more:\n        p = torch.sigmoid(net(x))\n",  # there are ways around it
+    "    for i in x:\n        p = torch.sigmoid(net(x))\n",
+    "    try:\n        p = torch.sigmoid(net(x))\n    except ValueError:\n        p = x\n",
+    "    q = x; p = torch.sigmoid(net(x))\n",
+    "    p = f'{net(x)}'\n",
+]
+
+
+@pytest.mark.parametrize("body", LEFT)
+def test_what_is_left_alone(body: str) -> None:
+    assert put_in(body + LOG) is None
+
+
+def test_what_comes_later_is_no_operand() -> None:
+    assert put_in("    q = torch.log(p)\n    p = torch.sigmoid(net(x))\n    return q\n") is None
