@@ -355,6 +355,22 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["return F.log_softmax(self.w, dim=0) + x"],
         None,
     ),
+    "weights of a loss": (
+        "def f(x, y, w=None):\n    return F.binary_cross_entropy(torch.sigmoid(x), y, weight=w)",
+        [],
+        ["return F.binary_cross_entropy_with_logits(x, y, w)"],
+    ),
+    "weights of a module of torch": (
+        "def f(x, y, w):\n    return torch.nn.BCELoss(w, reduction='sum')(torch.sigmoid(x), y)",
+        [],
+        ["return F.binary_cross_entropy_with_logits(x, y, w, reduction='sum')"],
+    ),
+    "a divisor that ends at 0 by what is taken away": (
+        "def f(evidence):\n    alpha = evidence + 1\n    s = torch.sum(alpha, dim=1, keepdim=True)\n"
+        "    return alpha / (s - evidence.shape[1])",
+        [],
+        ["return alpha / torch.clamp(s - evidence.shape[1], 1e-08)"],
+    ),
     "a mask with alternatives": (
         "def f(x, half: bool):\n    low = -0.7 if half else -0.5\n    small = low < x\n"
         "    return torch.where(small, (-x.expm1()).log(), (-x.exp()).log1p())",

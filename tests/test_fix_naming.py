@@ -45,7 +45,8 @@ PUT_IN = [
 @pytest.mark.parametrize(("before", "after"), PUT_IN)
 def test_what_is_put_in(before: str, after: str) -> None:
     found = put_in(before + LOG)
-    assert found is not None and found.ground.source.rstrip("\n") + "\n" == HEAD + after + LOG
+    assert found is not None
+    assert found.ground.source.rstrip("\n") + "\n" == HEAD + after + LOG
 
 
 LEFT = [

@@ -38,9 +38,21 @@ _CLASSES = "(input, target; weight=None, size_average=None, ignore_index=-100, r
 _CONSTRUCTOR = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
 _POSITIVE = _between(0.0, INF)
 _PROBABLE = (
-    "(x, target; weight=None, size_average=None, reduce=None, reduction='mean')"
+    "(x, target; weight: None=None, size_average=None, reduce=None, reduction='mean')"
     " -> {}(x, assume(target, low=0.0, high=1.0), reduction=reduction)"
 )
+_WEIGHTED = (
+    "(x, target, weight; size_average=None, reduce=None, reduction='mean')"
+    " -> weighted_{}(x, assume(target, low=0.0, high=1.0), assume(weight, low=0.0), reduction=reduction)"
+)
+
+
+def _weighted(name: str, module: str, means: str) -> Op:
+    """A loss with a weight for each of its entries: the same function of torch with one argument more."""
+    spelled = (f"F.{name}{_WEIGHTED.format(name)}", f"nn.{module}[weight, reduction='mean']{_WEIGHTED.format(name)}")
+    own = signature("x, target, weight; reduction='mean'")
+    return Op(f"weighted_{name}", own, COMPOSITE, f"F.{name}", spelled, means, _between(-INF, INF))
+
 
 ROWS = (
     # `reduced` is how a loss ends: the mean, the sum or the entries themselves
@@ -58,6 +70,10 @@ ROWS = (
     _loss("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",
           "reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction=reduction)", _POSITIVE,
           call=_PROBABLE.format("binary_cross_entropy_with_logits")),
+    _weighted("binary_cross_entropy", "BCELoss",
+              "reduced(-weight * (xlogy(target, x) + xlogy(1 - target, 1 - x)), reduction=reduction)"),
+    _weighted("binary_cross_entropy_with_logits", "BCEWithLogitsLoss",
+              "reduced(weight * (target * softplus(-x) + (1 - target) * softplus(x)), reduction=reduction)"),
     _loss("kl_div", "KLDivLoss", "reduced(xlogy(target, target) - target * x, reduction=reduction)",
           _divergence, params="x, target; reduction='mean', log_target=False",
           constructor="size_average=None, reduce=None, reduction='mean', log_target=False",

@@ -327,7 +327,20 @@ def _sized(fill: float) -> Callable[..., Value]:
     return create
 
 
+def _weighted(name: str) -> Callable[..., Value]:
+    """A loss of torch with weights, which pass no gradient there."""
+
+    def loss(x: Value, target: Value, weight: Value, reduction: Attr) -> Value:
+        torch = load_torch()
+        given = weight.detach() if isinstance(weight, torch.Tensor) else torch.full_like(x, weight)
+        return _function(name)(x, target, weight=given, reduction=reduction)
+
+    return loss
+
+
 _SPECIAL: Mapping[str, Callable[..., Value]] = {
+    "weighted_binary_cross_entropy": _weighted("F.binary_cross_entropy"),
+    "weighted_binary_cross_entropy_with_logits": _weighted("F.binary_cross_entropy_with_logits"),
     "where": _where,
     "clamp": _clamp,
     "index": _index,
