@@ -355,6 +355,36 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["return F.log_softmax(self.w, dim=0) + x"],
         None,
     ),
+    "entries that are overwritten": (
+        "def f(a):\n    found = a.log()\n    found[a <= 0] = -10000.0\n    return found",
+        [],
+        ["found = torch.where(a <= 0, -10000.0, torch.log(torch.where(a <= 0, 1, a)))"],
+    ),
+    "entries that are overwritten after a use": (
+        "def f(a):\n    found = a.sqrt()\n    low = found.mean()\n    found[a <= 0] = 0\n    return found, low",
+        [],
+        ["found = torch.where(a <= 0, 0, torch.sqrt(torch.where(a <= 0, 1, a)))"],
+    ),
+    "entries of a quotient that are overwritten": (
+        "def f(a, b):\n    found = a / b\n    found[b == 0] = 0\n    return found",
+        [],
+        ["found = torch.where(b == 0, 0, a / torch.where(b == 0, 1, b))"],
+    ),
+    "entries that are overwritten under two names": (
+        "def f(a):\n    found = a.log()\n    same = found.view(-1)\n    found[a <= 0] = 0\n    return found, same",
+        [],
+        [],
+    ),
+    "entries that are overwritten by other entries": (
+        "def f(a, b):\n    found = a.log()\n    found[a <= 0] = b\n    return found",
+        [],
+        [],
+    ),
+    "entries of an argument that are overwritten": (
+        "def f(found, a):\n    found.log_()\n    found[a <= 0] = 0\n    return found",
+        [],
+        [],
+    ),
     "weights of a loss": (
         "def f(x, y, w=None):\n    return F.binary_cross_entropy(torch.sigmoid(x), y, weight=w)",
         [],

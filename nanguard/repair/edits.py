@@ -11,7 +11,7 @@ from functools import cached_property
 from nanguard.finding import Edit, Span
 from nanguard.repair.ground import Ground, comments, dotted, names_in, parsed_at
 from nanguard.repair.imports import torch_import
-from nanguard.repair.reaching import Reach, of_torch
+from nanguard.repair.reaching import Reach, is_number, of_torch
 
 _ONCE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # what may be done neither twice nor never
 
@@ -38,8 +38,8 @@ def placed(
     callers that are known give the same settings.  `put_in` is a name that a statement put in gives to what the
     expression is worked out from.
     """
-    node = ground.expression(span)
-    if node is None or isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+    node = _replaceable(ground.expression(span), ground)
+    if node is None:
         return None
     exact = text
     for line, lines in ground.several_lines(node).items():
@@ -70,12 +70,30 @@ def placed(
     return Placed((*edits, edit), kept)
 
 
+Replaceable = ast.expr | ast.AugAssign | ast.Assign
+
+
+def _replaceable(node: ast.expr | ast.AugAssign | None, ground: Ground) -> Replaceable | None:
+    """What is to be replaced where an expression goes: of ``x[mask] = 0`` the statement, which then binds ``x`` anew.
+
+    That is the same only where nothing else holds what is written into: a result that was computed in the function.
+    """
+    if node is None or isinstance(getattr(node, "ctx", None), ast.Del):
+        return None
+    if not isinstance(getattr(node, "ctx", None), ast.Store):
+        return node
+    match node, ground.parents.get(node):
+        case ast.Subscript(value=ast.Name(id=name)), ast.Assign(targets=[_], value=value) as statement:
+            return statement if is_number(value) and Reach(ground, statement).its_own(name) else None
+    return None
+
+
 @dataclass(frozen=True)
 class _Change:
     """An expression of the file and what is to stand there instead."""
 
     ground: Ground
-    node: ast.expr | ast.AugAssign
+    node: Replaceable
     value: ast.expr
     modules: frozenset[str]
     earlier: frozenset[str]
@@ -249,17 +267,22 @@ def _parsed(text: str) -> ast.expr | None:
         return None
 
 
-def _spliced(
-    span: Span, node: ast.expr | ast.AugAssign, text: str, value: ast.expr, ground: Ground
-) -> tuple[Edit, bool] | None:
+def _spliced(span: Span, node: Replaceable, text: str, value: ast.expr, ground: Ground) -> tuple[Edit, bool] | None:
     """The edit that leaves everything around as it is, with brackets where they are needed.
 
-    Of ``x /= y`` the right side is replaced where that is all that changes, else it becomes an assignment, which
-    does not write in place any more (then the second part of the result is False).
+    ``x[mask] = 0`` becomes an assignment of ``x``.  Of ``x /= y`` the right side is replaced where that is all that
+    changes, else it becomes an assignment too.  Neither writes in place any more (then the second part of the result
+    is False).
     """
     if isinstance(node, ast.expr):
         edit = _bracketed(span, text, value, ground)
         return (edit, True) if edit is not None else None
+    if isinstance(node, ast.Assign):
+        (written,) = node.targets
+        assert isinstance(written, ast.Subscript)
+        name = ground.text(written.value)
+        whole = f"{name} = ({text})" if "\n" in text else f"{name} = {text}"
+        return Edit(ground.span(span.path, node), whole), False
     target = _as_loaded(node.target)
     match value:
         case ast.BinOp(left=left, op=op, right=right) if type(op) is type(node.op) and ast.dump(left) == target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 from collections import deque
@@ -338,8 +339,9 @@ def _remains(
 def _dropped(text: SourceText, edit: Edit) -> set[str]:
     """The names that an expression has and its replacement has not."""
     tree = ground(text.source)
-    node = tree.expression(edit.span) if tree is not None else None
-    new = ground(f"({edit.text}\n)")
+    node = tree.node(edit.span) if tree is not None else None
+    new = ground(f"({edit.text}\n)") or ground(edit.text)
     if node is None or new is None:
         return set()
-    return names_in([node]) - names_in([new.tree])
+    bound = (part.targets for part in new.tree.body if isinstance(part, ast.Assign))
+    return names_in([node]) - (names_in([new.tree]) - names_in([target for targets in bound for target in targets]))

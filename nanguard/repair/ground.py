@@ -57,6 +57,10 @@ class Ground:
         assert isinstance(node, ast.expr | ast.AugAssign)
         return node
 
+    def node(self, span: Span) -> ast.AST | None:
+        """The innermost expression or statement at a span."""
+        return next(iter(self._spans.get((span.line, span.column, span.end_line, span.end_column), ())), None)
+
     def outwards(self, node: ast.AST) -> Iterator[ast.AST]:
         """What is around a node, innermost first."""
         while node in self.parents:

@@ -70,7 +70,7 @@ class Reach:
             *zip(reversed(plain), reversed(given.defaults), strict=False),
             *zip(given.kwonlyargs, given.kw_defaults, strict=True),
         ]
-        numbers = {arg.arg for arg, default in pairs if default is not None and _is_number(default)}
+        numbers = {arg.arg for arg, default in pairs if default is not None and is_number(default)}
         return {name for name in numbers if not self.steady(name)}
 
     def ambiguous(self, name: str) -> bool:
@@ -132,6 +132,17 @@ class Reach:
 
     def shared(self, names: set[str], written: str) -> bool:
         return bool(self.aliases.get(written, {written}) & names)
+
+    def its_own(self, name: str) -> bool:
+        """Whether a name of the function holds a result at the place that nothing else holds."""
+        if self.statement is None or not isinstance(self.scope, ast.FunctionDef | ast.AsyncFunctionDef):
+            return False
+        try:
+            made = self.definition(name, self.statement)
+        except NotSure:
+            return False
+        value = made.value if isinstance(made, ast.Assign) and made.targets[1:] == [] else None
+        return value is not None and not list(shares(value)) and self.aliases.get(name, {name}) == {name}
 
     def steady(self, name: str) -> bool:
         """Whether a name has one value throughout the function: an argument, an attribute or a global."""
@@ -216,7 +227,7 @@ class Reach:
         }
         for node in ast.walk(self.scope):
             for target, value in _assigned(node):
-                group = set(names_in([target]))
+                group = set(_stored_by(target))
                 for name in names_in(list(shares(value))) - modules:
                     group |= {name}
                 for name in list(group):
@@ -348,11 +359,24 @@ def _through(node: ast.AST) -> str | None:
     return dotted(owner)
 
 
+def _stored_by(target: ast.expr) -> Iterator[str]:
+    """The names that an assignment binds or writes through, not those that say where."""
+    match target:
+        case ast.Subscript(value=owner):
+            yield from names_in([owner])
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            for part in parts:
+                yield from _stored_by(part)
+        case _:
+            yield from names_in([target])
+
+
 def _roots(node: ast.expr) -> set[str]:
     return names_in(list(shares(node)))
 
 
-def _is_number(node: ast.expr) -> bool:
+def is_number(node: ast.expr) -> bool:
+    """Whether an expression is a constant, with a sign or without."""
     return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 from nanguard import ops
 from nanguard.finding import Edit, Span
 from nanguard.repair.ground import Ground, comments, names_in
-from nanguard.repair.reaching import operations, plain
+from nanguard.repair.reaching import operations, plain, preceding
 
 _SEES_NAMES = frozenset({"locals", "vars", "eval", "exec", "dir", "breakpoint"})
 
@@ -21,7 +22,9 @@ def unused(path: str, ground: Ground, names: Iterable[tuple[int, str]]) -> Itera
     """
     for line, name in dict.fromkeys(names):
         scope = _function(ground, line)
-        statement = _only_assignment(scope, name) if scope is not None else None
+        if scope is None:
+            continue
+        statement = _only_assignment(scope, name) or _overwritten(scope, name, line, ground)
         if statement is not None and _removable(statement, ground):
             yield Edit(Span(path, statement.lineno, 0, (statement.end_lineno or 0) + 1, 0), "")
 
@@ -59,6 +62,28 @@ def _only_assignment(scope: ast.AST, name: str) -> ast.Assign | None:
                 return None
     stored = [node for node in ast.walk(scope) if isinstance(node, ast.Name) and node.id == name]
     return found if len(stored) == 1 else None
+
+
+def _overwritten(scope: ast.AST, name: str, line: int, ground: Ground) -> ast.Assign | None:
+    """The assignment of a name whose value nothing reads before the one at `line`, in the same block."""
+    if any(isinstance(node, ast.Name) and node.id in _SEES_NAMES for node in ast.walk(scope)):
+        return None
+    later = next((node for node in ast.walk(scope) if _plainly(node, name) and node.lineno == line), None)
+    above = ground.parents[later] if later is not None else None
+    if later is None or above is None or isinstance(above, ast.Try | ast.TryStar):
+        return None
+    for statement in reversed(preceding(above, later)):
+        if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement)):
+            return statement if _plainly(statement, name) else None
+    return None
+
+
+def _plainly(node: ast.AST, name: str) -> TypeGuard[ast.Assign]:
+    """Whether a node assigns a name, and nothing else, a value that is not worked out from it."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=target)], value=value):
+            return target == name and name not in names_in([value])
+    return False
 
 
 def _removable(statement: ast.Assign, ground: Ground) -> bool:

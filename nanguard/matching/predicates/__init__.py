@@ -89,6 +89,7 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "replaced": masks.replaced,
     "test": masks.test,
     "tests": masks.tests,
+    "tests_entries": masks.tests_entries,
     "selected": masks.selected,
     "given": attributes.given,
     "over_all": attributes.over_all,

@@ -34,6 +34,22 @@ def tests(ranges: Ranges, m: Term, x: Term) -> bool:
     return ops.compares(m) and any(part in near and number(part) is None for part in m.args)
 
 
+def tests_entries(ranges: Ranges, m: Term, x: Term) -> bool:
+    """`m` is a comparison of something that `x` is worked out from entry by entry, or a combination with such a one."""
+    if m.op.startswith("logical"):
+        return any(tests_entries(ranges, part, x) for part in m.args)
+    tested = {part for part in m.args if number(part) is None}
+    waiting, seen = [x], set[Term]()
+    while waiting and compares(m):
+        part = waiting.pop()
+        if part in tested:
+            return True
+        if part not in seen and ops.family(part) in (ops.ELEMENTWISE, ops.CAST):
+            seen.add(part)
+            waiting.extend(part.args)
+    return False
+
+
 def selected(ranges: Ranges, x: Term) -> bool:
     """`x` is a selection by a test of what it selects from: an argument that was made safe."""
     if x.op != "where" or not ops.compares(x.args[0]):
