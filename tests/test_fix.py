@@ -385,6 +385,18 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         [],
         [],
     ),
+    "a measure without a gradient, on two ways": (
+        "def f(x, more: bool):\n    with torch.no_grad():\n        scale = 2.0 if more else 3.0\n"
+        "        return torch.log(torch.sigmoid(scale * x)).mean()",
+        ["return F.logsigmoid(scale * x).mean()"],
+        None,
+    ),
+    "a measure of what has a gradient": (
+        "def f(x):\n    p = torch.sigmoid(x)\n    with torch.no_grad():\n        found = torch.log(p).mean()\n"
+        "    return p.mean(), found",
+        ["found = F.logsigmoid(x).mean()"],
+        None,
+    ),
     "weights of a loss": (
         "def f(x, y, w=None):\n    return F.binary_cross_entropy(torch.sigmoid(x), y, weight=w)",
         [],

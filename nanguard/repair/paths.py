@@ -45,8 +45,13 @@ class Paths:
         return all(self._fits(match, other, words) for other in others)
 
     def _fits(self, match: Match, place: Place, words: list[str] | None) -> bool:
-        found = (other for other in self.matcher.matches(place.term) if other.variant is match.variant)
+        found = (other for other in self._matches(place) if other.variant is match.variant)
         return words is not None and any(self._words(other, place) == words for other in found)
+
+    def _matches(self, place: Place) -> list[Match]:
+        """The rules that fit what an expression computes, without a gradient too."""
+        term = place.term.args[0] if place.term.op == "detach" else place.term
+        return self.matcher.matches(term)
 
     def _words(self, match: Match, place: Place) -> list[str] | None:
         """What the terms of a replacement are called at a place, None if one has no name."""
@@ -112,7 +117,7 @@ class Paths:
     def _fits_all(self, match: Match, place: Place) -> bool:
         """Whether the rule fits whatever of several values the operands of an expression have."""
         return all(
-            any(other.variant is match.variant for other in self.matcher.matches(listed.term))
+            any(other.variant is match.variant for other in self._matches(listed))
             for listed in self.places[place.node]
         )
 
