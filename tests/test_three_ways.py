@@ -25,6 +25,17 @@ SHARED = {  # the source writes an operand twice of which the others have one va
     "NG133": "softplus(x) + 0.1 is the argument of two calls",
     "NG413": "x ** 2 is below the root and the divisor",
 }
+HALF = (torch.float16, torch.bfloat16)
+SHARED_IN_HALF = {
+    "NG107": "x / 0.1 is written twice, and each of the two rounds its gradient",
+}
+LEFT_IN_HALF = dict.fromkeys(
+    ("NG406", "NG410", "NG413", "NG414", "NG415", "NG418", "NG423", "NG504"),
+    "a difference has lost so many digits that on the values of a check it is not what the stable form gives there",
+)
+APART_IN_HALF = {
+    "NG113": "the source takes the logarithm of a count in the dtype, the others that of a number that they know",
+}
 KEPT_BY_THE_MODE = {  # it tries values of both signs of what stands there, whatever the program makes of its inputs
     "NG316": "atan2 is in another quadrant for negative divisors",
 }
@@ -103,7 +114,7 @@ def test_the_ways_agree(rule: Rule) -> None:
     proved = None
     for text in texts:
         source = repaired(rule, text)
-        if source is not None and compared(rule, text, source, (torch.float32, torch.float64)):
+        if source is not None and compared(rule, text, source, (torch.float32, torch.float64, *HALF)):
             proved = text
             break
     assert proved is not None, "no example of the rule is repaired in all ways"
@@ -133,19 +144,40 @@ def compared(rule: Rule, text: str, source: str, dtypes: Sequence[torch.dtype]) 
     assert torch.allclose(first, naive(*inputs), rtol=1e-2, atol=1e-3, equal_nan=True)
     if [replacement.code for replacement in guard.report()] != [rule.code]:
         return False  # another rule is about the expression around it
-    units = 2 if rule.code in SHARED else 0
     for dtype in dtypes:
+        if dtype in HALF and rule.code in APART_IN_HALF:
+            continue
+        units = 2 if rule.code in SHARED or (dtype in HALF and rule.code in SHARED_IN_HALF) else 0
         for values in SWEEP:
             inputs = inputs_like(values.to(dtype))
             try:
-                expected = with_gradients(by_source, inputs)
-                with_gradients(naive, inputs)
+                allowed = [with_gradients(by_source, inputs)]
+                as_written = with_gradients(naive, inputs)
             except RuntimeError:
                 continue  # torch wants probabilities
-            assert same(with_gradients(guard, inputs), expected, units)
+            if dtype in HALF and rule.code in LEFT_IN_HALF:
+                allowed.append(as_written)
+            assert any(same(with_gradients(guard, inputs), one, units) for one in allowed)
             if rule.code not in KEPT_BY_THE_MODE and text not in OTHER_IN_THE_MODE:
-                assert same(with_gradients(partial(moded, guard), inputs), expected, units)
+                assert any(same(with_gradients(partial(moded, guard), inputs), one, units) for one in allowed)
     return True
+
+
+GUARDS = [
+    "torch.log1p(torch.exp(x.clamp(max=10)))",  # the clamp does its work, and takes the gradient
+    "torch.log(1 + torch.exp(torch.clamp(x, -3e38, 80.0)).sum(dim=1))",
+    "torch.log1p(torch.exp(x.clamp(max=100)))",  # this one does not
+    "torch.log(1 + torch.exp(x).clamp(max=1e30))",
+    "torch.clamp(torch.log(1 + torch.exp(x)), max=80)",
+]
+
+
+@pytest.mark.parametrize("text", GUARDS)
+def test_the_ways_leave_out_the_same_guards(text: str) -> None:
+    (rule,) = (rule for rule in EXACT if rule.code == "NG105")
+    source = repaired(rule, text)
+    assert source is not None
+    assert compared(rule, text, source, (torch.float32, *HALF))
 
 
 @pytest.mark.parametrize(

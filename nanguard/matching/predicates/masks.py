@@ -40,7 +40,7 @@ def tests_entries(ranges: Ranges, m: Term, x: Term) -> bool:
         return any(tests_entries(ranges, part, x) for part in m.args)
     tested = {part for part in m.args if number(part) is None}
     waiting, seen = [x], set[Term]()
-    while waiting and compares(m):
+    while waiting and ops.compares(m):
         part = waiting.pop()
         if part in tested:
             return True
