@@ -123,7 +123,8 @@ class Matcher:
     def matches(self, term: Term) -> list[Match]:
         """The rules that fit `term` at its root, as it is or behind its guards.
 
-        Those that say most about what is wrong come first: exact replacements, then guards that do nothing.
+        Those that say most about what is wrong come first: exact replacements, then guards that do nothing.  Those
+        come last that keep a guard under which nothing goes wrong, where it can be left out as well.
         """
         op = term.op
         known = op in self.index.entries or op in self.normal.spellings.entries
@@ -139,7 +140,32 @@ class Matcher:
         if behind is not head and self.may_fit(behind):
             found.extend(self.fitting(term, behind, self.guarding(term)))
         found = [match for match in found if not _stable_already(match)]
-        return sorted(found, key=_rank) if len(found) > 1 else found
+        if len(found) < 2:
+            return found
+        guarded = {match.rule.code for match in found if match.guards}
+        return sorted(found, key=lambda match: (match.rule.code in guarded and self.holds(match), *_rank(match)))
+
+    def holds(self, match: Match) -> bool:
+        """Whether a guard that a match keeps does its work: nothing is not finite there, of what is.
+
+        ``log(1 + exp(clamp(x, max=80)))`` is finite; what the clamp costs is the gradient.  How many entries a sum adds
+        up is not asked.
+        """
+        if match.guards or match.variant.hazard != "forward-nonfinite":
+            return False
+        bound = set(match.bindings.values())
+        waiting = [match.root]
+        while waiting:
+            term = waiting.pop()
+            if term in bound or not term.args:
+                continue
+            waiting.extend(term.args)
+            value = self.ranges.interval(term)
+            operands = [self.ranges.interval(arg) for arg in term.args]
+            finite = not any(operand.may_inf or operand.may_nan for operand in operands)
+            if ops.family(term) == ops.ELEMENTWISE and finite and (value.may_inf or value.may_nan):
+                return False
+        return True
 
     def may_fit(self, head: Term) -> bool:
         """Whether rules may be about a form: there are none with the traits of most."""

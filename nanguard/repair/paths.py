@@ -117,8 +117,7 @@ class Paths:
     def _fits_all(self, match: Match, place: Place) -> bool:
         """Whether the rule fits whatever of several values the operands of an expression have."""
         return all(
-            any(other.variant is match.variant for other in self._matches(listed))
-            for listed in self.places[place.node]
+            any(other.variant is match.variant for other in self._matches(listed)) for listed in self.places[place.node]
         )
 
     def expressions(self, match: Match, place: Place) -> dict[Term, list[Span]]:

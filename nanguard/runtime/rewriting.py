@@ -179,42 +179,12 @@ class Planner:
         return found
 
     def plan(self, node: fx.Node, term: Term) -> Plan | None:
-        for match in _in_order(self.matcher.matches(term), self.matcher):
+        for match in self.matcher.matches(term):
             if not _passes_on(term, self.matcher):
                 plan = _plan(match, node, self.form, self.reader, self.holders)
                 if plan is not None:
                     return plan
         return None
-
-
-def _in_order(matches: list[Match], matcher: Matcher) -> list[Match]:
-    """The matches, those last that keep a guard under which nothing goes wrong, if the guard can be left out as well.
-
-    ``log(1 + exp(clamp(x, max=80)))`` is finite; what the clamp costs is the gradient.
-    """
-    guarded = {match.rule.code for match in matches if match.guards}
-    return sorted(matches, key=lambda match: match.rule.code in guarded and _is_safe(match, matcher))
-
-
-def _is_safe(match: Match, matcher: Matcher) -> bool:
-    """Whether nothing of a match without guards can give what is not finite of what is; how much a sum adds up is not
-    asked.
-    """
-    if match.guards or match.variant.hazard != "forward-nonfinite":
-        return False
-    bound = set(match.bindings.values())
-    waiting = [match.root]
-    while waiting:
-        term = waiting.pop()
-        if term in bound or not term.args:
-            continue
-        waiting.extend(term.args)
-        value = matcher.ranges.interval(term)
-        operands = [matcher.ranges.interval(arg) for arg in term.args]
-        finite = not any(operand.may_inf or operand.may_nan for operand in operands)
-        if ops.family(term) == ops.ELEMENTWISE and finite and (value.may_inf or value.may_nan):
-            return False
-    return True
 
 
 def _passes_on(term: Term, matcher: Matcher) -> bool:
