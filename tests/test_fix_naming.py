@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import pytest
+import torch
 
+from nanguard.analyse import examine
 from nanguard.repair.ground import Ground
 from nanguard.repair.naming import Named, named
+from nanguard.settings import Settings
 
 HEAD = "import torch\n\n\ndef f(net, x, more):\n"
 
@@ -47,6 +51,27 @@ def test_what_is_put_in(before: str, after: str) -> None:
     found = put_in(before + LOG)
     assert found is not None
     assert found.ground.source.rstrip("\n") + "\n" == HEAD + after + LOG
+
+
+@pytest.mark.parametrize("before", [body for body, _ in PUT_IN])
+def test_what_is_put_in_computes_the_same(before: str) -> None:
+    found = put_in(before + LOG)
+    assert found is not None
+    results = []
+    for source in (HEAD + before + LOG, found.ground.source):
+        calls: list[torch.Tensor] = []
+        names: dict[str, Any] = {}
+        exec(source, names)
+        value = names["f"](lambda x, calls=calls: calls.append(x) or x - 0.5, torch.tensor([0.3, 0.9]), True)
+        results.append((value.tolist(), len(calls)))
+    assert repr(results[0]) == repr(results[1])
+
+
+def test_the_message_says_what_is_put_in() -> None:
+    source = f"{HEAD}    p = torch.softmax(net(x), dim=1)\n    return torch.log(p)\n"
+    (finding,) = examine("m.py", source, Settings(static=True), None).findings
+    words = "write `p_input = net(x)` before and `torch.nn.functional.log_softmax(p_input, dim=1)`"
+    assert finding.message.endswith(words)
 
 
 LEFT = [
