@@ -65,7 +65,9 @@ class Witness:
 
     `computed` and `gradient` are what the code gives there; `exact` and `exact_gradient` what is right, by ball
     arithmetic at the same (rounded) input.  `gradient` is the entry of the gradient that is worst.  At the `level`
-    "function" the `arguments` of the whole function are known with which the expression goes wrong as well.
+    "function" the `arguments` of the whole function are known with which the expression goes wrong as well: `call` is
+    that call as Python, None where an argument has no source, and `outcome` what it gives ("returns nan"), empty where
+    the failure does not show outside.
     """
 
     dtype: str
@@ -76,6 +78,8 @@ class Witness:
     exact_gradient: Number | None
     level: str = "expression"
     arguments: Mapping[str, Number] = field(default_factory=dict)
+    call: str | None = None
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ def resolved(path: Path, text: str, name: str) -> Any:
     """What `name` of a file with this text resolves to, as something that can be called."""
     source = HEAD + dedent(text)
     path.write_text(source, encoding="utf-8")
-    found, method = resolve(load_module(str(path), source), name, "m.py:1")
-    return getattr(found, method) if isinstance(found, nn.Module) else found
+    resolved = resolve(load_module(str(path), source), name, "m.py:1")
+    return getattr(resolved.found, resolved.method) if isinstance(resolved.found, nn.Module) else resolved.found
 
 
 CONSTRUCTORS = [

@@ -223,6 +223,8 @@ def test_json_has_the_promised_shape(path: str) -> None:
                     "exact_gradient": 1.0,
                     "level": "expression",
                     "arguments": {},
+                    "call": None,
+                    "outcome": "",
                 },
                 "thresholds": {"float32": -88.72283935546875, "float64": "-inf"},
                 "fix": {
@@ -275,4 +277,6 @@ def test_json_writes_numbers_it_has_not_got_as_texts(path: str) -> None:
         "exact_gradient": None,
         "level": "expression",
         "arguments": {},
+        "call": None,
+        "outcome": "",
     }

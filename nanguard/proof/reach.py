@@ -1,66 +1,253 @@
 """Reach: arguments of a whole function with which an expression inside of it goes wrong as its witness says.
 
 The function is run on small arguments that are changed towards what is known to be hard: the values of the witness,
-zeros, equal tensors, rows with one large entry.  A run reaches a finding when the value of the expression, or a
-gradient that comes back through it, fails there while everything before it is finite.
+zeros, equal tensors, empty masks, rows with one large entry, and along the gradients of what goes into the expression.
+A run reaches a finding when the value of the expression, or a gradient that comes back through it, fails there while
+everything before it is finite.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from types import FrameType
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from nanguard.finding import Finding, Number, Witness
+from nanguard.finding import Finding, Number
+from nanguard.proof import moves
+from nanguard.proof.watch import HALF, Watch, nonfinite
+from nanguard.proof.written import OWN, call_text, line, numbers, writable
 from nanguard.stated import Range
-from nanguard.tracing.arguments import Arguments
-from nanguard.tracing.deadline import OutOfTime, importing, worked
-from nanguard.tracing.places import Sources, caller
+from nanguard.tracing.arguments import Arguments, taken_apart
+from nanguard.tracing.construct import options
+from nanguard.tracing.deadline import OutOfTime, worked
+from nanguard.tracing.places import Sources
 from nanguard.tracing.replay import Snapshot, quiet
 from nanguard.tracing.subject import Subject
 from nanguard.tracing.tape import call
 
-_RUNS = 50  # of one function
-_LOOPS = 8  # values of one place in one run that are looked at
-_HALF = 2.0**-12  # of a float32: an error of this size has cost half of its bits
-_LARGEST = 256  # entries of an argument that is still written down
-_SIZES = (100.0, -100.0, 20.0, -20.0, 1000.0)
+_RUNS = 300  # of one function
+_FROM_ONE = 120  # of these, from one set of arguments
+_OPTIONS = 6  # of an object that are tried otherwise
+_TINY = 1e-300
+_NONE = 1e-9  # a gradient of at most that size is none
+_OWN_TENSORS = 8  # of an object that are taken for arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How a finding was reached: the arguments as a report has them, the call as Python, and what comes of it.
+
+    `call` is None where an argument cannot be written; `outcome` is empty where nothing of the failure shows in what
+    the function returns, or in the gradients of that.
+    """
+
+    arguments: Mapping[str, Number]
+    call: str | None
+    outcome: str
 
 
 def reach(
-    subject: Subject, given: Sequence[Arguments], findings: Sequence[Finding], sources: Sources, until: float
-) -> dict[int, Mapping[str, Number]]:
-    """The arguments that reach findings, by the indices of these; `given` are arguments on which the function runs.
+    subject: Subject, given: Iterable[Arguments], findings: Sequence[Finding], sources: Sources, until: float
+) -> Iterator[tuple[int, Reached]]:
+    """The findings that are reached, by their indices, and how; `given` are arguments on which the function runs.
 
-    Ends at `until`, a time of `deadline.worked`, or after some fifty runs.
+    Ends at `until`, a time of `deadline.worked`, or after some hundred runs.
     """
-    reached: dict[int, Mapping[str, Number]] = {}
     left = {index: finding for index, finding in enumerate(findings) if finding.witness is not None}
-    for candidate in islice(_candidates(given, _hard(left.values())), _RUNS):
-        arguments = _written(candidate)
-        if not left or worked() > until:
-            break
-        if arguments is None or not _allowed(candidate, subject.ranges):
-            continue
-        watch = _watched(subject, candidate, left, sources, until)
-        shown = [index for index in left if watch.shows(index)]
-        if any(left[index].hazard == "accuracy-loss" for index in watch.seen):
-            better = _watched(subject, _in_float64(candidate), left, sources, until)
-            shown.extend(index for index in watch.seen if index not in shown and watch.loses(index, better))
+    search = _Search(subject, sources, until, left)
+    with torch.autograd.set_detect_anomaly(False):  # under which a gradient that is nan raises
+        for base in chain(given, search.others()):
+            if search.over:
+                break
+            search.start_from(base)
+            while search.reached:
+                yield search.reached.popitem()
+        yield from search.lesser.items()
+
+
+@dataclass(slots=True)
+class _Search:
+    """The search for the findings of one function that are `left`."""
+
+    subject: Subject
+    sources: Sources
+    until: float
+    left: dict[int, Finding]
+    reached: dict[int, Reached] = field(default_factory=dict)
+    lesser: dict[int, Reached] = field(default_factory=dict)  # of those left: the run ended before it returned
+    bases: list[Arguments] = field(default_factory=list)
+    tried: set[tuple[object, ...]] = field(default_factory=set)  # findings, and for what kinds of arguments
+    runs: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do, or no time to do it."""
+        return not self.left or self.runs >= _RUNS or worked() > self.until
+
+    def others(self) -> Iterator[Arguments]:
+        """More arguments to start from, made from those on which the function runs."""
+        found = list(self.bases)
+        names = {name for finding in self.left.values() if finding.witness for name in finding.witness.inputs}
+        for base in found[:1]:
+            yield from _with_options(base, self.subject.owner)
+            yield from _with_masks(base, names)
+        for base in found:
+            yield from _of_other_kinds(base)
+        for base in found[:2]:
+            yield from _with_own(base, self.subject.owner)
+
+    def start_from(self, base: Arguments) -> None:
+        """Search from some arguments."""
+        for form in _forms(base):
+            watch, leaves = self.run(form)
+            if watch.raised is None or any(map(watch.seen, watch.visits)):
+                break
+        else:
+            return
+        if all(base is not other for other in self.bases):
+            self.bases.append(base)
+        kinds = tuple(tensor.dtype for tensor in form.tensors)
+        fresh = {index: finding for index, finding in self.left.items() if (index, *kinds) not in self.tried}
+        here = {index for index in self.left if watch.seen(index)}
+        concerned = [finding for index, finding in fresh.items() if index in here]
+        if not here and len(self.bases) > 1:
+            return
+        candidates = chain(
+            moves.named(form, tuple(self.left.values())), moves.plain(form), moves.valued(form, concerned),
+            moves.pulled(form, watch, leaves) if concerned else (),
+        )  # fmt: skip
+        for candidate in islice(candidates, _FROM_ONE):
+            if self.over or (here and self.left.keys().isdisjoint(here)):
+                break
+            self.run(candidate)
+        self.tried.update((index, *kinds) for index in here)
+
+    def run(self, given: Arguments) -> tuple[Watch, list[Tensor]]:
+        """Run the function and take note of the findings that this reaches; gives the tensors it was run with."""
+        self.runs += 1
+        watch, leaves = _watched(self.subject, given, self.left, self.sources, self.until)
+        if not writable(given) or not _allowed(given, self.subject.ranges):
+            return watch, leaves
+        shown = [index for index in self.left if watch.shows(index)]
+        lossy = [i for i in watch.visits if i not in shown and self.left[i].hazard == "accuracy-loss"]
+        if lossy:
+            some = {index: self.left[index] for index in lossy}
+            better, _ = _watched(self.subject, _in_float64(given), some, self.sources, self.until)
+            shown.extend(index for index in lossy if watch.loses(index, better))
         for index in shown:
-            reached[index] = arguments
-            del left[index]
-    return reached
+            self.take(index, given)
+        return watch, leaves
+
+    def take(self, index: int, given: Arguments) -> None:
+        """Take note of arguments that reach a finding, unless something else goes wrong with them."""
+        finding = self.left[index]
+        hazard, witness = finding.hazard, finding.witness
+        outcome = _outcome(self.subject, given, hazard)
+        text = call_text(self.subject.callee, self.subject.built, given) if self.subject.callee else None
+        way = Reached(numbers(given), text, outcome.words)
+        if outcome.raised:
+            self.lesser.setdefault(index, way)
+        elif outcome.finite or hazard == "forward-nonfinite" or (witness and nonfinite(witness.computed)):
+            del self.left[index]
+            self.lesser.pop(index, None)
+            self.reached[index] = way
+
+
+def _forms(base: Arguments) -> Iterator[Arguments]:
+    """Arguments in a form that is short to write: rounded, with fewer rows, and large tensors evenly spaced."""
+    short = moves.each(base, _rounded)
+    if writable(short):
+        yield short
+    else:
+        rows = {tensor.shape[0] for tensor in base.tensors if tensor.dim() > 0}
+        fewer = moves.each(short, lambda tensor: tensor[:1] if tensor.dim() > 0 else tensor)
+        if len(rows) == 1 and writable(fewer):
+            yield fewer
+        yield moves.each(short, lambda tensor: tensor if tensor.numel() <= 16 else _spaced(tensor))
+    if all(tensor.numel() < 64 for tensor in base.tensors):
+        yield base
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    """A tensor of floats with two decimals; what is not 0 or 1 is not made that."""
+    if not tensor.is_floating_point():
+        return tensor
+    plain = tensor.detach()
+    short = (plain * 100).round() / 100
+    for edge in (0.0, 1.0):
+        beside = (edge + 0.01 * torch.sign(plain - edge)).to(plain.dtype)
+        short = torch.where(short == edge, beside, short)
+    return short.to(plain.dtype)
+
+
+def _spaced(tensor: Tensor) -> Tensor:
+    if tensor.dtype is not torch.float32:
+        return torch.full_like(tensor, bool(tensor.any()) if tensor.dtype is torch.bool else 0)
+    return line(tensor.numel()).reshape(tensor.shape)
+
+
+def _of_other_kinds(base: Arguments) -> Iterator[Arguments]:
+    """Arguments with floats or masks for whole numbers, of fewer dimensions, and with a flag the other way."""
+    whole = [i for i, part in enumerate(base.tensors) if not part.is_floating_point() and not part.is_complex()]
+    flags = [name for name, leaves, _ in base.parts if len(leaves) == 1 and isinstance(leaves[0], bool)]
+    for places in dict.fromkeys((tuple(whole), *((index,) for index in whole))):
+        if places:
+            yield _at(base, places, _between)
+    for other in (base, *(_flipped(base, name) for name in flags)):
+        column = moves.each(other, lambda tensor: tensor[..., 0] if tensor.dim() > 1 else tensor)
+        yield from (other, column) if other is not base else (column,)
+        if whole:
+            yield from (_at(kind, whole, lambda tensor: tensor % 2 == 1) for kind in (other, column))
+
+
+def _at(base: Arguments, places: Sequence[int], change: Callable[[Tensor], Tensor]) -> Arguments:
+    tensors = [change(tensor) if index in places else tensor for index, tensor in enumerate(base.tensors)]
+    return moves.with_tensors(base, tensors)
+
+
+def _flipped(base: Arguments, name: str) -> Arguments:
+    return _put(base, {name: not base.values()[name]})
+
+
+def _put(base: Arguments, values: Mapping[str, Any]) -> Arguments:
+    return taken_apart(base.signature, {**base.values(), **values})
+
+
+def _with_masks(base: Arguments, names: Collection[str]) -> Iterator[Arguments]:
+    """Arguments with ones for what is left out, if it is an input of a witness: in the shapes that others have."""
+    shapes = dict.fromkeys(tuple(tensor.shape) for tensor in base.tensors)
+    for name, value in base.values().items():
+        if value is None and name in names:
+            yield from (_put(base, {name: torch.ones(shape)}) for shape in shapes)
+
+
+def _with_options(base: Arguments, owner: object) -> Iterator[Arguments]:
+    """Arguments with other options of the object."""
+    for name, text in islice(options(owner) if owner is not None else (), _OPTIONS):
+        yield _put(base, {f"{OWN}{name}": text})
+
+
+def _with_own(base: Arguments, owner: object) -> Iterator[Arguments]:
+    """Arguments with the tensors of the object among them."""
+    own = {name: part for name, part in _attributes(owner).items() if isinstance(part, Tensor)}
+    if 0 < len(own) <= _OWN_TENSORS and any(part.is_floating_point() for part in own.values()):
+        yield _put(base, {f"{OWN}{name}": part.detach() for name, part in own.items()})
+
+
+def _attributes(owner: object) -> dict[str, Any]:
+    table = getattr(owner, "__dict__", {})
+    return {**table, **table.get("_parameters", {}), **table.get("_buffers", {})}
+
+
+def _between(tensor: Tensor) -> Tensor:
+    return (0.1 + 0.8 * line(tensor.numel())).reshape(tensor.shape)
 
 
 def _allowed(given: Arguments, ranges: Mapping[str, Range]) -> bool:
@@ -75,25 +262,52 @@ def _inside(tensor: Tensor, found: Range) -> bool:
     return bool((above & below).all())
 
 
+def _in_float64(given: Arguments) -> Arguments:
+    return moves.each(given, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+
+
+# --- runs -----------------------------------------------------------------------------------------------
+
+
 def _watched(
     subject: Subject, given: Arguments, findings: Mapping[int, Finding], sources: Sources, until: float
-) -> Watch:  # fmt: skip
+) -> tuple[Watch, list[Tensor]]:
     """A run of the function, watched at the places of some findings; it may raise after these."""
-    watch = Watch(dict(findings), sources, until)
+    leaves = [_leaf(tensor) for tensor in given.tensors]
+    watch = Watch(dict(findings), sources, until, dict(zip(given.names, leaves, strict=True)))
+    try:
+        _run(subject, given, leaves, watch)
+    except (Exception, OutOfTime) as error:
+        watch.raised = error  # what was computed before that stands
+    return watch, leaves
+
+
+def _run(subject: Subject, given: Arguments, leaves: Sequence[Tensor], watch: Watch | None = None) -> Any:
+    """Call the function with gradients; its modules and the names that it knows have their state again afterwards."""
     checks = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     with quiet(), torch.enable_grad():
-        snapshot = Snapshot(subject.modules, subject.tables)
-        args, kwargs = given.rebuild([_leaf(tensor).clone() for tensor in given.tensors])
+        own = getattr(subject.owner, "__dict__", {})
+        snapshot = Snapshot(subject.modules, [*subject.tables, own])
+        inner = moves.with_tensors(given, [leaf.clone() for leaf in leaves])
+        args, kwargs = inner.rebuild(inner.tensors)
         try:
+            for name, value in inner.values().items():
+                if name.startswith(OWN):
+                    _set(subject.owner, name.removeprefix(OWN), value)
+            if watch is None:
+                return call(subject, args, kwargs)
             with watch:
-                call(subject, args, kwargs)
-        except (Exception, OutOfTime):
-            pass  # what was computed before that stands
+                return call(subject, args, kwargs)
         finally:
             snapshot.restore()
             Distribution.set_default_validate_args(checks)
-    return watch
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    """Put a value in the place of an attribute, whatever kind of parameter it is."""
+    tables = [owner.__dict__.get(kind, {}) for kind in ("_parameters", "_buffers")]
+    next((table for table in tables if name in table), owner.__dict__)[name] = value
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -101,236 +315,68 @@ def _leaf(tensor: Tensor) -> Tensor:
     return leaf.requires_grad_() if leaf.is_floating_point() else leaf
 
 
-@dataclass(slots=True)
-class Seen:
-    """What was computed at the place of a finding.
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a caller sees of a run: in words, empty where there is nothing to see of the failure."""
 
-    `values` are those of the expression, in their order, `named` what the inputs of the witness were, by their names,
-    and `operands` all that came into the expression from outside.
-    """
-
-    values: list[Tensor] = field(default_factory=list)
-    named: dict[str, Tensor] = field(default_factory=dict)
-    operands: list[Tensor] = field(default_factory=list)
-
-    def leaves(self, names: Collection[str]) -> list[Tensor]:
-        """The inputs of a witness where all were seen, else the operands."""
-        return [self.named[name] for name in names] if set(names) <= set(self.named) else self.operands
+    words: str
+    finite: bool = True  # what it returned
+    raised: bool = False
 
 
-class Watch(TorchFunctionMode):
-    """Keeps what a run computes at the places of some findings."""
-
-    def __init__(self, findings: Mapping[int, Finding], sources: Sources, until: float) -> None:
-        self.findings, self.sources, self.until = findings, sources, until
-        self.seen: dict[int, Seen] = {}
-        self.inside: set[int] = set()
-        self.kept: list[Tensor] = []  # so that identities stay
-        self.lines: dict[str, list[tuple[int, int]]] = {}
-        for finding in findings.values():
-            self.lines.setdefault(finding.span.path, []).append((finding.span.line, finding.span.end_line))
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if worked() > self.until and not importing(sys._getframe(), call.__code__):
-            raise OutOfTime
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.is_floating_point():
-            frame, _ = caller(sys._getframe(1), call.__code__)
-            if frame is not None:
-                lines = self.lines.get(frame.f_code.co_filename, ())
-                if any(first <= frame.f_lineno <= last for first, last in lines):
-                    self.note(frame, (args, kwargs), result)
-        return result
-
-    def note(self, frame: FrameType, operands: Any, result: Tensor) -> None:
-        """Keep a value that was made at or inside of a place."""
-        here = self.sources.span(frame)
-        if here is None:
-            return
-        tensors = [part for part in pytree.tree_leaves(operands) if isinstance(part, Tensor)]
-        for index, finding in self.findings.items():
-            if not finding.span.covers(here) or finding.witness is None:
-                continue
-            seen = self.seen.setdefault(index, Seen())
-            seen.operands.extend(part for part in tensors if id(part) not in self.inside and part.is_floating_point())
-            for name in finding.witness.inputs:
-                held = frame.f_locals.get(name)
-                if isinstance(held, Tensor) and held.is_floating_point():
-                    seen.named[name] = held
-            if here == finding.span:
-                seen.values.append(result)
-            else:
-                seen.named[self.sources.segment(here)] = result
-        self.inside.add(id(result))
-        self.kept.append(result)
-
-    def shows(self, index: int) -> bool:
-        """Whether the run failed at the place of a finding in the way that the finding says."""
-        seen, finding = self.seen.get(index), self.findings[index]
-        if seen is None or finding.witness is None:
-            return False
-        leaves = seen.leaves(finding.witness.inputs)
-        return all(map(_finite, leaves)) and any(_fails(finding, value, leaves, seen) for value in seen.values[:_LOOPS])
-
-    def loses(self, index: int, better: Watch) -> bool:
-        """Whether over half of the bits of a value are lost, against a run in float64 from the same inputs."""
-        mine, other = self.seen[index], better.seen.get(index)
-        names = self.findings[index].witness.inputs  # type: ignore[union-attr]
-        if self.findings[index].hazard != "accuracy-loss" or other is None or not other.values or not mine.values:
-            return False
-        pairs = list(zip(mine.leaves(names), other.leaves(names), strict=False))
-        value, exact = mine.values[-1].detach().double(), other.values[-1].detach()
-        if not pairs or exact.dtype != torch.float64 or exact.shape != value.shape:
-            return False
-        same = all(a.shape == b.shape and torch.allclose(a.double(), b.double(), 1e-6, 0) for a, b in pairs)
-        lost = (value - exact).abs() > _HALF * exact.abs()
-        return same and bool((lost & torch.isfinite(value) & torch.isfinite(exact)).any())
-
-
-def _in_float64(given: Arguments) -> Arguments:
-    return _changed(given, {i: part.double() for i, part in enumerate(given.tensors) if part.is_floating_point()})
-
-
-def _fails(finding: Finding, value: Tensor, leaves: Sequence[Tensor], seen: Seen) -> bool:
-    """Whether a value of the expression, or a gradient through it, fails like that of the witness."""
-    witness = finding.witness
-    assert witness is not None
-    if _nonfinite(witness.computed) or not _finite(value):
-        return _nonfinite(witness.computed) and not _finite(value)
-    if finding.hazard == "gradient-nonfinite" or _nonfinite(witness.gradient):
-        return any(not _finite(slope) for slope in _slopes(value, leaves) if slope is not None)
-    if finding.hazard in ("dead-gradient", "ineffective-guard"):
-        pairs = zip(leaves, _slopes(value, leaves), strict=True)
-        return any(_dead(leaf, slope, witness) for leaf, slope in pairs if slope is not None)
-    return (
-        finding.hazard != "accuracy-loss"
-        and _holds(value, [witness.computed])
-        and all(name in seen.named and _holds(seen.named[name], [number]) for name, number in witness.inputs.items())
-    )
-
-
-def _slopes(value: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients of a value for the leaves of its expression, None where there is none."""
-    free = [leaf for leaf in leaves if leaf.requires_grad]
-    if not value.requires_grad or not free:
-        return [None] * len(leaves)
+def _outcome(subject: Subject, given: Arguments, hazard: str) -> _Outcome:
+    """What a caller sees of a failure: a result, its gradient, or an exception."""
+    leaves = [_leaf(tensor) for tensor in given.tensors]
     try:
-        found = iter(torch.autograd.grad(value.sum(), free, allow_unused=True, retain_graph=True))
+        results = _floats(_run(subject, given, leaves))
+    except (Exception, OutOfTime) as error:
+        return _Outcome(f"raises {type(error).__name__}", raised=True)
+    for value in (part for result in results for part in result.detach().flatten().tolist()):
+        if not math.isfinite(value):
+            return _Outcome(f"returns {value}", finite=False)
+    if hazard == "accuracy-loss":
+        return _Outcome(_difference(subject, given, results))
+    named = {name: leaf for name, leaf in zip(given.names, leaves, strict=True) if leaf.requires_grad}
+    return _Outcome(_slope(results, named, hazard == "dead-gradient"))
+
+
+def _floats(value: object) -> list[Tensor]:
+    return [part for part in pytree.tree_leaves(value) if isinstance(part, Tensor) and part.is_floating_point()]
+
+
+def _difference(subject: Subject, given: Arguments, results: Sequence[Tensor]) -> str:
+    """The result that differs most from what the function returns in float64, where that is over half of its bits."""
+    better = _in_float64(given)
+    try:
+        others = _floats(_run(subject, better, better.tensors))
+    except (Exception, OutOfTime):
+        return ""
+    for mine, other in zip(results, others, strict=False):
+        if mine.shape == other.shape and mine.numel() > 0:
+            error = ((mine.double() - other).abs() / other.abs().clamp(min=_TINY)).detach().flatten()
+            worst = int(error.argmax())
+            if error[worst] > HALF:
+                first, second = float(mine.detach().flatten()[worst]), float(other.detach().flatten()[worst])
+                return f"returns {first:.6g}, and {second:.6g} in float64"
+    return ""
+
+
+def _slope(results: Sequence[Tensor], leaves: Mapping[str, Tensor], dead: bool) -> str:
+    """Which gradient of the sum of the results is not finite, or, if that is asked, next to 0 all over, in words."""
+    free = [result.sum() for result in results if result.requires_grad]
+    if not free or not leaves:
+        return ""
+    try:
+        found = torch.autograd.grad(free, list(leaves.values()), allow_unused=True)
     except RuntimeError:  # something was written in place since
-        return [None] * len(leaves)
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor.detach()).all())
-
-
-def _nonfinite(number: Number | None) -> bool:
-    """Whether a number of a witness, or an entry of it, is not finite."""
-    if isinstance(number, list):
-        return any(map(_nonfinite, number))
-    return isinstance(number, str) and number != "undefined"
-
-
-def _entries(numbers: Iterable[Number]) -> list[float]:
-    """All entries that are numbers."""
-    found: list[float] = []
-    for number in numbers:
-        if isinstance(number, list):
-            found.extend(_entries(number))
-        elif not isinstance(number, str):
-            found.append(float(number))
-    return found
-
-
-def _dead(leaf: Tensor, slope: Tensor, witness: Witness) -> bool:
-    """Whether no gradient comes back for an entry that is at least as extreme as that of the witness."""
-    hard = max(_entries(witness.inputs.values()), key=abs, default=0.0)
-    entries = leaf.detach()
-    beyond = entries == 0 if hard == 0 else entries >= hard if hard > 0 else entries <= hard
-    limit = abs(witness.gradient) if isinstance(witness.gradient, float) else 0.0
-    return bool(((slope.abs() <= limit) & beyond).any())
-
-
-def _holds(tensor: Tensor, numbers: Sequence[Number]) -> bool:
-    """Whether a tensor has the entries of a number."""
-    entries = tensor.detach().flatten()
-    return all(bool(torch.isclose(entries, entries.new_tensor(entry), 1e-6, 0).any()) for entry in _entries(numbers))
-
-
-# --- candidates ---------------------------------------------------------------------------------------
-
-
-def _hard(findings: Iterable[Finding]) -> list[tuple[float, ...]]:
-    """The inputs of witnesses and the values in them, then some that are large."""
-    numbers = [number for finding in findings if finding.witness for number in finding.witness.inputs.values()]
-    whole = [tuple(_entries([number])) for number in numbers]
-    each = [(entry,) for entry in _entries(numbers)]
-    return [vector for vector in dict.fromkeys(((0.0,), *whole, *each, *((size,) for size in _SIZES))) if vector]
-
-
-def _candidates(given: Sequence[Arguments], values: Sequence[tuple[float, ...]]) -> Iterator[Arguments]:
-    """Arguments to try: as they are, equal, then with each value in one or all, in one entry or in all."""
-    yield from given
-    for base in given:
-        floats = [index for index, tensor in enumerate(base.tensors) if tensor.is_floating_point()]
-        if not floats:
-            continue
-        yield _changed(base, dict.fromkeys(floats, base.tensors[floats[0]]))
-        for value in values:
-            for places in dict.fromkeys((tuple(floats), *((index,) for index in floats))):
-                yield _changed(base, {index: _filled(base.tensors[index], value) for index in places})
-                if len(places) == 1 and len(value) == 1 and base.tensors[places[0]].dim() > 0:
-                    yield _changed(base, {places[0]: _one_entry(base.tensors[places[0]], value[0])})
-
-
-def _filled(tensor: Tensor, values: tuple[float, ...]) -> Tensor:
-    """Some values over and over."""
-    repeated = tensor.new_tensor(values).repeat(tensor.numel() // len(values) + 1)
-    return repeated[: tensor.numel()].reshape(tensor.shape)
-
-
-def _one_entry(tensor: Tensor, value: float) -> Tensor:
-    """Zeros, with one entry of each row set."""
-    result = torch.zeros_like(tensor)
-    result[..., 0] = value
-    return result
-
-
-def _changed(base: Arguments, tensors: Mapping[int, Tensor]) -> Arguments:
-    """Arguments with other tensors of the same shape."""
-    new = [
-        tensors[index] if index in tensors and tensors[index].shape == tensor.shape else tensor
-        for index, tensor in enumerate(base.tensors)
-    ]
-    fresh = iter(new)
-    parts = tuple(
-        (name, tuple(next(fresh) if isinstance(leaf, Tensor) else leaf for leaf in leaves), spec)
-        for name, leaves, spec in base.parts
-    )
-    return replace(base, tensors=tuple(new), parts=parts)
-
-
-def _written(given: Arguments) -> dict[str, Number] | None:
-    """Arguments as numbers and texts by the names of the parameters; None for some that are too large."""
-    found: dict[str, Number] = {}
-    for name, tensor in zip(given.names, given.tensors, strict=True):
-        if tensor.numel() > _LARGEST:
-            return None
-        found[name] = _number(tensor.tolist())
-    for name, leaves, spec in given.parts:
-        default = given.signature.parameters[name].default
-        plain = spec is None and isinstance(leaves[0], bool | int | float | str)
-        if plain and (type(leaves[0]) is not type(default) or leaves[0] != default):
-            found[name] = leaves[0]
-    return found
-
-
-def _number(value: Any) -> Number:
-    if isinstance(value, list):
-        return [_number(part) for part in value]
-    if isinstance(value, complex):
-        return str(value)
-    return float(value) if math.isfinite(value) else str(value)
+        return ""
+    slopes = {name: slope for name, slope in zip(leaves, found, strict=True) if slope is not None}
+    for name, slope in slopes.items():
+        for value in slope.flatten().tolist():
+            if not math.isfinite(value):
+                return f"has the gradient {value} for {name}"
+    for name, slope in slopes.items():
+        largest = float(slope.abs().max()) if dead and slope.numel() else math.inf
+        if largest <= _NONE:
+            return f"has a gradient of at most {largest:.2g} for {name}"
+    return ""

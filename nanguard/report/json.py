@@ -113,6 +113,8 @@ def _witness(witness: Witness) -> dict[str, Any]:
         "exact_gradient": _plain(witness.exact_gradient),
         "level": witness.level,
         "arguments": _plain(witness.arguments),
+        "call": witness.call,
+        "outcome": witness.outcome,
     }
 
 

@@ -15,6 +15,7 @@ from nanguard.report.place import place, source_line
 
 _LINES = 6  # of source, at most
 _ENTRIES = 4  # of a tensor, at most
+_LONGEST = 200  # characters of a call
 _COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 
 
@@ -93,6 +94,8 @@ def facts(finding: Finding) -> Iterator[tuple[str, str]]:
     """What is known of a finding beside its message, each with a label."""
     if finding.witness:
         yield "witness", _witness(finding.witness)
+        if finding.witness.level == "function":
+            yield "function", whole(finding.witness)
     elif not finding.confirmed:
         yield "note", "possible, not proved"
     if finding.thresholds:
@@ -112,6 +115,15 @@ def _witness(witness: Witness) -> str:
         slope, right = number(witness.gradient, witness.dtype), number(witness.exact_gradient, witness.dtype)
         text += f"; gradient {slope}, exact {right}" if slope != right else ""
     return text
+
+
+def whole(witness: Witness) -> str:
+    """What the whole function does: the call as Python where it is short enough to be one, else the arguments."""
+    call = witness.call if witness.call is not None and len(witness.call) <= _LONGEST else None
+    if call is None:
+        texts = (f"{name} = {number(value, witness.dtype)}" for name, value in witness.arguments.items())
+        call = f"with {', '.join(texts)} it"
+    return f"{call} {witness.outcome or 'goes wrong here; what it returns does not show it'}"
 
 
 def _brief(value: Number) -> str:

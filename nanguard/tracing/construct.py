@@ -14,6 +14,7 @@ import socket
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -30,8 +31,24 @@ _CALLED = ("forward", "__call__", "loss", "compute_loss")  # the methods that a 
 _TRIES = 24  # sets of arguments that are tried on a constructor
 
 
-def resolve(module: ModuleType, name: str, place: str) -> tuple[Any, str]:
-    """The callable of a dotted name in a module, and the method to trace where it is an `nn.Module`.
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a dotted name of a module means.
+
+    `found` is a callable, or an `nn.Module` of which `method` is the one to trace.  `owner` is the object that was made
+    for it, None where it needs none.  `callee` is what a call of it is written with: for a method of the object that
+    of ``self``, and `built` is how that was made; both are empty where this cannot be said in Python.
+    """
+
+    found: Any
+    method: str = "forward"
+    owner: Any = None
+    callee: str = ""
+    built: str = ""
+
+
+def resolve(module: ModuleType, name: str, place: str) -> Resolved:
+    """The callable of a dotted name in a module.
 
     `place` (path:line) is named by the `TraceError` that is raised where there is none.
     """
@@ -49,19 +66,21 @@ def resolve(module: ModuleType, name: str, place: str) -> tuple[Any, str]:
     if not isinstance(owner, type):
         if not callable(found):
             raise TraceError(f"{place}: {name} is no function once the module is loaded")
-        return found, "forward"
+        return Resolved(found, callee=name)
     if isinstance(found, staticmethod):
-        return found.__func__, "forward"
+        return Resolved(found.__func__, callee=name)
     if isinstance(found, classmethod):
-        return MethodType(found.__func__, owner), "forward"
-    built = _build(owner, module, place)
+        return Resolved(MethodType(found.__func__, owner), callee=name)
+    built, text = _build(owner, module, place)
     if isinstance(found, property | functools.cached_property):
         getter = found.fget if isinstance(found, property) else found.func
-        return functools.partial(getter, built), "forward"  # type: ignore[arg-type, misc]
+        return Resolved(functools.partial(getter, built), owner=built)  # type: ignore[arg-type, misc]
     method = getattr(found, "__name__", name.split(".")[-1])
+    callee = f"self.{method}" if text else ""
     if isinstance(built, nn.Module) and isinstance(getattr(type(built), method, None), FunctionType):
-        return built, method
-    return MethodType(found, built) if isinstance(found, FunctionType) else found.__get__(built), "forward"
+        return Resolved(built, method, built, callee, text)
+    bound = MethodType(found, built) if isinstance(found, FunctionType) else found.__get__(built)
+    return Resolved(bound, "forward", built, callee, text)
 
 
 def _called(cls: type, place: str) -> Any:
@@ -76,17 +95,28 @@ def _called(cls: type, place: str) -> Any:
 # --- objects -------------------------------------------------------------------------------------------
 
 
-def _build(cls: type, module: ModuleType, place: str) -> Any:
-    """An object of a class."""
+def _build(cls: type, module: ModuleType, place: str) -> tuple[Any, str]:
+    """An object of a class, and how it is made as Python; empty where this cannot be written."""
     cls = _concrete(cls, module)
     with quiet(), _offline():
-        made, error = _constructed(cls)
+        made, error, text = _constructed(cls)
         if made is None:
             made = _stood_in(cls)
     if made is None:
         words = (str(error).splitlines() or [""])[0]
         raise TraceError(f"{place}: building {cls.__name__} raises {type(error).__name__}: {words}") from None
-    return made
+    return made, text
+
+
+def options(owner: object) -> Iterator[tuple[str, str]]:
+    """The texts with which the methods of a class compare attributes of ``self``, other than what these hold."""
+    found: dict[tuple[str, str], None] = {}
+    for node in _nodes(type(owner)):
+        match node:
+            case ast.Compare(left=ast.Attribute(value=ast.Name(id="self"), attr=name), comparators=others):
+                texts = [part.value for other in others for part in ast.walk(other) if isinstance(part, ast.Constant)]
+                found.update(((name, text), None) for text in texts if isinstance(text, str))
+    yield from ((name, text) for name, text in found if isinstance(held := vars(owner).get(name), str) and held != text)
 
 
 def _concrete(cls: type, module: ModuleType) -> type:
@@ -101,26 +131,35 @@ def _concrete(cls: type, module: ModuleType) -> type:
     return next(derived, cls)
 
 
-def _constructed(cls: type) -> tuple[Any, BaseException | None]:
-    """An object of a class by its constructor, or the first exception that this ended in."""
+def _constructed(cls: type) -> tuple[Any, BaseException | None, str]:
+    """An object of a class by its constructor, or the first exception that this ended in; and the call as Python."""
     first: BaseException | None = None
     try:
         signature = inspect.signature(cls)
     except (TypeError, ValueError):
         signature = inspect.Signature()
     try:
-        return cls(), None
+        return cls(), None, f"{cls.__qualname__}()"
     except Exception as error:
         first = error
     samples = Samples(signature, None, getattr(cls, "__init__", None), building=True)
     for _, arguments in zip(range(_TRIES), samples, strict=False):
         try:
             bound = inspect.BoundArguments(signature, arguments)
-            return cls(*bound.args, **bound.kwargs), None
+            return cls(*bound.args, **bound.kwargs), None, _call(cls, bound.args, bound.kwargs)
         except Exception as error:
             first = error if isinstance(first, TypeError) else first
             samples.learn(error)
-    return None, first
+    return None, first, ""
+
+
+def _call(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The call of a constructor as Python, empty where it is given more than numbers and texts."""
+    values = [*args, *kwargs.values()]
+    if not all(value is None or isinstance(value, bool | int | float | str) for value in values):
+        return ""
+    texts = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
+    return f"{cls.__qualname__}({', '.join(texts)})"
 
 
 def _stood_in(cls: type) -> Any:

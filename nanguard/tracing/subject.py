@@ -35,7 +35,9 @@ class Watched:
 class Subject:
     """A callable as a tracer takes it: a module and the name of a method, or a function.
 
-    `home` is its path:line, `cells` the variables that it closes over, `ranges` what its parameters take.
+    `home` is its path:line, `cells` the variables that it closes over, `ranges` what its parameters take.  `owner` is
+    the object that was made for a method, `callee` what a call is written with and `built` how the object was made;
+    texts are empty where this cannot be said.
     """
 
     root: Callable[..., Any] | nn.Module
@@ -45,6 +47,9 @@ class Subject:
     home: str
     cells: tuple[Watched, ...]
     ranges: Mapping[str, Range]
+    owner: Any = None
+    callee: str = ""
+    built: str = ""
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call it."""

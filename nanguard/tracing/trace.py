@@ -10,7 +10,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -40,7 +40,13 @@ _PATHS = 6  # ways through the tests of a target that are followed
 _RUNS = 16  # runs that this may take
 _HELPERS = 3  # functions that a trace may leave out
 _SECONDS = 2.0  # of work for one target
-_SHAPES = ((4, 3), (4,), (2, 3, 4, 4), (2, 1, 8, 8))  # of floats that stand for inputs of which nothing is known
+_SHAPES = (
+    (4, 3),
+    (4,),
+    (2, 3, 4, 4),
+    (2, 1, 8, 8),
+    (2, 3, 4, 4, 2),
+)  # of floats that stand for inputs of which nothing is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +93,14 @@ class Captures:
     samples: Callable[[], Samples]
     recordings: tuple[Recording, ...]
 
-    def inputs(self, until: float) -> list[Arguments]:
-        """Arguments on which the target runs: those of the recordings, or small ones found now."""
+    def inputs(self, until: float) -> Iterator[Arguments]:
+        """Arguments on which the target runs: those of the recordings, then small ones that are found now."""
         listed = [recording.arguments for recording in self.recordings]
         known = [given for given in listed if not any(isinstance(part, Unknown) for part in given.tensors)]
-        if known:
-            return list({id(given): given for given in known}.values())
-        tapes = _taped(self.subject, itertools.chain(self.floats(), self.samples()), Sources(), until, [])
-        return [tape.arguments for tape in itertools.islice(tapes, _ENOUGH)]
+        yield from {id(given): given for given in known}.values()
+        for samples in (self.samples(), self.floats()):
+            for tape in _taped(self.subject, samples, Sources(), until, []):
+                yield tape.arguments
 
     def floats(self) -> Iterator[dict[str, Any]]:
         """Floats for all that is not known, which is what a trace without inputs takes them for."""
@@ -119,8 +125,12 @@ def captures_of(
     module: ModuleType, target: Target, seconds: float = _SECONDS, ranges: Mapping[str, Range] | None = None
 ) -> Captures:
     """As `trace_target`, with what was captured; `ranges` are those that the settings give for the parameters."""
-    found, method = resolve(module, target.name, f"{target.path}:{target.span.line}")
-    subject = subject_of(found, method, target.name, ranges)
+    resolved = resolve(module, target.name, f"{target.path}:{target.span.line}")
+    found, method = resolved.found, resolved.method
+    subject = replace(
+        subject_of(found, method, target.name, ranges),
+        owner=resolved.owner, callee=resolved.callee, built=resolved.built,
+    )  # fmt: skip
     is_module = isinstance(found, nn.Module)
     owner, function = (found, getattr(found, method)) if is_module else (getattr(found, "__self__", None), found)
     samples = functools.partial(Samples, subject.signature, owner, function, subject.ranges)
@@ -262,8 +272,17 @@ def _record(recorder: Recorder, subject: Subject, helpers: Sequence[Helper]) -> 
             raise failure(error, fx.Tracer.trace.__code__, subject) from None
         finally:
             changed = snapshot.restore()
+            _forget(recorder.codes.values())
     printed = ("it prints",) if output.getvalue() else ()
     return (*printed, *(f"it assigns `{name}`" for name in changed))
+
+
+def _forget(tables: Iterable[Mapping[str, Any]]) -> None:
+    """Empty the caches of functions that a run may have filled with symbolic values."""
+    for table in {id(table): table for table in tables}.values():
+        for value in list(table.values()):
+            if isinstance(value, functools._lru_cache_wrapper) and value.cache_info().currsize:
+                value.cache_clear()
 
 
 # --- what comes of it ---------------------------------------------------------------------------------

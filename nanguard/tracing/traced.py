@@ -31,7 +31,7 @@ from nanguard.tracing.trace import Captures, TraceError, captures_of
 # under way then, and for what other processes take.
 _PROVING, _REACHING = 0.5, 0.6
 _LAST = 0.8  # part of the time limit by the clock on the wall, after which nothing is begun
-_REACH = 1.5  # seconds for one target
+_REACH = 0.8  # seconds for one target
 _LONGEST = 4.0  # seconds for tracing one target, whatever it does
 
 
@@ -152,11 +152,13 @@ def _reach(found: list[Finding], name: str, captures: Captures, sources: Sources
     limit = min(budget.end(_REACHING), worked() + _REACH)
     with suppress(Exception, OutOfTime), within(2 * _REACH):
         given = captures.inputs(limit)
-        reached = reach(captures.subject, given, [found[index] for index in places], sources, limit)
-        for index, arguments in reached.items():
+        asked = [found[index] for index in places]
+        for index, way in reach(captures.subject, given, asked, sources, limit):
             finding = found[places[index]]
             assert finding.witness is not None
-            witness = replace(finding.witness, level="function", arguments=arguments)
+            witness = replace(
+                finding.witness, level="function", arguments=way.arguments, call=way.call, outcome=way.outcome
+            )
             found[places[index]] = replace(finding, witness=witness)
 
 

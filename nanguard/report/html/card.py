@@ -186,8 +186,14 @@ def _whole(witness: Witness) -> str:
     return (
         "<details><summary>The whole function goes wrong with these arguments</summary>"
         f'<div class="scroll"><table class="inputs"><caption class="hidden">Arguments</caption><tbody>{rows}</tbody>'
-        "</table></div></details>"
+        f"</table></div>{_called(witness)}</details>"
     )
+
+
+def _called(witness: Witness) -> str:
+    """The call of the function as Python, and what it gives."""
+    made = f'<pre class="command"><code>{text(witness.call)}</code></pre>' if witness.call is not None else ""
+    return f'{made}<p class="note">It {text(witness.outcome)}.</p>' if witness.outcome else made
 
 
 def _derivation(steps: Sequence[Step]) -> str:
