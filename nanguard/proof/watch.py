@@ -196,8 +196,9 @@ class Watch(TorchFunctionMode):
         if any(_shown(finding, visit, visit.leaves(_inputs(finding))) for visit in complete):
             return True
         given = {name: part for name, part in self.arguments.items() if name in _inputs(finding)}
-        if given and given.keys() == _inputs(finding).keys():  # other values may go by these names at the place
-            return any(_shown(finding, visit, Leaves(given)) for visit in complete)
+        whole = bool(given) and given.keys() == _inputs(finding).keys()
+        if whole and any(_shown(finding, visit, Leaves(given)) for visit in complete):
+            return True  # though other values go by these names at the place
         return any(self.hides(finding, visit) for visit in complete) or self.divides(finding)
 
     def hides(self, finding: Finding, visit: Visit) -> bool:
