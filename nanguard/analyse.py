@@ -22,7 +22,7 @@ from nanguard.reading.recording import Place
 from nanguard.reading.uses import Uses, UseTable
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
-from nanguard.term import Term, walk
+from nanguard.term import Term, number, walk
 
 if TYPE_CHECKING:  # what a file in which nothing is risky does not need
     from nanguard.matching.match import Match, Matcher
@@ -193,6 +193,11 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
     return uses.masked and not repairable and hazard not in ("ineffective-guard", "gradient-nonfinite")
 
 
+def outweighed(hazard: str, uses: Uses) -> bool:
+    """Whether what a logarithm has lost is multiplied by next to 0: the entropy ``p * log(p + eps)`` is right."""
+    return uses.weighed and hazard in ("dead-gradient", "accuracy-loss")
+
+
 def _of_data(root: Term) -> bool:
     """Whether anything that differs from one call to the next goes into a term: not only numbers and settings."""
     return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask", "index") for node in walk(root))
@@ -288,13 +293,22 @@ def prove(
     settled = Settled()
     ordered = _outermost_first(suspected)
     spread = _spread(ordered)
-    ordered.sort(key=lambda suspect: id(suspect) in spread)
+    suspicious = {suspect.place.node for suspect in ordered}
+    called: dict[Term, list[Place]] = {}
+    for place in reading.places if ordered else ():
+        if place.depth > 0 and place.node in suspicious:
+            called.setdefault(place.term, []).append(place)
+    ordered.sort(key=lambda suspect: id(suspect) in spread or _done_by_called(suspect, called, suspicious))
     for suspect in ordered:
         if settled.covers(suspect) or any(part.place.node in settled.nodes for part in spread.get(id(suspect), ())):
+            continue
+        if _done_by_called(suspect, called, settled.nodes):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
         proof = confirm(suspect.match, matcher, paths.caller(site, suspect.match, suspect.place))
         if proof is None and not settings.pedantic:
+            continue
+        if proof is not None and outweighed(proof.hazard, suspect.uses):
             continue
         if proof is not None:
             settled.add(suspect)
@@ -354,6 +368,28 @@ def _parts(suspect: Suspect, others: Mapping[Term, Suspect]) -> list[Suspect]:
         else:
             below.extend(term.args)
     return found
+
+
+def _done_by_called(suspect: Suspect, called: Mapping[Term, Sequence[Place]], nodes: Container[ast.expr]) -> bool:
+    """Whether all that goes wrong in a suspect is what functions that are called there do at some of these nodes.
+
+    `called` are the places of terms in such functions.  ``2 * atanh(x)`` of a hand-written atanh is no worse than that.
+    """
+    if not called:
+        return False
+    bound, target = set(suspect.match.bindings.values()), suspect.place.target
+    known: dict[Term, bool | None] = dict.fromkeys(bound)  # None where nothing of it goes wrong
+    for term in walk(suspect.match.root, known=known):
+        parts = {known[arg] for arg in term.args}
+        if any(place.node in nodes and place.target != target for place in called.get(term, ())):
+            known[term] = True
+        elif ops.breaks(term) and not (term.op == "div" and number(term.args[1])):
+            known[term] = False
+        elif True in parts and (False not in parts or (term.op in ("mul", "div") and suspect.match.rest)):
+            known[term] = True
+        else:
+            known[term] = False if False in parts else None
+    return known[suspect.match.root] is True
 
 
 class Settled:

@@ -193,6 +193,12 @@ def walk(*terms: Term, known: Container[Term] = ()) -> Iterator[Term]:
             yield node
 
 
+def is_entry(node: Term) -> bool:
+    """Whether a term is what stands in a table under a name: ``batch["x"]`` is a tensor, and ``batch`` is none."""
+    key = node.attr("key") if node.op == "index" else None
+    return isinstance(key, tuple) and any(isinstance(part, str) and part != "..." for part in key)
+
+
 def rebuild(term: Term, change: Callable[[Term, tuple[Term, ...]], Term]) -> Term:
     """The term made anew from below: `change` gets each node with its changed operands."""
     done: dict[Term, Term] = {}

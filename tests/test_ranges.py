@@ -40,6 +40,7 @@ ENDS = [
     ("1 / (1 + exp(x))", 0.0, 1.0), ("abs(x) + 1", 1.0, math.inf), ("clamp(x, 1, 2)", 1.0, 2.0),
     ("x - amax(x, dim=1, keepdim=true)", -math.inf, 0.0), ("log(clamp(x, 1, none))", 0.0, math.inf),
     ("sum(exp(x - amax(x, dim=1, keepdim=true)), dim=1)", 1.0, math.inf), ("vector_norm(x)", 0.0, math.inf),
+    ("sum(softmax(x, dim=1) ** 2, dim=0)", 0.0, math.inf), ("sum(eye(), dim=0)", 1.0, math.inf),
     ("var(x)", 0.0, math.inf), ("1 - sigmoid(x)", 0.0, 1.0), ("where(x > 0, 1, 2)", 1.0, 2.0),
 ]  # fmt: skip
 

@@ -19,6 +19,36 @@ def found(body: str) -> tuple[Finding, ...]:
 
 
 REPORTED = {
+    "a mixture with weights of which nothing is known": (
+        "def f(logits, onehot): return -torch.log((logits.softmax(1) * onehot).sum(1).clamp(1e-12, 1.0))",
+        ("NG503", "dead-gradient"),
+    ),
+    "a vector in a table that is an argument": (
+        "def f(table):\n    a = table['output'].flatten(1)\n    return a / a.norm(dim=1).unsqueeze(1)",
+        ("NG311", "forward-nonfinite"),
+    ),
+    "a function that works in place": (
+        "def f(x): return torch.log_(torch.relu(x))",
+        ("NG201", "forward-nonfinite"),
+    ),
+    "a quotient of which the nans are overwritten": (
+        "def f(a, b):\n    r = a / b\n    r[r != r] = 0.0\n    return r",
+        ("NG308", "gradient-nonfinite"),
+    ),
+    "a function by hand, reported there and not where it is called with a factor": (
+        """
+        def atanh(x):
+            return 0.5 * (torch.log(1 + x) - torch.log(1 - x))
+        def f(x, c):
+            return 2 * c * atanh(x.clamp(-0.9, 0.9))
+        """,
+        ("NG130", "accuracy-loss"),
+    ),
+    "a hand-written norm, whose eps is no second finding": (
+        "def norm(x): return x / (torch.sqrt(torch.sum(x ** 2, dim=1, keepdim=True)) + 1e-7)\n"
+        "def f(table): return norm(table['a']['b'])",
+        ("NG302", "gradient-nonfinite"),
+    ),
     "a sum over the turns of a loop, behind a clamp": (
         """
         def f(case, controls):
@@ -242,6 +272,16 @@ SILENT = {
 @pytest.mark.parametrize("body", SILENT.values(), ids=SILENT.keys())
 def test_is_silent(body: str) -> None:
     assert [(finding.code, finding.expression) for finding in found(body)] == []
+
+
+def test_a_guard_is_called_as_it_is_written() -> None:
+    (one,) = found("def f(x, n): return torch.log(1 + (x - helper(x, n)[0]).clamp(max=50).exp())")
+    assert "opaque" not in one.message
+
+
+def test_a_failure_all_along_the_way_has_no_first_input() -> None:
+    (one,) = found("def f(logits, onehot): return -torch.log((logits.softmax(1) * onehot).sum(1).clamp(1e-12, 1.0))")
+    assert "first at" not in one.message
 
 
 def test_what_an_input_is_called_is_short() -> None:

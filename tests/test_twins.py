@@ -19,6 +19,62 @@ def found(body: str) -> set[str]:
 
 # what it is about: the safe program, its twin, and the rule that finds the twin
 TWINS = {
+    "the logarithm of an entropy, which the probability weighs": (
+        "def f(x):\n    p = x.softmax(1)\n    return -(p * torch.log(p + 1e-6)).sum(1)",
+        "def f(x, y):\n    p = x.softmax(1)\n    return -(y * torch.log(p + 1e-6)).sum(1)",
+        "NG103",
+    ),
+    "probabilities of a row add up to 1, those of a column need not": (
+        "def f(x):\n    p = x.softmax(1) ** 2\n    return p / p.sum(1, keepdim=True)",
+        "def f(x):\n    p = x.softmax(1) ** 2\n    return p / p.sum(0, keepdim=True)",
+        "NG208",
+    ),
+    "the diagonal has an entry": (
+        "def f(x):\n    m = torch.eye(x.shape[0])\n    return (x * m).sum() / m.sum()",
+        "def f(x, mask):\n    return (x * mask).sum() / mask.sum()",
+        "NG208",
+    ),
+    "noise that torch's distributions draw": (
+        "from torch.distributions.utils import _standard_normal\n"
+        "def f(n):\n    a = _standard_normal((n, 3), dtype=torch.float, device='cpu')\n    return a / a.norm(dim=-1)",
+        "def f(a):\n    return a / a.norm(dim=-1)",
+        "NG311",
+    ),
+    "a test under no_grad selects what it is a test of": (
+        "def f(x):\n    with torch.no_grad():\n        d = x.abs()\n        return d / d[d > 0].min()",
+        "def f(x):\n    with torch.no_grad():\n        d = x.abs()\n        return d / d[d >= 0].max()",
+        "NG208",
+    ),
+    "the maximum along an axis that may be left out": (
+        "def f(x, axis=None):\n    m = torch.max(x, axis)[0]\n    return torch.log((x - m).exp().sum(axis)) + m",
+        "def f(x, axis=None):\n    return torch.log((x - x.mean(axis)).exp().sum(axis))",
+        "NG104",
+    ),
+    "a filter that is worked out from settings": (
+        """
+        import filters
+        class L(nn.Module):
+            def __init__(self, n):
+                super().__init__()
+                self.f = filters.mel(n)
+            def forward(self, x):
+                power = (self.f * (x ** 2 + 1e-6)) ** 2
+                return x / power.sum(dim=1, keepdim=True)
+        """,
+        """
+        import filters
+        class L(nn.Module):
+            def forward(self, x, y):
+                power = (filters.mel(y) * (x ** 2 + 1e-6)) ** 2
+                return x / power.sum(dim=1, keepdim=True)
+        """,
+        "NG208",
+    ),
+    "a magnitude is 0 in silence, its logarithm is any number": (
+        "def f(x, log_mag): return x / log_mag",
+        "def f(x, x_mag): return x / x_mag",
+        "NG202",
+    ),
     "a mask that was worked out from one of several values, beside the value": (
         """
         def scaled(x, half):

@@ -19,6 +19,8 @@ _POSITIVE = re.compile(
     r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)|rate)"
     r"( of an earlier turn)?$"
 )
+# and one that is called the magnitude of a spectrum is never below 0, and 0 in silence
+_MAGNITUDE = re.compile(r"(^|[._])(?<!log_)(mags?|magnitudes?|spectrograms?|psd)$")
 
 
 @dataclass(slots=True)
@@ -86,6 +88,8 @@ class RangeTable:
         facts = Interval(float(low), float(high), *ends, dtype=self.dtype)  # type: ignore[arg-type]
         if kind == "tensor" and facts.unknown and _POSITIVE.search(node.name):
             return replace(facts, low=0.0, low_open=True)
+        if kind == "tensor" and facts.unknown and _MAGNITUDE.search(node.name):
+            return replace(facts, low=0.0)
         match kind:
             case "size":
                 return replace(facts, low=max(facts.low, 1.0), integer=True, nonzero=True)
@@ -114,7 +118,8 @@ class RangeTable:
             return interval
         head = self.normal.head(node)
         for source, relation in self.relations.get(head.op, ()):
-            if next(pattern.match(source, head, leave_rest=False), None) is not None:
+            found = pattern.match(source, head, leave_rest=False)
+            if any(all(c.holds(bound.terms, bound.attrs, self) for c in relation.when) for bound in found):
                 interval = interval.within(relation.low, relation.high)
         return interval
 

@@ -106,8 +106,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Whatever `source` matches lies between `low` and `high`."""
+    """Whatever `source` matches lies between `low` and `high`, where the conditions hold."""
 
     source: Term
     low: float
     high: float
+    when: tuple[Condition, ...] = ()

@@ -40,7 +40,7 @@ TABLES = {
     "spelling": ("from", "to", "when"),
     "identity": ("from", "to", "when"),
     "guard": ("from", "to", "when"),
-    "relation": ("match", "low", "high"),
+    "relation": ("match", "low", "high", "when"),
 }
 _ULPS, _REACH = 4.0, 1e4
 _STEEPEST = 1000.0
@@ -263,7 +263,8 @@ class RuleFile:
             self.only(table, TABLES[name], f" of a {name}")
             if name == "relation":
                 low, high = self.number(table, "low", -math.inf), self.number(table, "high", math.inf)
-                yield Relation(self.expression(self.string(table, "match")), low, high)
+                source = self.expression(self.string(table, "match"))
+                yield Relation(source, low, high, self.conditions(table, names(source)))
                 continue
             for text in self.strings(table, "from"):
                 source, target = self.expression(text), self.expression(self.string(table, "to"))

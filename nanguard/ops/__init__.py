@@ -7,6 +7,7 @@ torch's functions are named by strings, so that the table needs no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -93,6 +94,17 @@ def breaks(term: Term) -> bool:
         exponent = terms.number(term.args[1])
         return exponent is not None and (exponent < 1 or not float(exponent).is_integer())
     return found is not None and found.singular
+
+
+def catches(term: Term) -> bool:
+    """Whether an operation tells, or replaces, entries that are nan or infinite: ``isnan(x)``, ``x != x``."""
+    found = rows().get(term.op)
+    if found is not None and found.catches:
+        return True
+    if term.op not in ("eq", "ne"):
+        return False
+    one, other = term.args
+    return one is other or any(math.isinf(terms.number(arg) or 0.0) for arg in term.args)
 
 
 # What an op takes in an expression: its operands and the attributes with defaults (an attribute without a default

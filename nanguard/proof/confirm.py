@@ -183,9 +183,8 @@ def of_operands(cut: Cut, point: Point, dtype: str) -> Point | None:
 def _has_nan(cut: Cut, point: Point, dtype: str) -> bool:
     """Whether an operand of what is reported is nan by itself: it went wrong further inside."""
     plain = {leaf: tensor.detach() for leaf, tensor in given(cut, point.values, point.shape, dtype).items()}
-    row = ops.row(cut.root.op)
-    if row is not None and row.catches:  # it is about what is nan
-        return False
+    if ops.catches(cut.root) or any(ops.catches(node) for arg in cut.root.args[:2] for node in (arg, *arg.args)):
+        return False  # it is about what is nan
     inside = [arg for arg in cut.root.args if arg.op != "const" and arg not in plain]
     return any(bool(torch.isnan(run(arg, plain)).any()) for arg in inside)
 

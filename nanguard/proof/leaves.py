@@ -12,7 +12,7 @@ from nanguard import ops
 from nanguard.floats import Format
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import Match, Matcher
-from nanguard.term import Attr, Term, make, number, rebuild, walk
+from nanguard.term import Attr, Term, is_entry, make, number, rebuild, walk
 
 # Inputs that a training run reaches: logits and scores to about a hundred, small differences, exact 0 and 1.
 # Those at which something first fails in a dtype come before larger ones.
@@ -252,12 +252,6 @@ def is_leaf(node: Term) -> bool:
     return row.torch is None and row.means is None and row.exact is None and row.family == ops.COMPOSITE
 
 
-def is_entry(node: Term) -> bool:
-    """Whether a term is what stands in a table under a name: ``batch["x"]`` is a tensor, and ``batch`` is none."""
-    key = node.attr("key") if node.op == "index" else None
-    return isinstance(key, tuple) and any(isinstance(part, str) and part != "..." for part in key)
-
-
 def _by_entry(node: Term) -> bool:
     """Whether the operation acts entry by entry when every leaf is a vector of candidates."""
     family = ops.family(node)
@@ -286,7 +280,9 @@ def _is_flat(root: Term) -> bool:
 
 
 def is_setting(leaf: Term) -> bool:
-    """Whether a leaf is a number of the program rather than a tensor."""
+    """Whether a leaf is a number of the program, not a tensor, or something unknown that is made of such alone."""
+    if leaf.op == "opaque" and leaf.name != "Parameter":
+        return bool(leaf.args) and all(arg.op == "const" or is_setting(arg) for arg in leaf.args)
     return leaf.op == "symbol" and leaf.attr("kind") in ("number", "size", "option")
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 
-from nanguard import ops
 from nanguard.finding import Number, Witness
 from nanguard.proof.exact import Exact
 from nanguard.proof.failing import truth_at
-from nanguard.proof.leaves import Cut, is_entry
+from nanguard.proof.leaves import Cut
 from nanguard.proof.points import Point
-from nanguard.term import Term, make, rebuild, show, symbol
-
-_LONGEST = 60  # characters of what a leaf is called
+from nanguard.site import label
+from nanguard.term import Term
 
 
 def witnessed(cut: Cut, point: Point, dtype: str, called: Callable[[Term], str | None]) -> Witness:
@@ -30,26 +27,9 @@ def witnessed(cut: Cut, point: Point, dtype: str, called: Callable[[Term], str |
 
 
 def _label(leaf: Term, called: Callable[[Term], str | None], taken: Mapping[str, Number]) -> str:
-    """What a leaf is called: as at the place of the finding, else by its own name."""
-    text = called(leaf)
-    while text is None and (leaf.op == "either" or ops.family(leaf) == ops.CAST):
-        leaf = leaf.args[0]
-        text = called(leaf)
-    text = text or show(rebuild(leaf, partial(_named, called)))
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    """What a leaf is called, with a number where another one has that name."""
+    text = label(leaf, called)
     return text if text not in taken else f"{text} ({len(taken) + 1})"
-
-
-def _named(called: Callable[[Term], str | None], term: Term, args: tuple[Term, ...]) -> Term:
-    """A term as it is called: what has a name by that, what nothing is known of without what it was worked out from."""
-    text = called(term) if term.op != "const" else None
-    if text is not None:
-        return symbol(text)
-    if term.op == "opaque":
-        return symbol(term.name)
-    if is_entry(term):
-        return symbol(f"{show(args[0])}[{', '.join(map(repr, term.attr('key')))}]")  # type: ignore[call-overload]
-    return args[0] if ops.family(term) == ops.CAST and args else make(term.op, args, term.attrs)
 
 
 def _inputs(cut: Cut, point: Point) -> Iterator[tuple[Term, tuple[float, ...]]]:

@@ -150,6 +150,8 @@ class Applying(Members):
         if name.startswith(DISTRIBUTIONS) and name.rsplit(".", 1)[-1][:1].isupper():
             return Built(DISTRIBUTIONS + name.rsplit(".", 1)[-1], tuple(args), dict(keywords))
         found = self.operation(name, args, keywords, node, state, frame)
+        if found is None and name.startswith("torch.") and name.endswith("_"):  # torch.log_(x) gives what it writes
+            found = self.operation(name[:-1], args, keywords, node, state, frame)
         wants_gradient = known(keywords.get("requires_grad", const(False)))
         if wants_gradient is not None and wants_gradient.value is True and isinstance(found, Term):
             return opaque("Parameter", tuple(terms_in(found)), f"{node.lineno}:{node.col_offset}")

@@ -152,9 +152,11 @@ class Members(Recording):
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         values = [self.key(part, state, frame) for part in parts]
         plain = [value for value in values if not isinstance(value, Term)]
-        if _is_pair(term) and values in ([0], [1]):
+        if values in ([0], [1]) and all(map(_is_pair, alternatives(term))):
             return term if values == [0] else symbol(f"indices of {term.op}", "index")
-        if len(plain) == len(values):
+        if len(values) == 1 and isinstance(values[0], str) and values[0] != "...":  # of a table that is an argument
+            result = make("pick", (term,), (("dim", None), ("index", ast.unparse(node.slice)[:60])))
+        elif len(plain) == len(values):
             result = make("index", (term,), (("key", tuple(plain)),))
         elif len(values) == 1 and isinstance(values[0], Term) and all(map(is_mask, alternatives(values[0]))):
             result = make("masked_select", (self.selected(term, values[0]), values[0]))

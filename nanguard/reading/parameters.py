@@ -8,7 +8,7 @@ import re
 from nanguard.reading.values import Many, Value, known, option
 from nanguard.term import symbol
 
-_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|count|length|steps|width|height)(_|$)|^classes$")
+_SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|axis|axes|count|length|steps|width|height)(_|$)|^classes$")
 _MASKS = ("mask",)
 
 

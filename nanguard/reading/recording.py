@@ -15,7 +15,7 @@ from nanguard import ops
 from nanguard.matching.interval import Interval
 from nanguard.reading.decisions import Decisions
 from nanguard.reading.memory import Known, Memory, relevant
-from nanguard.reading.narrowing import chosen
+from nanguard.reading.narrowing import chosen, is_mask
 from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
@@ -213,7 +213,7 @@ class Recording(Decisions):
 
     def record(self, term: Term, node: ast.expr, state: State, frame: Frame) -> Term:
         """Note that `node` computes `term`."""
-        if state.without_gradient and term.op != "const":
+        if state.without_gradient and term.op != "const" and not is_mask(term):  # a test has no gradient anyway
             term = make("detach", (term,))
         key = (node, term)
         if key not in self.places:

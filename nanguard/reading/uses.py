@@ -19,7 +19,9 @@ class Uses:
     `chosen`: a test of what it is worked out from decides between it and another form;
     `compared`: it goes into comparisons alone, which take a nan or an infinity as they are, and give no gradient back;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
-    digits that a small value has lost do not count; `logged`: it is printed or logged, and that is all.
+    digits that a small value has lost do not count; `logged`: it is printed or logged, and that is all;
+    `weighed`: it is the logarithm of what it is multiplied by, as in an entropy: where that is next to 0, so is the
+    product, whatever the logarithm is.
     """
 
     masked: bool = False
@@ -29,6 +31,7 @@ class Uses:
     detached: bool = False
     offset: bool = False
     logged: bool = False
+    weighed: bool = False
 
 
 _FAR = 12  # operations around a value that are looked at
@@ -96,6 +99,7 @@ class UseTable:
             detached=all(user.op == "detach" or self.of(user).detached for user, _ in users),
             offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
             logged=term not in self.handed and all(self.of(user).logged for user, _ in every),
+            weighed=bool(users) and all(_weighs(user, term) for user, _ in users),
         )
 
 
@@ -113,18 +117,13 @@ def _selects(user: Term, index: int) -> bool:
 def _catches(user: Term, index: int) -> bool:
     if user.op == "assume" and user.attr("finite"):  # a test on the way has shown that there is none
         return True
-    if _catching(user) and not _compares(user):
+    if ops.catches(user) and not _compares(user):
         return True
     row = ops.row(user.op)
     tested = row.decides if row is not None else None
     if tested is None or index == tested:
         return False
-    return any(_catching(node) and _compares(node) for node in walk(user.args[tested]))
-
-
-def _catching(term: Term) -> bool:
-    row = ops.row(term.op)
-    return row is not None and row.catches
+    return any(ops.catches(node) and _compares(node) for node in walk(user.args[tested]))
 
 
 def _chooses(user: Term, index: int, term: Term) -> bool:
@@ -140,6 +139,20 @@ def _passes(user: Term) -> bool:
 def _offset(user: Term) -> bool:
     constants = [abs(value) for value in map(number, user.args) if value is not None]
     return user.op in ("add", "sub") and bool(constants) and max(constants) >= 0.1
+
+
+def _weighs(user: Term, term: Term) -> bool:
+    """``p * log(p + eps)``: a product with what is inside of the logarithm, as it is or next to a number."""
+    if user.op != "mul" or not term.op.startswith("log") or not term.args:
+        return False
+    inside = {part for part in (term.args[0], *term.args[0].args) if number(part) is None}
+    below, factors = [arg for arg in user.args if arg is not term], set[Term]()
+    while below:
+        factor = below.pop()
+        factors.add(factor)
+        if factor.op in ("mul", "neg", "detach"):
+            below.extend(factor.args)
+    return not inside.isdisjoint(factors)
 
 
 def _scales(user: Term) -> bool:

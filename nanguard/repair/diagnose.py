@@ -15,8 +15,8 @@ from nanguard.repair.edits import Placed, literals, placed, visible
 from nanguard.repair.ground import Ground, names_of
 from nanguard.repair.naming import Named, every_named
 from nanguard.repair.source import Move, Unprintable, Words, inwards, source_of
-from nanguard.site import Site
-from nanguard.term import Attr, Term, const, fill, make, number, show, var, walk
+from nanguard.site import Site, label
+from nanguard.term import Attr, Term, const, fill, make, number, var, walk
 
 if TYPE_CHECKING:
     from nanguard.proof.confirm import Proof
@@ -272,9 +272,9 @@ def message(match: Match, site: Site, hazard: str, proof: Proof | None, dtype: s
     text = match.rule.summary
     if match.guards and hazard in _GUARDED:
         guard = match.guards[-1]
-        text = f"{text}; " + _GUARDED[hazard].format(guard=f"`{site.names.get(guard, show(guard))}`")
+        text = f"{text}; " + _GUARDED[hazard].format(guard=f"`{label(guard, site.names.get)}`")
     first = proof.thresholds.get(dtype) if proof is not None else None
-    if first is not None and proof is not None:
+    if first is not None and proof is not None and not _least(first, dtype):
         text += f" (first at {_input(proof)} = {_short(first)} in {dtype})"
     if repair is None:
         return text
@@ -290,6 +290,11 @@ def put_in(repair: Fix) -> list[str]:
 def _input(proof: Proof) -> str:
     names = list(proof.witness.inputs)
     return names[0] if len(names) == 1 else ", ".join(names)
+
+
+def _least(value: Number, dtype: str) -> bool:
+    """The float next to 0: the term fails all along the way, which says nothing of where it begins to."""
+    return isinstance(value, float) and abs(value) == FORMATS[dtype].from_ordinal(1)
 
 
 def _short(value: Number) -> str:

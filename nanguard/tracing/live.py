@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from nanguard.analyse import harmless, one_for_each
+from nanguard.analyse import harmless, one_for_each, outweighed
 from nanguard.finding import Finding, Report, Span, Target
 from nanguard.matching import match as matching
 from nanguard.matching import rules
@@ -82,12 +82,15 @@ def findings(
     for site, match in sorted(_matches(sites, matcher), key=lambda pair: -pair[1].root.size):
         if worked() > proving.until:
             return
-        if match.rule.code not in codes or match.root in inside or _harmless(match, traced.uses.of(match.root)):
+        uses = traced.uses.of(match.root)
+        if match.rule.code not in codes or match.root in inside or uses.compared or _harmless(match, uses):
             continue
         if not site.doubtful.isdisjoint(_about(match)):
             continue
         proof = confirm(match, matcher, site.names.get)
-        if proof is not None and traced.uses.of(match.root).detached and proof.hazard != "forward-nonfinite":
+        if proof is not None and outweighed(proof.hazard, uses):
+            continue
+        if proof is not None and uses.detached and proof.hazard != "forward-nonfinite":
             continue  # no gradient comes back here
         if proof is not None:
             inside.update(_inside(match))

@@ -90,6 +90,7 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "test": masks.test,
     "tests": masks.tests,
     "tests_entries": masks.tests_entries,
+    "catching": masks.catching,
     "selected": masks.selected,
     "given": attributes.given,
     "over_all": attributes.over_all,

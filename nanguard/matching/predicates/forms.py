@@ -30,7 +30,7 @@ def variance(ranges: Ranges, x: Term) -> bool:
 
 def spread(ranges: Ranges, x: Term) -> bool:
     """A variance, or a sum or mean of squares: what a hand-written deviation or norm is the root of."""
-    inner = x.args[0] if x.op in ("sum", "mean") else x
+    inner = core(x.args[0]) if x.op in ("sum", "mean") else x
     return x.op == "var" or (inner is not x and inner.op == "pow" and number(inner.args[1]) == 2)
 
 

@@ -26,6 +26,11 @@ def test(ranges: Ranges, x: Term) -> bool:
     return ops.compares(x) or x.op in ("any", "all") or x.attr("kind") == "mask"
 
 
+def catching(ranges: Ranges, m: Term) -> bool:
+    """A test for entries that are nan or infinite, or a combination with one."""
+    return ops.compares(m) and any(ops.catches(node) for node in walk(m))
+
+
 def tests(ranges: Ranges, m: Term, x: Term) -> bool:
     """`m` is a comparison of `x` or of what `x` is one operation on, or a combination with such a comparison."""
     near = {x, *x.args}

@@ -98,8 +98,11 @@ _MIXING = ("add", "mul", "sum", "mean", "scatter_add")
 
 
 def mixture(ranges: Ranges, p: Term) -> bool:
-    """A sum of products of probabilities that come from logits, with weights that are never negative."""
-    below, seen, found = [p], set[Term](), False
+    """A sum of products of probabilities that come from logits, with weights that are never negative.
+
+    An argument of which nothing is known is one, unless there is a division: a logarithm is taken of the sum.
+    """
+    below, seen, found, unknown, divided = [p], set[Term](), False, False, False
     while below:
         node = below.pop()
         if node in seen:
@@ -108,13 +111,24 @@ def mixture(ranges: Ranges, p: Term) -> bool:
         row = ops.row(node.op)
         if row is not None and row.probability:
             found = True
+        elif _any_weight(ranges, node):
+            unknown = True
         elif node.op in _MIXING or ops.family(node) == ops.CAST:
             below.extend(node.args)
         elif ops.family(node) == ops.MOVEMENT and node.args:
             below.append(node.args[0])
         elif not ranges.interval(node).nonnegative:
             return False
-    return found and p.op in _MIXING
+        divided = divided or node.op == "pow"
+    return found and p.op in _MIXING and not (unknown and divided)
+
+
+def _any_weight(ranges: Ranges, x: Term) -> bool:
+    """An argument of which nothing is known, or 1 minus one."""
+    if forms.one_minus(ranges, x):
+        x = x.args[1].args[-1]
+    unknown = x.op == "opaque" or (x.op == "symbol" and x.attr("kind") == "tensor")
+    return unknown and ranges.interval(x).unknown
 
 
 def part_of_whole(ranges: Ranges, s: Term) -> bool:
