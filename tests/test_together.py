@@ -23,6 +23,16 @@ REPORTED = {
         "def f(logits, onehot): return -torch.log((logits.softmax(1) * onehot).sum(1).clamp(1e-12, 1.0))",
         ("NG503", "dead-gradient"),
     ),
+    "a product of matrices that is added in place": (
+        """
+        def f(x):
+            d = x.pow(2).sum(dim=1, keepdim=True)
+            d = d + d.t()
+            d.addmm_(x, x.t(), beta=1, alpha=-2)
+            return d.clamp(min=1e-12).sqrt()
+        """,
+        ("NG406", "accuracy-loss"),
+    ),
     "a vector in a table that is an argument": (
         "def f(table):\n    a = table['output'].flatten(1)\n    return a / a.norm(dim=1).unsqueeze(1)",
         ("NG311", "forward-nonfinite"),

@@ -29,6 +29,27 @@ TWINS = {
         "def f(x):\n    p = x.softmax(1) ** 2\n    return p / p.sum(0, keepdim=True)",
         "NG208",
     ),
+    "cosines by einsum over a temperature": (
+        """
+        def f(z, mask):
+            z = F.normalize(z, dim=-1)
+            a = torch.einsum("if, jf -> ij", z, z) / 0.1
+            e = torch.exp(a - a.max(dim=1, keepdim=True)[0].detach())
+            return torch.log(e / (e + torch.sum(e * mask, dim=1, keepdim=True)))
+        """,
+        """
+        def f(z, mask):
+            a = torch.einsum("if, jf -> ij", z, z) / 0.1
+            e = torch.exp(a - a.max(dim=1, keepdim=True)[0].detach())
+            return torch.log(e / (e + torch.sum(e * mask, dim=1, keepdim=True)))
+        """,
+        "NG108",
+    ),
+    "rows that were selected for their having an entry": (
+        "def f(pos_mask, x):\n    i = pos_mask.sum(1) > 0\n    return x[i] / pos_mask[i].sum(1)",
+        "def f(pos_mask, x):\n    i = pos_mask.sum(1) >= 0\n    return x[i] / pos_mask[i].sum(1)",
+        "NG208",
+    ),
     "the diagonal has an entry": (
         "def f(x):\n    m = torch.eye(x.shape[0])\n    return (x * m).sum() / m.sum()",
         "def f(x, mask):\n    return (x * mask).sum() / mask.sum()",

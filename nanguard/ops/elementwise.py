@@ -274,7 +274,11 @@ _BINARY = "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{}"
 
 ARITHMETIC = (
     _row("add", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{}", params="x, other", range=_add, commutes=True,
-         exact=lambda x, y: x + y, more=("torch.add(x, other, alpha) -> x + alpha * other",)),
+         exact=lambda x, y: x + y,
+         more=("torch.add(x, other, alpha) -> x + alpha * other",
+               *(f"{name}(x, {one}, {two}, beta=1.0, alpha=1.0) -> beta * x + alpha * matmul({one}, {two})"
+                 for kind, one, two in (("addmm", "mat1", "mat2"), ("baddbmm", "batch1", "batch2"))
+                 for name in (f"torch.{kind}", f"Tensor.{kind}", f"Tensor.{kind}_")))),
     _row("sub", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{} torch.subtract Tensor.subtract",
          params="x, other", range=_sub, exact=lambda x, y: x - y,
          more=("torch.rsub(x, other) -> sub(other, x)", "Tensor.__rsub__(x, other) -> sub(other, x)",
