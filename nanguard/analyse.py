@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import ast
-import gc
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nanguard import ops
+from nanguard import collector, ops
 from nanguard.finding import FileResult, Finding, Span, Target
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.read import Reading, modules, read, span
@@ -65,20 +63,8 @@ class Scan:
 
 def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None) -> Scan:
     """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
-    with _uncollected():
+    with collector.paused():
         return _scan(path, source, tree, settings, names)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for cycles meanwhile: nearly all that is made is still in use, and a third of the time went there."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None) -> Scan:
@@ -171,8 +157,8 @@ def _matches(term: Term, matcher: Matcher) -> list[Match]:
         return matcher.matches(term)
     return [
         replace(match, rule=replace(match.rule, also=()))
-        for match in matcher.matches(term.args[0])
-        if match.variant.hazard == "forward-nonfinite" and not match.guards
+        for match in matcher.matches(term.args[0], "forward-nonfinite")
+        if not match.guards
     ]
 
 

@@ -209,17 +209,16 @@ def rebuild(term: Term, change: Callable[[Term, tuple[Term, ...]], Term]) -> Ter
 
 def substitute(term: Term, mapping: Mapping[Term, Term]) -> Term:
     """`term` with each subterm that is a key of `mapping` replaced (outermost first, not inside a replacement)."""
-    done: dict[Term, Term] = {}
+    return _substituted(term, mapping, {})
 
-    def visit(node: Term) -> Term:
-        if node in mapping:
-            return mapping[node]
-        if node not in done:
-            args = tuple(visit(arg) for arg in node.args)
-            done[node] = node if args == node.args else make(node.op, args, node.attrs)
-        return done[node]
 
-    return visit(term)
+def _substituted(node: Term, mapping: Mapping[Term, Term], done: dict[Term, Term]) -> Term:
+    if node in mapping:
+        return mapping[node]
+    if node not in done:
+        args = tuple([_substituted(arg, mapping, done) for arg in node.args])
+        done[node] = node if args == node.args else make(node.op, args, node.attrs)
+    return done[node]
 
 
 def fill(template: Term, bindings: Mapping[str, Term], attributes: Mapping[str, Attr]) -> Term:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from nanguard import ops
 from nanguard.matching import algebra, pattern
@@ -109,7 +110,7 @@ class Compiled:
     needs: Needs
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Matcher:
     """All that matching one file in one dtype takes: normal forms with and without guards, ranges, the index."""
 
@@ -120,11 +121,12 @@ class Matcher:
     guards: list[tuple[Term, Identity]] = field(default_factory=list)
     known_guards: dict[Term, bool] = field(default_factory=dict)
 
-    def matches(self, term: Term) -> list[Match]:
+    def matches(self, term: Term, hazard: str | None = None) -> list[Match]:
         """The rules that fit `term` at its root, as it is or behind its guards.
 
         Those that say most about what is wrong come first: exact replacements, then guards that do nothing.  Those
-        come last that keep a guard under which nothing goes wrong, where it can be left out as well.
+        come last that keep a guard under which nothing goes wrong, where it can be left out as well.  With a `hazard`,
+        those that fit it as it is and are about that.
         """
         op = term.op
         known = op in self.index.entries or op in self.normal.spellings.entries
@@ -136,9 +138,9 @@ class Matcher:
         head, behind = self.normal.head(term), self.unguarded.head(term)
         if op in algebra.WRITTEN and any(arg.args and self.normal.head(arg) is head for arg in term.args):
             return []  # y / 1, of a setting that is 1 by default: it is y that a rule is about
-        found = list(self.fitting(term, head, ())) if self.may_fit(head) else []
+        found = list(self.fitting(term, head, False, hazard)) if self.may_fit(head) else []
         if behind is not head and self.may_fit(behind):
-            found.extend(self.fitting(term, behind, self.guarding(term)))
+            found.extend(self.fitting(term, behind, True, hazard))
         found = [match for match in found if not _stable_already(match)]
         if len(found) < 2:
             return found
@@ -173,8 +175,8 @@ class Matcher:
             return True  # what is inside of it is a form too
         return bool(self.index.candidates(head, self.normal.traits))
 
-    def fitting(self, term: Term, head: Term, guards: tuple[Term, ...]) -> Iterator[Match]:
-        """The rules that fit the head of `term`, as it is or behind its guards.
+    def fitting(self, term: Term, head: Term, guarded: bool, hazard: str | None) -> Iterator[Match]:
+        """The rules that fit the head of `term`, as it is or, if `guarded`, behind its guards.
 
         Each fits at most once, or once for each branch of a selection.
         """
@@ -182,11 +184,15 @@ class Matcher:
         facts: _Facts | None = None
         for form, rest, moved in forms(term, head):
             for compiled in self.index.candidates(form, self.normal.traits):
-                facts = facts or _Facts(self, term, guards)
+                if hazard is not None and compiled.variant.hazard != hazard:
+                    continue
+                facts = facts or _Facts(self, term, guarded)
                 kind = (compiled.rule.code, compiled.variant.untaken)  # of a selection, either branch may be the one
-                if kind in seen or (guards and not compiled.rule.guarded):
+                if kind in seen:
                     continue
                 for bound in pattern.match(compiled.pattern, form):
+                    if facts.guards and not compiled.rule.guarded:
+                        break
                     if all(c.holds(bound.terms, bound.attrs, facts) for c in compiled.variant.when):
                         seen.add(kind)
                         yield self.made(term, compiled, bound, rest, moved, facts)
@@ -220,7 +226,8 @@ class Matcher:
 
     def guarding(self, term: Term) -> tuple[Term, ...]:
         """The guards among the subterms of `term`, outermost last."""
-        return tuple(node for node in near(term) if node is not term and self.is_guard(node))
+        found = {node for node in nearest(term) if node is not term and self.is_guard(node)}
+        return tuple(node for node in near(term) if node in found) if found else ()
 
     def is_guard(self, node: Term) -> bool:
         """Whether a term is one that guards what is inside of it."""
@@ -254,8 +261,13 @@ def _possible(variant: Variant, attrs: Mapping[str, Attr]) -> Variant:
 class _Facts:
     """The ranges of the normal forms in a term, as the program has them: with the facts found on the way."""
 
-    def __init__(self, matcher: Matcher, term: Term, guards: tuple[Term, ...]) -> None:
-        self.matcher, self.term, self.guards = matcher, term, guards
+    def __init__(self, matcher: Matcher, term: Term, guarded: bool) -> None:
+        self.matcher, self.term, self.guarded = matcher, term, guarded
+
+    @cached_property
+    def guards(self) -> tuple[Term, ...]:
+        """The guards behind which a form is looked at, looked for where a pattern fits it."""
+        return self.matcher.guarding(self.term) if self.guarded else ()
 
     @cached_property
     def written(self) -> Written:
@@ -278,6 +290,8 @@ class _Facts:
 
     def interval(self, term: Term) -> Interval:
         """The interval of a term of the normal form."""
+        if term.op == "const":
+            return self.matcher.ranges.interval(term)
         return self.matcher.ranges.interval(self.written.get(term) or self.written.narrowing(term))
 
 
@@ -328,6 +342,8 @@ class Written:
     @cached_property
     def narrowed(self) -> dict[Term, Term]:
         """What tests have narrowed, by the normal forms of it."""
+        if not any(node.op == "assume" for node in nearest(self.term)):
+            return {}  # as nearly always
         return {self.matcher.normal(node): node for node in near(self.term) if node.op == "assume"}
 
     @cached_property
@@ -364,7 +380,13 @@ def near(term: Term) -> Iterator[Term]:
 
     What a rule is about lies near the root, and a graph of thousands of nodes has thousands of roots.
     """
-    return walk(term, known=_Beyond(set(closest(term))))
+    return walk(term, known=_Beyond(set(nearest(term))))
+
+
+@lru_cache(maxsize=4)  # one term is looked at several times, and then no more
+def nearest(term: Term) -> tuple[Term, ...]:
+    """All of those that are closest to a term, from the top, with itself."""
+    return tuple(closest(term))
 
 
 def closest(term: Term) -> Iterator[Term]:
@@ -404,7 +426,16 @@ def matcher(rules: RuleSet, dtype: str = "float32") -> Matcher:
         compiled.unguarded.spellings, compiled.unguarded.rewrites, table, traits=traits, plain=normal,
         further=compiled.unguarded.further,
     )  # fmt: skip
-    return Matcher(normal, unguarded, table, compiled.index, compiled.guards)
+    made = Matcher(normal, unguarded, table, compiled.index, compiled.guards)
+    memos = (table.memo, normal.memo, normal.held, normal.made, normal.heads)
+    weakref.finalize(made, _forget, [memo.clear for memo in memos]).atexit = False
+    return made
+
+
+def _forget(memories: Iterable[Callable[[], None]]) -> None:
+    """Empty what has been remembered: ranges and normal forms refer to each other, and would stay for the collector."""
+    for clear in memories:
+        clear()
 
 
 _compiled: dict[tuple[int, str], tuple[RuleSet, Matcher]] = {}
@@ -445,15 +476,17 @@ def forms(term: Term, head: Term) -> Iterator[tuple[Term, tuple[Term, ...], tupl
 
 def restore(term: Term, written: Callable[[Term], Term | None]) -> Term:
     """A normal form as a term of the program: as written where it stands there, else in binary operations."""
-    done: dict[Term, Term] = {}  # what a term shares with itself is restored once
+    return _restored(term, written, {})
 
-    def visit(node: Term) -> Term:
-        if node not in done:
-            found = written(node) or _negated(node, written)
-            done[node] = found if found is not None else _binary(node, tuple(visit(arg) for arg in node.args))
-        return done[node]
 
-    return visit(term)
+def _restored(node: Term, written: Callable[[Term], Term | None], done: dict[Term, Term]) -> Term:
+    """The same; what a term shares with itself is restored once."""
+    if node not in done:
+        found = written(node) or _negated(node, written)
+        if found is None:
+            found = _binary(node, tuple([_restored(arg, written, done) for arg in node.args]))
+        done[node] = found
+    return done[node]
 
 
 def _negated(term: Term, written: Callable[[Term], Term | None]) -> Term | None:

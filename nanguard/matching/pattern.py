@@ -368,7 +368,12 @@ def _share(
     for taker in takers:
         singles = [name for name in variables if name is not taker]
         for found, rest in _singly(singles, left, bound):
-            yield from _bind(taker, rest[0] if len(rest) == 1 else algebra.join(op, rest), found)
+            yield from _bind(taker, rest[0] if len(rest) == 1 else _joined(op, rest), found)
+
+
+@lru_cache(4096)  # a sum or a product is compared with many patterns in turn
+def _joined(op: str, terms: tuple[Term, ...]) -> Term:
+    return algebra.join(op, terms)
 
 
 def _singly(

@@ -147,13 +147,13 @@ def call(name: str, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term 
     `args` and `keywords` are terms and plain values.  Of several spellings the one that leaves the fewest keywords out
     is meant: ``torch.max(x, other=y)`` is no reduction.  Raises `BindError` when no spelling takes these arguments.
     """
-    error: BindError | None = None
+    error: str | None = None
     best: tuple[int, Term] | None = None
     for spelling in spellings().get(name, ()):
         try:
             term = term_of(spelling, rows()[spelling.op], args, keywords)
         except BindError as failed:
-            error = failed
+            error = str(failed)  # the exception itself would keep this call, which keeps the exception
             continue
         unknown = len(left_out(spelling, keywords)) if keywords else 0
         if unknown == 0:
@@ -161,7 +161,7 @@ def call(name: str, args: Sequence[Attr], keywords: Mapping[str, Attr]) -> Term 
         if best is None or unknown < best[0]:
             best = unknown, term
     if best is None and error is not None:
-        raise error
+        raise BindError(error)
     return best[1] if best is not None else None
 
 
