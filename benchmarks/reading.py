@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from time import process_time
 
-from nanguard import ops
+from nanguard import collector, ops
 from nanguard.analyse import scan
 from nanguard.matching import rules
 from nanguard.matching.match import matcher
@@ -71,6 +71,7 @@ def main() -> None:
     ops.spellings()
     matcher(rules.load(settings.rules))  # compiled once for all files, as a check of many files does
     seconds_to_read(Path(__file__), settings)
+    collector.seldom()  # so does a process that reads many files
     timed = [(file, seconds) for file in files if (seconds := seconds_to_read(file, settings)) is not None]
     if not timed:
         raise SystemExit(f"no Python files in {', '.join(given.paths)}")

@@ -6,7 +6,6 @@ number of them, and memory does not depend on how many files there are.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections import deque
@@ -15,6 +14,7 @@ from contextlib import suppress
 from select import select
 from typing import Generic, NoReturn, TypeVar, cast
 
+from nanguard import collector
 from nanguard.running import wire
 from nanguard.running.processes import die_with, ended, kill
 from nanguard.running.wire import Failure
@@ -139,7 +139,7 @@ class _Reader(Generic[S, T]):
             die_with(parent)
             os.close(self._files)
             os.close(self._answers)
-            gc.freeze()
+            collector.seldom()
             with open(files, "rb") as asked, open(answers, "wb") as stream:
                 for line in asked:
                     stream.write(wire.dumps(self._read(wire.loads(self._takes, line))))
