@@ -11,7 +11,7 @@ _MANY = 1_000_000  # objects
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Without the garbage collector: nearly all that is made here is still in use, and looking through it takes long."""
+    """Without the garbage collector: nearly all that is made here stays in use, and looking through it takes long."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 
-from nanguard.reading.narrowing import as_test, found_finite, narrow, of_every_entry, subjects, without_facts
+from nanguard.reading.narrowing import Questions, as_test, narrow, of_every_entry, without_facts
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import Items, Value, alternatives, either, is_option, known, not_none
 from nanguard.term import Term, const, make
@@ -16,6 +16,7 @@ class Decisions(ABC):
 
     def __init__(self) -> None:
         self.met: set[Term] = set()  # the terms about which it was asked what has been decided
+        self.questions = Questions()
         self.chains: dict[ast.Compare, list[ast.expr]] = {}  # ``0 < x < 1`` as the comparisons that it is made of
 
     @abstractmethod
@@ -178,14 +179,14 @@ class Decisions(ABC):
                 if held is test.args[0]:
                     state.env[name] = make("detach", (held,))
             return
-        for subject in found_finite(test, outcome):
+        for subject in self.questions.asked(test).found_finite(outcome):
             for name, held in state.env.local():
                 if held is subject:
                     state.env[name] = make("assume", (held,), (("finite", True),))
         inner, truth = of_every_entry(as_test(test), outcome)
         if inner is None:
             return
-        compared = subjects(inner)
+        compared = self.questions.asked(inner).subjects
         if not compared:
             return
         for name, held in state.env.local():

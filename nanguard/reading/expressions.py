@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from nanguard.reading.applying import Applying
 from nanguard.reading.constants import MAX_BITS, compared, computed, is_python_number
 from nanguard.reading.containers import FEW, MAX_ITEMS, joined_lists
-from nanguard.reading.recording import COMPLEX, MAX_STEPS, BudgetSpent
+from nanguard.reading.recording import COMPLEX, FAR, MAX_STEPS, BudgetSpent
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     External,
@@ -42,7 +42,7 @@ class Expressions(Applying):
 
     def evaluate(self, node: ast.expr, state: State, frame: Frame) -> Value:
         """The value of an expression."""
-        self.steps += 1
+        self.steps += 1 if frame.path == self.path else FAR
         if self.steps > MAX_STEPS:
             raise BudgetSpent
         handler = _HANDLERS.get(type(node))

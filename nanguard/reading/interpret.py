@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from nanguard.reading.memory import Known, relevant
+from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.narrowing import plain_numbers
 from nanguard.reading.outline import Outline, outlined
 from nanguard.reading.parameters import defaults_of, parameter
@@ -75,9 +76,10 @@ class Interpreter(Statements):
     """Follows the calls of a file's functions into them."""
 
     def __init__(self, project: Project, stating: Stating) -> None:
-        super().__init__(project)
+        super().__init__(project, stating.path)
         self.stating = stating
         self.modules: dict[Path, Followed] = {}
+        self.leads: dict[str, Value | None] = {}  # what names of other files stand for
         self.objects: dict[Class, Instance] = {}
         self.constructors: set[tuple[Class, ast.AST]] = set()  # the constructors that were read to the end for these
         self.rings: set[Class] = set()  # those whose objects hold what refers to them: no two of these are equal
@@ -208,26 +210,59 @@ class Interpreter(Statements):
             self.fields(cls, instance, args, keywords)
             return instance
         inside = any(value is held for value in (*args, *keywords.values()) for held in self.building)
-        if inside or cls in self.rings or not self.settled(init.closure):
-            return self.constructed(cls, init, args, keywords, state, frame)
-        work = partial(self.constructed, cls, init, args, keywords, state, frame)
-        made = self.remembered((cls, *_given(args, keywords)), work, state, frame)
-        assert isinstance(made, Instance)
-        return made.twin(str(self.unrepeatable)) if made.made is not None else made
+        if inside or cls in self.rings or not self.settled(init.closure) or frame.depth >= self.deepest:
+            return self.constructed(Instance(cls, place=str(self.unrepeatable)), init, args, keywords, state, frame)
+        self.met.update(state.facts)  # whatever has been decided may count when the constructor is read
+        then = State(Scope({}), dict(state.facts), state.without_gradient)
+        place = Frame(frame.qualname, frame.depth, frame.path)
+        build = partial(self.built_of, init, args, keywords, then, place, (list(self.active), self.writes))
+        return Instance(cls, place=str(self.unrepeatable), build=build, given=(*args, *keywords.values()))
+
+    def built_of(
+        self, init: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State, frame: Frame,
+        around: tuple[list[ast.AST], int], instance: Instance,
+    ) -> Instance:  # fmt: skip
+        """An object that was made some time ago, or one that it is equal to, as its constructor makes it."""
+        with self.elsewhere(*around):
+            if instance.cls not in self.rings:
+                other = Instance(instance.cls, place=instance.place)
+                work = partial(self.constructed, other, init, args, keywords, state, frame)
+                made = self.remembered((instance.cls, *_given(args, keywords)), work, state, frame)
+                if instance.cls not in self.rings and isinstance(made, Instance):
+                    return made
+            return self.constructed(instance, init, args, keywords, state, frame)
+
+    @contextmanager
+    def elsewhere(self, active: list[ast.AST], writes: int) -> Iterator[None]:
+        """Read something that is none of what is being read: what it takes and meets does not count there.
+
+        `active` are the functions that were being read, and `writes` how much had been written, where it belongs.
+        """
+        later, self.writes = self.writes - writes, writes
+        held, self.active = self.active, active
+        met, self.met = self.met, set()
+        building, self.building = self.building, []
+        cut, cuts, self.cut = self.cut, self.cuts, Cut()
+        try:
+            yield
+        finally:
+            self.active, self.met, self.building = held, met, building
+            deep = self.cut.deep
+            self.cut, self.cuts = cut.joined(Cut(deep)), cuts + deep
+            self.writes += later
 
     def constructed(
-        self, cls: Class, init: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State,
+        self, instance: Instance, init: Function, args: Sequence[Value], keywords: Mapping[str, Value], state: State,
         frame: Frame,
     ) -> Instance:  # fmt: skip
         """An object, for which its constructor is read."""
-        instance = Instance(cls, place=str(self.unrepeatable))
         self.building.append(instance)
         self.call_function(init, args, keywords, instance, state, frame)
         self.building.remove(instance)
         if refers(instance, instance):
-            self.rings.add(cls)
+            self.rings.add(instance.cls)
         else:
-            instance.made = instance
+            instance.equal = instance
         return instance
 
     def fields(self, cls: Class, instance: Instance, args: Sequence[Value], keywords: Mapping[str, Value]) -> None:
@@ -241,10 +276,26 @@ class Interpreter(Statements):
         instance.attrs.update(zip(names, args, strict=False))
         instance.attrs.update({key: value for key, value in keywords.items() if key in names})
 
+    def close(self) -> None:
+        """Forget what is needed for reading alone; objects that were never looked into still refer to this."""
+        self.objects.clear()
+        self.memory = Memory()
+        self.places.clear()
+
     # --- other files of the project ----------------------------------------------------------------------------------
 
     def followed(self, value: External) -> Value | None:
-        found = self.project.find(value.name)
+        name = value.name
+        if name not in self.leads:
+            found = self.looked_up(name)
+            if found is None and self.project.find(name) is not None:
+                return None  # it may be known later: a file that is being read leads back to itself
+            self.leads[name] = found
+        return self.leads[name]
+
+    def looked_up(self, name: str) -> Value | None:
+        """The same, looked up in the project."""
+        found = self.project.find(name)
         for _ in range(4):  # a package that hands on what another of its files defines
             if found is None or not found[1]:
                 return None

@@ -216,7 +216,8 @@ class Members(Recording):
             case ast.Attribute(value=owner, attr=name):
                 held = self.evaluate(owner, state, frame)
                 if isinstance(held, Instance):
-                    before = held.attrs.get(name) if frame.qualname.endswith("__init__") else None
+                    before = held.attrs.get(name)
+                    before = before if frame.qualname.endswith("__init__") else None
                     again = held.origins.get(name) is target and isinstance(before, Term) and isinstance(value, Term)
                     self.write(held, name, either([before, value]) if again and before is not None else value)
                     held.origins[name] = target
@@ -226,12 +227,12 @@ class Members(Recording):
     def write(self, instance: Instance, name: str, value: Value) -> None:
         """Set an attribute of an object."""
         before = instance.attrs.get(name)
-        instance.attrs[name] = value
+        instance.held[name] = value
         if type(value) is Term:
             self.handed.add(value)
-        if before is not None and content(before) == content(value):
+        if before is not None and not (_unread(before) or _unread(value)) and content(before) == content(value):
             return
-        instance.made = None
+        instance.equal = None
         if instance not in self.building:
             self.writes += 1
 
@@ -274,6 +275,11 @@ class Members(Recording):
             replaced = make("overwrite", (to_term(value) if made else narrow(held, mask, False), mask, to_term(value)))
             self.record(replaced, target, state, frame)
             self.assign(target.value, replaced, state, frame)
+
+
+def _unread(value: Value) -> bool:
+    """Whether a value is an object whose constructor has not been read."""
+    return isinstance(value, Instance) and value.build is not None
 
 
 def _part(term: Term, place: int) -> Term:

@@ -10,8 +10,8 @@ import ast
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nanguard.reading.narrowing import inside
 from nanguard.reading.values import Value
+from nanguard.reading.walking import inside
 from nanguard.term import Term
 
 _MOST = 8  # results kept for one key, which differ in what was decided on the way

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from nanguard import ops
+from nanguard.reading.walking import inside
 from nanguard.term import Term, const, make, number, walk
 
 
@@ -103,18 +105,6 @@ def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, floa
         subject = inner[0]
 
 
-@lru_cache(maxsize=256)  # a test is met again on each path that leads to it
-def subjects(test: Term) -> frozenset[Term]:
-    """The terms that a test may say something about."""
-    found: set[Term] = set()
-    for part in walk(test):
-        if ops.compares(part):
-            for arg in part.args:
-                for op in ("gt", "lt"):  # a bound from below is one of the least entry, from above of the largest
-                    found.update(subject for subject, _, _ in said(arg, op, 0.0))
-    return frozenset(found)
-
-
 def without_facts(term: Term) -> Term:
     """A term without the facts found on the way."""
     while term.op == "assume":
@@ -131,10 +121,59 @@ def of_every_entry(test: Term, outcome: bool) -> tuple[Term | None, bool]:
     return test, outcome
 
 
-def found_finite(test: Term, outcome: bool) -> list[Term]:
-    """What a test has looked into for nan or infinities, where it has found none: ``if x.isnan().any()`` that fails."""
-    tests = [node for node in walk(test) if (row := ops.row(node.op)) is not None and row.mask and row.catches]
-    return [node.args[0] for node in tests if (node.op == "isfinite") == outcome]
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a test asks about: the terms that it may say something about, and those that it looks for nan or inf in."""
+
+    subjects: frozenset[Term] = frozenset()
+    finite: frozenset[Term] = frozenset()  # finite where it holds, as of ``x.isfinite()``
+    broken: frozenset[Term] = frozenset()  # finite where it fails: ``x.isnan()``
+
+    def found_finite(self, outcome: bool) -> frozenset[Term]:
+        """The terms in which a test that went `outcome` has found no nan or infinity."""
+        return self.finite if outcome else self.broken
+
+
+class Questions:
+    """What tests ask about, worked out once for each term that they are made of."""
+
+    def __init__(self) -> None:
+        self.known: dict[Term, Asked] = {}
+
+    def asked(self, test: Term) -> Asked:
+        """What a test asks about."""
+        if test not in self.known:
+            for node in walk(test, known=self.known):
+                below = {self.known[arg] for arg in node.args} - {_NOTHING}
+                row = ops.row(node.op)
+                if row is not None and row.mask:
+                    below.add(_asks(node, row.catches))
+                self.known[node] = _together(below)
+        return self.known[test]
+
+
+_NOTHING = Asked()
+
+
+def _together(parts: set[Asked]) -> Asked:
+    """What some parts of a test ask about between them."""
+    if len(parts) <= 1:
+        return next(iter(parts), _NOTHING)
+    subjects, finite, broken = (
+        frozenset[Term]().union(*(getattr(part, name) for part in parts)) for name in ("subjects", "finite", "broken")
+    )
+    return Asked(subjects, finite, broken)
+
+
+def _asks(comparison: Term, catches: bool) -> Asked:
+    """What a single comparison asks about."""
+    subjects: set[Term] = set()
+    for arg in comparison.args:
+        for op in ("gt", "lt"):  # a bound from below is one of the least entry, from above of the largest
+            subjects.update(subject for subject, _, _ in said(arg, op, 0.0))
+    about = frozenset(comparison.args[:1]) if catches else frozenset[Term]()
+    finite = comparison.op == "isfinite"
+    return Asked(frozenset(subjects), about if finite else frozenset(), frozenset() if finite else about)
 
 
 def as_test(value: Term) -> Term:
@@ -142,20 +181,6 @@ def as_test(value: Term) -> Term:
     if ops.compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
         return value
     return make("ne", (value, const(0)))
-
-
-def inside(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it, in any order, which `ast.walk` takes half as long again for."""
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if type(value) is list:
-                waiting.extend([part for part in value if isinstance(part, ast.AST)])
-            elif isinstance(value, ast.AST):
-                waiting.append(value)
 
 
 def plain_numbers(function: ast.AST) -> frozenset[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nanguard import ops
 from nanguard.reading.project import Project, parsed
+from nanguard.reading.walking import below
 from nanguard.term import make
 
 _SIGNS: dict[type[ast.AST], str] = {
@@ -133,26 +134,18 @@ def _names(statement: ast.stmt) -> Names:
     stack: list[ast.AST] = [statement]
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.Name):
+        if type(node) is ast.Name:
             uses.add(node.id)
-            continue
-        if isinstance(node, ast.Constant):
+        elif type(node) is ast.Constant:
             risky = risky or (isinstance(node.value, str) and node.value in words)
-            continue
-        if isinstance(node, ast.Attribute):
+        elif type(node) is ast.Attribute:
             risky = risky or _is_risky(node.attr)
             stack.append(node.value)
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
+        elif isinstance(node, ast.Import | ast.ImportFrom):
             imports.extend(_imported(node))
-            continue
-        risky = risky or type(node) in signs
-        for part in node._fields:
-            value = getattr(node, part)
-            if type(value) is list:
-                stack.extend([inner for inner in value if isinstance(inner, ast.AST)])
-            elif isinstance(value, ast.AST):
-                stack.append(value)
+        else:
+            risky = risky or type(node) in signs
+            stack.extend(below(node))
     risky = risky or any(map(_is_risky, uses)) or any(_is_risky(name.rpartition(".")[2]) for name, _ in imports)
     return Names(frozenset(uses), tuple(imports), risky)
 

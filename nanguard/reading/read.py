@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tokenize
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,9 +32,12 @@ _LINES = re.compile(r"\r\n|\r|\n")  # what Python takes for the end of a line; a
 _DEEPEST = 7_000  # calls inside calls while reading, of Python functions, which take no room on the stack of C
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Reading:
-    """What reading a file gave: the places where it computes something, and the targets it could not read."""
+    """What reading a file gave: the places where it computes something, and the targets it could not read.
+
+    The names that its places have in sight go with it.
+    """
 
     path: str
     source: str
@@ -105,7 +109,16 @@ def read(
             _bounded(partial(_target, interpreter, function, None), function.qualname, interpreter, failed)
     places, returned = tuple(interpreter.places.values()), frozenset(interpreter.returned)
     shown, handed = frozenset(interpreter.shown), frozenset(interpreter.handed)
-    return Reading(path, source, places, failed, returned, shown, handed, seen=project.seen)
+    reading = Reading(path, source, places, failed, returned, shown, handed, seen=project.seen)
+    interpreter.close()
+    weakref.finalize(reading, _let_go, interpreter.ended).atexit = False
+    return reading
+
+
+def _let_go(files: Sequence[Scope]) -> None:
+    """Empty the names of files: functions among them refer back to these, which the collector alone would find out."""
+    for names in files:
+        names.own.clear()
 
 
 def _target(interpreter: Interpreter, function: Function, owner: Class | None) -> None:
@@ -224,7 +237,7 @@ def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
             for term in (value, *_taken(value, place.term)):
                 texts[term] = min(texts.get(term, text), text, key=len)
     for name, value in place.env.items():
-        members = value.attrs.items() if isinstance(value, Instance) else ()
+        members = value.held.items() if isinstance(value, Instance) else ()
         for text, held in ((name, value), *((f"{name}.{attr}", held) for attr, held in members)):
             if is_option(held):  # computed with, it is no None
                 held = to_term(held)

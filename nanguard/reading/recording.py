@@ -36,6 +36,7 @@ _SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
 _MANY_STEPS = 4_000  # expressions per target after which paths are joined, and calls followed once at most
 _FILE_STEPS = 12_000  # expressions per file after which that is so after few of them
 _FEW_STEPS = 1_000
+FAR = 3  # what an expression of another file counts for: what is wrong there is found where that file is read itself
 MAX_STEPS = 40_000  # expressions per target: a bound on the time that one function can take
 _MAX_UNROLL = 4
 COMPLEX = "a complex number"  # what is said of exp, log and roots here is of real numbers
@@ -61,11 +62,12 @@ class Place:
 class Recording(Decisions):
     """Evaluates expressions with the help of its subclasses, and records what they compute."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__()
+        self.path = path  # of the file that is read
         self.places: dict[tuple[ast.expr, Term], Place] = {}
         self.kin: dict[Term, Term] = {}  # values with alternatives, and what these are worked out from
-        self.steps = 0  # expressions that were read for the target at hand
+        self.steps = 0  # expressions that were read for the target at hand; one of another file counts for several
         self.taken = 0  # the same for the targets before
         self.allowed = _MANY_STEPS
         self.cuts = 0  # calls that were not followed

@@ -29,8 +29,8 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 class Statements(Expressions):
     """Follows the statements of a file's functions."""
 
-    def __init__(self, project: Project) -> None:
-        super().__init__()
+    def __init__(self, project: Project, path: str) -> None:
+        super().__init__(path)
         self.project = project
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nanguard.reading.scope import Scope
@@ -71,19 +71,40 @@ class Instance:
     """An object of a class of the file.
 
     `origins` has the left side that set an attribute: where it is the same one again, on another path through a
-    constructor, the attribute is one of the values.  `made` is the object that it is equal to until one of the two is
+    constructor, the attribute is one of the values.  `equal` is the object that it is equal to until one of the two is
     written to: one that its constructor made of the same arguments.
+
+    Most objects that a constructor makes are never looked into while a file is read: `build` reads the constructor of
+    one once an attribute is asked for, or gives an object that it is equal to.
     """
 
     cls: Class
-    attrs: dict[str, Value] = field(default_factory=dict)
+    held: dict[str, Value] = field(default_factory=dict)
     origins: dict[str, ast.expr] = field(default_factory=dict)
-    made: Instance | None = None
+    equal: Instance | None = None
     place: str = ""  # which of the objects of its class it is
+    build: Callable[[Instance], Instance] | None = None
+    given: tuple[Value, ...] = ()  # what its constructor was called with, until that is read
 
-    def twin(self, place: str = "") -> Instance:
-        """Another object that is equal to this one."""
-        return Instance(self.cls, dict(self.attrs), dict(self.origins), self.made, place)
+    @property
+    def attrs(self) -> dict[str, Value]:
+        """The attributes."""
+        self.finish()
+        return self.held
+
+    @property
+    def made(self) -> Instance | None:
+        """The object that it is equal to."""
+        self.finish()
+        return self.equal
+
+    def finish(self) -> None:
+        """Read the constructor, if that has not been done."""
+        if self.build is not None:
+            build, self.build, self.given = self.build, None, ()
+            other = build(self)
+            if other is not self:
+                self.held, self.origins, self.equal = dict(other.held), dict(other.origins), other.equal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,8 +298,8 @@ def refers(value: Value, instance: Instance) -> bool:
 def parts_of(value: Value) -> Iterable[Value]:
     """The values that a value holds."""
     match value:
-        case Instance(attrs=attrs):
-            return attrs.values()
+        case Instance(held=held, given=given):
+            return (*held.values(), *given)
         case Items(items=items) | Choice(values=items):
             return items
         case Many(item=item):

@@ -253,8 +253,8 @@ def _held(node: ast.AST, place: Place) -> Term | None:
             return to_term(place.env[name])
         case ast.Attribute(value=ast.Name(id=name), attr=attr):
             owner = place.env.get(name)
-            if isinstance(owner, Instance) and attr in owner.attrs:
-                return to_term(owner.attrs[attr])
+            if isinstance(owner, Instance) and attr in owner.held:
+                return to_term(owner.held[attr])
     return None
 
 
