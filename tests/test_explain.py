@@ -136,7 +136,7 @@ def test_the_page_on_writing_rules_names_every_key() -> None:
 
 
 def test_the_example_of_the_page_on_proofs_is_found_as_it_says(tmp_path: Path) -> None:
-    (code,), (said,) = blocks("proof.md", "python"), blocks("proof.md", "text")
+    (code,), (said, _) = blocks("proof.md", "python"), blocks("proof.md", "text")
     (tmp_path / "loss.py").write_text(code)
     (finding,) = check_paths([str(tmp_path / "loss.py")], Settings(static=True)).shown
     assert finding.witness is not None

@@ -136,7 +136,8 @@ def test_what_a_test_asks_about() -> None:
 
 def test_what_a_file_takes_goes_without_the_collector(tmp_path: Path) -> None:
     (tmp_path / "parts.py").write_text(PARTS)
-    found = reading(tmp_path / "loss.py", LOSS.format(build="self.part = Scale(3)", use="torch.exp(x)"))
+    found = reading(tmp_path / "loss.py", LOSS.format(build="self.part = Scale(3)", use="torch.exp(0.8125 * x)"))
+    # equal terms are one, and a cache may still hold those of other tests
     terms = [weakref.ref(place.term) for place in found.places if place.term.op == "exp"]
     assert terms
     assert all(term() is not None for term in terms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -550,6 +551,9 @@ def _power(args: tuple[Term, ...], exponent: float | None) -> Term:
     return make("pow", args)
 
 
+_BASES = {math.log2(math.e): "log2", math.log10(math.e): "log10"}  # the factors of `identities.toml` for these bases
+
+
 def tidy(term: Term, leaves: Container[Term] = (), inside: bool = True) -> Term:
     """A replacement without what putting it together left: ``-(-x)`` is ``x``, ``-(a - b)`` is ``b - a``.
 
@@ -564,6 +568,8 @@ def tidy(term: Term, leaves: Container[Term] = (), inside: bool = True) -> Term:
                 return make("sub", (b, a))
             case "neg", (Term(op="const") as value,) if number(value) is not None:
                 return const(-value.value)  # type: ignore[operator]
+            case "mul", (Term(op="const") as value, Term(op="log", args=(inner,))) if number(value) in _BASES:
+                return make(_BASES[number(value) or 0.0], (inner,))
             case "mul", (Term(op="const") as value, other) if number(value) == 1:
                 return other
             case "mul", (Term(op="const") as value, other) if number(value) == -1:
