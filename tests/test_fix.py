@@ -109,6 +109,14 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         ["return -F.logsigmoid(a - b)"],
         None,
     ),
+    "what still overflows further inside takes no fix back": (
+        "def f(x, w):\n    z = (x * w.exp()).sum(dim=-1, keepdim=True).log()\n    return torch.sqrt(z) * (z > 2)",
+        [
+            "return torch.sqrt(torch.where(z > 2, torch.log(torch.where(z > 2, "
+            "torch.sum(x * torch.exp(w), dim=-1, keepdim=True), 1)), 1)) * (z > 2)"
+        ],
+        None,
+    ),
     "a setting that is an exponent is kept": (
         "def f(x, y, gamma=2.0):\n    p = torch.sigmoid(x)\n    pt = torch.where(y == 1, p, 1 - p)\n"
         "    return -(1 - pt) ** gamma * torch.log(pt)",

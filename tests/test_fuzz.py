@@ -275,6 +275,7 @@ RANGES = [
     ("sinh(x)", {"low": -1.0, "high": 1e30}, "float32", [INF]),
     ("cosh(x)", {"low": -1.0, "high": 20.0}, "float16", [INF]),
     ("x ** y", {"low": 0.0, "high": 1.0}, "float32", [4.0, INF]),
+    ("x ** x", {"low": -4.0, "high": 1e30}, "float16", [INF, math.nan]),
     ("tril(x + 1)", {"low": 0.0}, "float32", [0.0]),
     ("sqrt(x)", {"low": -2.0, "high": -1.0}, "float32", [math.nan]),  # and it raised
     ("nan_to_num(1 / x)", {"low": 0.0, "high": 1.0}, "float32", [3.4028234663852886e38]),

@@ -331,8 +331,10 @@ def _remains(
         inside = any(start <= at[0] and at[1] <= end and (start, end) != at for start, end in put)
         if inside and other.expression in finding.expression:  # a part that was there before
             continue
-        if (other.code, other.hazard) == (finding.code, finding.hazard):
-            return True
+        if (other.code, other.hazard) != (finding.code, finding.hazard):
+            continue
+        if other.fix is not None or other.witness == finding.witness:
+            return True  # else something further inside goes wrong for other inputs, for which there is no form
     return False
 
 

@@ -34,7 +34,8 @@ def mends(proof: Proof, replacement: Term, dtype: str, kind: str = "stable") -> 
     """Whether a replacement does right at the witness of a proof; None where it cannot be run there.
 
     It must not fail there as the code as written does.  Where an operand has a gradient that is not finite either, of
-    another hazard, the replacement is judged by the gradients of its operands.  A clamped form has done its work where
+    another hazard, the replacement is judged by the gradients of its operands, if those of the code as written are not
+    finite.  A clamped form has done its work where
     the gradient is bounded and not gone.
     """
     cut, point = _replaced(proof.cut, replacement), proof.point
@@ -45,8 +46,11 @@ def mends(proof: Proof, replacement: Term, dtype: str, kind: str = "stable") -> 
     if proof.kind in ("forward-nonfinite", "gradient-nonfinite"):
         if _finite(tried) or (truth is not None and not _held(truth, dtype)):
             return True
-        itself = of_operands(cut, tried, dtype) if tried.finite and cut.bound else None
-        return itself is not None and _finite(itself)
+        if not tried.finite or not cut.bound:
+            return False
+        before, itself = of_operands(proof.cut, point, dtype), of_operands(cut, tried, dtype)
+        mended = itself is not None and _finite(itself)
+        return mended and not (before is not None and _finite(before))
     if truth is not None and kind == "clamp" and proof.kind == "dead-gradient" and tried.finite:
         return alive(tried, truth)
     return truth is not None and not fails(proof.kind, tried, truth, dtype, cut.scale)
