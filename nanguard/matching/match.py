@@ -329,9 +329,10 @@ class Written:
         return nearest(held, key=self.order.__getitem__)
 
     def constant(self, form: Term) -> Term:
-        """A number as the program has it, 2.0 where the normal form has 2: its name belongs to that."""
-        if form in self.below:
-            return form
+        """A number as the program has it: 2.0 where the normal form has 2, ones_like(x) where it has 1."""
+        found = self.get(form)
+        if found is not None or form in self.below:
+            return found or form
         value = number(form)
         alike = (node for node in near(self.term) if node.op == "const" and value is not None and number(node) == value)
         return next(alike, form)
