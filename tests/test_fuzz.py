@@ -275,6 +275,9 @@ RANGES = [
     ("sinh(x)", {"low": -1.0, "high": 1e30}, "float32", [INF]),
     ("cosh(x)", {"low": -1.0, "high": 20.0}, "float16", [INF]),
     ("x ** y", {"low": 0.0, "high": 1.0}, "float32", [4.0, INF]),
+    ("ndtr(x)", {"low": -13.8, "high": -6.907755278982137}, "float64", [0.0, 2.4619195571062846e-12]),
+    ("trunc(cos(x))", {"low": -1.0, "high": 1.0}, "float16", [0.0]),
+    ("trunc(1 / x)", {}, "float16", [0.0]),
     ("x ** x", {"low": -4.0, "high": 1e30}, "float16", [INF, math.nan]),
     ("tril(x + 1)", {"low": 0.0}, "float32", [0.0]),
     ("sqrt(x)", {"low": -2.0, "high": -1.0}, "float32", [math.nan]),  # and it raised

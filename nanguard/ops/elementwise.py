@@ -247,9 +247,10 @@ def _erf(x: Interval) -> Interval:
 
 
 def _ndtr(x: Interval) -> Interval:
-    """torch cancels 1 + erf(x) in half precision: 0 far below the tail of the exact value."""
+    """torch takes (1 + erf(x / sqrt(2))) / 2: off by a unit of 1 in the tail, where the exact value is far smaller."""
     result = iv.rising(x, lambda value: 0.5 * math.erfc(-value / math.sqrt(2)), 0.0, 1.0)
-    return replace(result, low=0.0) if x.format.bits < 16 else result
+    unit = x.format.eps
+    return replace(result, low=max(result.low - unit, 0.0), high=min(result.high + unit, 1.0), low_open=False)
 
 
 def _bent(low: float) -> Range:

@@ -85,7 +85,7 @@ CASTS = (*(
        "Tensor.tolist(x)", "Tensor.numpy(x)", "builtins.float(x)"), range=_same),
     Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
        ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
-       range=lambda x: replace(x, integer=True, low_open=False, high_open=False,
+       range=lambda x: replace(x, integer=True, low_open=False, high_open=False, nonzero=x.nonzero and x.integer,
                                low=x.low if math.isinf(x.low) else float(int(x.low)),
                                high=x.high if math.isinf(x.high) else float(int(x.high)))),
     # a fact that reading found on the way here (a test that was passed, a mask): value `x`, within the bounds
