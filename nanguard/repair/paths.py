@@ -26,6 +26,7 @@ class Paths:
         self.places: dict[ast.expr, list[Place]] = {}
         self.targets: dict[tuple[str, str], list[Place]] = {}
         self.first: dict[Term, Place] = {}
+        self.latest: tuple[Match, Place, dict[Term, str]] | None = None
         for place in reading.places:
             self.places.setdefault(place.node, []).append(place)
             self.targets.setdefault((place.path, place.target), []).append(place)
@@ -68,6 +69,11 @@ class Paths:
 
         A number only where it has one name.
         """
+        if self.latest is None or self.latest[0] is not match or self.latest[1] is not place:
+            self.latest = match, place, self._operands(match, place)  # for the witness, and then for the fix
+        return self.latest[2]
+
+    def _operands(self, match: Match, place: Place) -> dict[Term, str]:
         inside = set(walk(match.root))
         found: dict[Term, str] = {}
         doubtful: set[Term] = set()
