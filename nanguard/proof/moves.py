@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nanguard.finding import Finding
-from nanguard.proof.watch import Visit, Watch, entries
+from nanguard.proof.watch import Visit, Watch, entries, slopes
 from nanguard.tracing.arguments import Arguments
 
 _SIZES = (100.0, -100.0, 20.0, -20.0, 1000.0)
@@ -79,10 +79,10 @@ def pulled(base: Arguments, watch: Watch, leaves: Sequence[Tensor]) -> Iterator[
         if visit is None or finding.witness is None:
             continue
         for part, goal in _goals(visit, finding):
-            slopes = _gradients(part, leaves)
-            if slopes and count < _PULLED:
+            steep = _gradients(part, leaves)
+            if steep and count < _PULLED:
                 count += 1
-                yield from _along(base, part, goal, slopes)
+                yield from _along(base, part, goal, steep)
 
 
 def _goals(visit: Visit, finding: Finding) -> Iterator[tuple[Tensor, float]]:
@@ -103,25 +103,18 @@ def _goals(visit: Visit, finding: Finding) -> Iterator[tuple[Tensor, float]]:
 
 def _gradients(part: Tensor, leaves: Sequence[Tensor]) -> dict[int, Tensor]:
     """The gradients of the sum of a tensor that are not zero, by the numbers of the arguments."""
-    free = {index: leaf for index, leaf in enumerate(leaves) if leaf.requires_grad}
-    if not part.requires_grad or not free:
-        return {}
-    try:
-        found = torch.autograd.grad(part.sum(), list(free.values()), allow_unused=True, retain_graph=True)
-    except RuntimeError:  # something was written in place since
-        return {}
-    pairs = zip(free, found, strict=True)
+    pairs = enumerate(slopes(part.sum(), leaves))
     return {i: slope for i, slope in pairs if slope is not None and bool(torch.isfinite(slope).all() & slope.any())}
 
 
-def _along(base: Arguments, part: Tensor, goal: float, slopes: Mapping[int, Tensor]) -> Iterator[Arguments]:
+def _along(base: Arguments, part: Tensor, goal: float, steep: Mapping[int, Tensor]) -> Iterator[Arguments]:
     """Steps towards a goal: as far as a linear function had to go, and further."""
-    rise = sum(float((slope * slope).sum()) for slope in slopes.values())
+    rise = sum(float((slope * slope).sum()) for slope in steep.values())
     distance = float((goal - part.detach()).sum())
     if not math.isfinite(rise * distance) or rise == 0 or distance == 0:
         return
     for step in _STEPS:
-        moved = {i: base.tensors[i].detach() + step * distance / rise * slope for i, slope in slopes.items()}
+        moved = {i: base.tensors[i].detach() + step * distance / rise * slope for i, slope in steep.items()}
         yield changed(base, {index: tensor.to(base.tensors[index].dtype) for index, tensor in moved.items()})
 
 

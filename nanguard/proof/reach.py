@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 from nanguard.finding import Finding, Number
 from nanguard.proof import moves
-from nanguard.proof.watch import HALF, Watch, nonfinite
+from nanguard.proof.watch import HALF, Watch, nonfinite, slopes
 from nanguard.proof.written import OWN, call_text, line, numbers, writable
 from nanguard.stated import Range
 from nanguard.tracing.arguments import Arguments, taken_apart
@@ -364,18 +364,15 @@ def _difference(subject: Subject, given: Arguments, results: Sequence[Tensor]) -
 def _slope(results: Sequence[Tensor], leaves: Mapping[str, Tensor], dead: bool) -> str:
     """Which gradient of the sum of the results is not finite, or, if that is asked, next to 0 all over, in words."""
     free = [result.sum() for result in results if result.requires_grad]
-    if not free or not leaves:
+    if not free:
         return ""
-    try:
-        found = torch.autograd.grad(free, list(leaves.values()), allow_unused=True)
-    except RuntimeError:  # something was written in place since
-        return ""
-    slopes = {name: slope for name, slope in zip(leaves, found, strict=True) if slope is not None}
-    for name, slope in slopes.items():
+    pairs = zip(leaves, slopes(sum(free[1:], free[0]), list(leaves.values())), strict=True)
+    found = {name: slope for name, slope in pairs if slope is not None}
+    for name, slope in found.items():
         for value in slope.flatten().tolist():
             if not math.isfinite(value):
                 return f"has the gradient {value} for {name}"
-    for name, slope in slopes.items():
+    for name, slope in found.items():
         largest = float(slope.abs().max()) if dead and slope.numel() else math.inf
         if largest <= _NONE:
             return f"has a gradient of at most {largest:.2g} for {name}"

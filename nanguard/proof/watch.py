@@ -300,17 +300,20 @@ def _spoiled(value: Held, leaves: Sequence[Held]) -> bool:
 
 def _slopes(value: Held, leaves: Sequence[Held]) -> list[Tensor | None]:
     """The gradients of a value for the leaves of its expression, None where there is none."""
-    free = [leaf.tensor for leaf in leaves if leaf.tensor.requires_grad]
-    if not value.tensor.requires_grad or not free:
-        return [None] * len(leaves)
     weights = torch.arange(1, value.tensor.numel() + 1).reshape(value.tensor.shape).cos().to(value.tensor)
-    found: Sequence[Tensor | None]
+    return slopes((value.tensor * weights).sum(), [leaf.tensor for leaf in leaves])
+
+
+def slopes(total: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradient of one number for each leaf, None where there is none or it cannot be had any more."""
+    free = [leaf for leaf in leaves if leaf.requires_grad]
+    if not total.requires_grad or not free:
+        return [None] * len(leaves)
     try:
-        found = torch.autograd.grad((value.tensor * weights).sum(), free, allow_unused=True, retain_graph=True)
+        found = iter(torch.autograd.grad(total, free, allow_unused=True, retain_graph=True))
     except RuntimeError:  # something was written in place since
         return [None] * len(leaves)
-    slopes = iter(found)
-    return [next(slopes) if leaf.tensor.requires_grad else None for leaf in leaves]
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
 
 def nonfinite(number: Number | None) -> bool:
