@@ -20,8 +20,8 @@ class Uses:
     `compared`: it goes into comparisons alone, which take a nan or an infinity as they are, and give no gradient back;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
     digits that a small value has lost do not count; `logged`: it is printed or logged, and that is all;
-    `weighed`: it is the logarithm of what it is multiplied by, as in an entropy: where that is next to 0, so is the
-    product, whatever the logarithm is.
+    `weighed`: it is the logarithm of what it is multiplied by, as in an entropy, or of what a mask tests that it is
+    multiplied by: where that is next to 0, so is the product, whatever the logarithm is.
     """
 
     masked: bool = False
@@ -142,7 +142,7 @@ def _offset(user: Term) -> bool:
 
 
 def _weighs(user: Term, term: Term) -> bool:
-    """``p * log(p + eps)``: a product with what is inside of the logarithm, as it is or next to a number."""
+    """``p * log(p + eps)``: a product with what is inside of the logarithm, as it is or next to a number, or tested."""
     if user.op != "mul" or not term.op.startswith("log") or not term.args:
         return False
     inside = {part for part in (term.args[0], *term.args[0].args) if number(part) is None}
@@ -150,7 +150,7 @@ def _weighs(user: Term, term: Term) -> bool:
     while below:
         factor = below.pop()
         factors.add(factor)
-        if factor.op in ("mul", "neg", "detach"):
+        if factor.op in ("mul", "neg", "detach") or _compares(factor) or ops.family(factor) == ops.CAST:
             below.extend(factor.args)
     return not inside.isdisjoint(factors)
 

@@ -109,6 +109,7 @@ def odds(ranges: Ranges, x: Term) -> bool:
 
 def offset(ranges: Ranges, x: Term) -> bool:
     """A number or a hyper-parameter, or a sum that has one: ``x + eps``, ``1 + x``."""
+    x = core(x)
     return any(not origins.varies(ranges, part) for part in (x.args if x.op == "add" else (x,)))
 
 

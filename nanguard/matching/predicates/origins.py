@@ -129,11 +129,16 @@ def schedule(ranges: Ranges, x: Term) -> bool:
 
 
 def drawn(ranges: Ranges, x: Term) -> bool:
-    """Random numbers that are drawn from [0, 1), or a clamp or an offset of them."""
+    """Random numbers that are drawn from [0, 1), a clamp or an offset of them, or a product with them.
+
+    A sum with a tensor, data that noise is added to say, is 0 where the tensor has it so, and not where the noise is.
+    """
     for node in walk(x, known=_known_drawn):
         drawn = node.op == "symbol" and node.name.startswith("rand") and node.attr("low") == 0
         kept = ops.family(node) in (ops.MOVEMENT, ops.CAST, ops.ELEMENTWISE)
-        _known_drawn[node] = drawn or (kept and any(_known_drawn.get(arg, False) for arg in node.args))
+        others = [arg for arg in node.args if not _known_drawn.get(arg, False)]
+        mixed = node.op != "mul" and any(varies(ranges, arg) for arg in others)
+        _known_drawn[node] = drawn or (kept and len(others) < len(node.args) and not mixed)
     return _known_drawn[x]
 
 
