@@ -128,6 +128,7 @@ def suspects(
     places = [place for place in reading.places if _asked(place.target, names)]
     places.sort(key=lambda place: place.depth > 0)
     table: UseTable | None = None
+    begun = set(_begun(places))
     counts: dict[tuple[ast.expr, str, bool], int] = {}
     for place in places:
         if concerned is not None and place.term not in concerned:
@@ -144,6 +145,8 @@ def suspects(
                 )
             uses = table.of(place.term)
             if harmless(match.variant.hazard, match.variant.stable is not None, uses) or _only_compared(place, uses):
+                continue
+            if place.node in begun and match.variant.hazard == "accuracy-loss":
                 continue
             if not _of_data(match.root):
                 continue
@@ -187,6 +190,19 @@ def outweighed(hazard: str, uses: Uses) -> bool:
 def _of_data(root: Term) -> bool:
     """Whether anything that differs from one call to the next goes into a term: not only numbers and settings."""
     return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask", "index") for node in walk(root))
+
+
+def _begun(places: Iterable[Place]) -> Iterator[ast.expr]:
+    """The sums that go on: what follows is no number, and beside it the digits that the beginning loses are few.
+
+    ``logvar - 1 - prior + exp(prior - logvar)`` is such a one in ``... + square / exp(prior)``.
+    """
+    for place in places:
+        node = place.node
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            added = place.values.get(node.right)
+            if isinstance(added, Term) and number(added) is None:
+                yield node.left
 
 
 def _only_compared(place: Place, uses: Uses) -> bool:
