@@ -21,6 +21,7 @@ from nanguard.proof.points import Point, all_finite, at, at_once, magnitude
 from nanguard.proof.witness import plain
 
 _DIGITS = 2.0**-7  # relative: what the first input with a loss of digits is worth knowing to
+_FAR_BELOW = 2.0**-20  # of a scale that fails: what fails there too fails at any scale
 _PARTS = 2048  # into which the way is cut at once where a term acts entry by entry
 _PARTS_MAPPED = 256  # and where each point is a tensor of its own
 _ORDINALS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a float
@@ -46,6 +47,8 @@ def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None
         reaches = [scale for scale in (size, 2 * size, 8 * size, 32 * size) if scale <= form.max]
         bad = next((scale for scale in map(form.round, reaches) if ray.fails(scale)), None)
         good = 0.0
+        if bad is not None and kind == "accuracy-loss" and ray.fails(form.round(bad * _FAR_BELOW)):
+            return None  # not the magnitude of the entries counts but how they lie to each other
     if bad is None:
         return None
     if good is None:  # it fails all along the ray
