@@ -198,11 +198,10 @@ def _begun(places: Iterable[Place]) -> Iterator[ast.expr]:
     ``logvar - 1 - prior + exp(prior - logvar)`` is such a one in ``... + square / exp(prior)``.
     """
     for place in places:
-        node = place.node
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-            added = place.values.get(node.right)
-            if isinstance(added, Term) and number(added) is None:
-                yield node.left
+        sums = list(_sums(place.node))
+        added = place.values.get(sums[0].right) if len(sums) > 1 else None
+        if isinstance(added, Term) and number(added) is None:
+            yield sums[1]
 
 
 def _only_compared(place: Place, uses: Uses) -> bool:
@@ -408,7 +407,7 @@ class Settled:
         self.nodes.add(suspect.place.node)
         if suspect.match.rest and suspect.match.joined == "add":
             self.sums.update((suspect.match.rule.code, part) for part in _sums(suspect.place.node))
-        bound = {*suspect.match.bindings.values(), *suspect.match.rest}
+        bound = set(walk(*suspect.match.bindings.values(), *suspect.match.rest))
         stack = [arg for arg in suspect.match.root.args if arg not in bound]
         while stack:
             term = stack.pop()
@@ -434,7 +433,7 @@ class Settled:
         return suspect.place.node in self.nodes
 
 
-def _sums(node: ast.expr) -> Iterator[ast.expr]:
+def _sums(node: ast.expr) -> Iterator[ast.BinOp]:
     """A sum or difference and those that it begins with."""
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
         yield node

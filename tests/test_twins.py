@@ -19,6 +19,54 @@ def found(body: str) -> set[str]:
 
 # what it is about: the safe program, its twin, and the rule that finds the twin
 TWINS = {
+    "a count with alternatives, each of which was tested": (
+        """
+        def f(x, y, strict):
+            n = (x > 0).sum() if strict else (x >= y).sum()
+            return x / n if n > 0 else x
+        """,
+        """
+        def f(x, y, strict):
+            n = (x > 0).sum() if strict else (x >= y).sum()
+            return x / n if strict else x
+        """,
+        "NG208",
+    ),
+    "what a mask leaves out of a logarithm by a product": (
+        """
+        def f(x, y, other):
+            d = torch.sigmoid(x) - torch.sigmoid(y)
+            inside = (d > 1e-5).float()
+            return inside * torch.log(torch.clamp(d, min=1e-12)) + (1 - inside) * other
+        """,
+        """
+        def f(x, y, other):
+            d = torch.sigmoid(x) - torch.sigmoid(y)
+            inside = (other > 1e-5).float()
+            return inside * torch.log(torch.clamp(d, min=1e-12)) + (1 - inside) * other
+        """,
+        "NG503",
+    ),
+    "data that noise is added to, and noise": (
+        "def f(x):\n    return torch.log((x * 255 + torch.rand_like(x)) / 256)",
+        "def f(x):\n    return torch.log((1e-30 + 255 * torch.rand_like(x)) / 256 - 1e-30)",
+        "NG212",
+    ),
+    "a divergence of two Gaussians, and the part of it that cancels": (
+        "def f(m, a, b):\n    return 0.5 * (-1 + b - a + torch.exp(a - b) + m ** 2 * torch.exp(-b))",
+        "def f(m, a, b):\n    return 0.5 * (m ** 2 * torch.exp(-b) + (-1 + b - a + torch.exp(a - b)))",
+        "NG407",
+    ),
+    "what is inside of an operand is a matter of its own": (
+        "def f(x, y):\n    s = (x * y).clamp(1e-6).sqrt()\n    return 1 - (1 - torch.log1p(s)) ** 3",
+        "def f(x, y):\n    s = (x * y).clamp(0).sqrt()\n    return 1 - (1 - torch.log1p(s)) ** 3",
+        "NG301",
+    ),
+    "an exponential of some entries of a row": (
+        "def f(x, m):\n    return torch.log(1 + torch.sum(torch.exp(-x[0][m == 1].abs())))",
+        "def f(x, m):\n    return torch.log(1 + torch.sum(torch.exp(x[0][m == 1])))",
+        "NG105",
+    ),
     "the logarithm of an entropy, which the probability weighs": (
         "def f(x):\n    p = x.softmax(1)\n    return -(p * torch.log(p + 1e-6)).sum(1)",
         "def f(x, y):\n    p = x.softmax(1)\n    return -(y * torch.log(p + 1e-6)).sum(1)",

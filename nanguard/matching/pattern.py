@@ -244,10 +244,12 @@ def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
 
 
 def sunken(term: Term) -> Term | None:
-    """A movement of an entry-by-entry operation as that operation on moved operands: the other way to see it."""
+    """Movements of an entry-by-entry operation as that operation on moved operands: the other way to see it."""
     if not algebra.moves(term):
         return None
     inner = term.args[0]
+    if algebra.moves(inner):
+        inner = sunken(inner) or inner
     if ops.family(inner) != ops.ELEMENTWISE:
         return None
     moved = (arg if arg.op == "const" else make(term.op, (arg, *term.args[1:]), term.attrs) for arg in inner.args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from nanguard.reading.narrowing import Questions, as_test, narrow, of_every_entry, without_facts
 from nanguard.reading.state import Frame, State
@@ -192,11 +193,20 @@ class Decisions(ABC):
         for name, held in state.env.local():
             if type(held) is Term and (held if held.op != "assume" else without_facts(held)) in compared:
                 state.env[name] = narrow(held, inner, truth)
+            elif type(held) is Term and held.op == inner.op == "either" and not compared.isdisjoint(held.args):
+                state.env[name] = either([_each_by_its_own(part, inner.args, truth) for part in held.args])
         for subject in compared:
             if subject.args and subject.op != "opaque" and subject not in state.facts:
                 narrowed = narrow(subject, inner, truth)
                 if narrowed is not subject:  # ``if x.abs() < 1: return`` holds of the next x.abs() too
                     state.facts[subject] = narrowed
+
+
+def _each_by_its_own(part: Term, tests: Sequence[Term], outcome: bool) -> Term:
+    """An alternative of a value, narrowed by the alternative of a test that was worked out of it."""
+    for test in tests:
+        part = narrow(part, test, outcome)
+    return part
 
 
 def _chosen(value: Term, outcome: bool) -> Value:

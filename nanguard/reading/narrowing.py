@@ -180,6 +180,8 @@ def as_test(value: Term) -> Term:
     """The comparison that a value is as a condition: ``if total`` asks whether it is not 0."""
     if ops.compares(value) or value.op in ("any", "all", "logical_not") or value.attr("kind") in ("option", "mask"):
         return value
+    if value.op == "either" and all(as_test(part) is part for part in value.args):
+        return value
     return make("ne", (value, const(0)))
 
 

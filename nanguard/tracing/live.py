@@ -24,7 +24,7 @@ from nanguard.repair.ground import Ground, ground
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.stated import Range
-from nanguard.term import Term
+from nanguard.term import Term, walk
 from nanguard.tracing.deadline import worked
 from nanguard.tracing.trace import Recording, trace
 
@@ -128,7 +128,7 @@ def _about(match: Match) -> Iterator[Term]:
 
 def _inside(match: Match) -> Iterator[Term]:
     """The root of a match and what lies between it and its variables."""
-    bound = {*match.bindings.values(), *match.rest}
+    bound = set(walk(*match.bindings.values(), *match.rest))
     waiting = [match.root]
     while waiting:
         term = waiting.pop()
