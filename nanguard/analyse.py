@@ -358,7 +358,7 @@ def _parts(suspect: Suspect, others: Mapping[Term, Suspect]) -> list[Suspect]:
     below = list(suspect.match.root.args) if not ops.breaks(suspect.match.root) else []
     while below:
         term = below.pop()
-        if term in seen or term in bound:
+        if term in seen or term in bound or ops.size(term):
             continue
         seen.add(term)
         other = others.get(term)

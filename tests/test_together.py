@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from nanguard.analyse import examine
 from nanguard.finding import Finding
+from nanguard.running.checking import check_paths
 from nanguard.settings import Settings
 
 HEAD = "import math\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -347,3 +349,24 @@ def test_what_nothing_is_known_of_is_called_by_its_name() -> None:
     (finding,) = found("def f(x): return torch.log(torch.relu(backend(x)[0] + other.attribute))")
     assert finding.witness is not None
     assert not any("opaque" in name or "External" in name for name in finding.witness.inputs)
+
+
+GOING_ON = """
+def f(x):
+    q = torch.exp(x)
+    width = q.shape[1]
+    q /= q.sum()
+    for _ in range(2):
+        q /= torch.sum(q, dim=1, keepdim=True)
+        q /= width
+    q *= width
+    return q
+"""
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_what_goes_on_is_reported_where_it_begins(static: bool, tmp_path: Path) -> None:
+    path = tmp_path / "loss.py"
+    path.write_text(HEAD + GOING_ON)
+    report = check_paths([str(path)], Settings(static=static, quiet=True))
+    assert [(finding.code, finding.span.line - HEAD.count("\n")) for finding in report.findings] == [("NG107", 5)]

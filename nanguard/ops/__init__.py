@@ -96,6 +96,12 @@ def breaks(term: Term) -> bool:
     return found is not None and found.singular
 
 
+def size(term: Term) -> bool:
+    """Whether a term is a number of entries or of classes: nothing that goes wrong in the entries goes wrong in it."""
+    found = rows().get(term.op)
+    return term.attr("kind") == "size" or (found is not None and found.size)
+
+
 def catches(term: Term) -> bool:
     """Whether an operation tells, or replaces, entries that are nan or infinite: ``isnan(x)``, ``x != x``."""
     found = rows().get(term.op)

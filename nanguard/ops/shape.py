@@ -165,4 +165,7 @@ JOINS = (
 )
 
 _FLAT = ("trunc", "arange", "one_hot", "eye", "numel", "length", "count_nonzero", "argmax")
-ROWS = tuple(replace(row, flat=row.name in _FLAT) for row in MOVEMENTS + CASTS + CREATION + SCATTERED)
+_SIZES = ("numel", "length")
+ROWS = tuple(
+    replace(row, flat=row.name in _FLAT, size=row.name in _SIZES) for row in MOVEMENTS + CASTS + CREATION + SCATTERED
+)

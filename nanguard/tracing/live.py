@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -33,9 +33,14 @@ _DEPTH = 3  # operations that a value a program has looked at may be away from o
 
 @dataclass(slots=True)
 class Proving:
-    """What the proofs for several traces of a file share: matchers, what was looked at, and how far `worked` may go."""
+    """What the proofs for several traces of a file share: matchers, what was looked at, and how far `worked` may go.
+
+    `told` are the places of findings that there are already, with the codes: what goes wrong there goes on in what
+    takes the value.
+    """
 
     until: float = math.inf
+    told: Mapping[Span, Collection[str]] = field(default_factory=dict)
     seen: set[tuple[Span, Term, str]] = field(default_factory=set)
     matchers: dict[str, matching.Matcher] = field(default_factory=dict)
 
@@ -73,6 +78,7 @@ def findings(
     matcher = proving.matcher(ruleset, dtype)
     codes = selected(settings, ruleset.rules)
     inside: set[Term] = set()
+    told = {(code, site.term) for site in traced.sites for code in proving.told.get(site.span, ())}
     sites: list[Site] = []
     for site in traced.sites:
         key = (site.span, site.term, dtype)
@@ -86,6 +92,8 @@ def findings(
         if match.rule.code not in codes or match.root in inside or uses.compared or _harmless(match, uses):
             continue
         if not site.doubtful.isdisjoint(_about(match)):
+            continue
+        if told and any((match.rule.code, term) in told for term in walk(match.root)):
             continue
         proof = confirm(match, matcher, site.names.get)
         if proof is not None and outweighed(proof.hazard, uses):

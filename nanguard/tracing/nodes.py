@@ -109,7 +109,9 @@ class Reader:
         return (kind, value)
 
     def is_view(self, node: fx.Node, term: Term) -> bool:
-        """Whether the result may share its storage with the first operand."""
+        """Whether the result may share its storage with the first operand, as a size cannot."""
+        if ops.size(term):
+            return False
         if node.target is not getattr and node.target is not operator.getitem:
             row = ops.row(term.op)
             if row is None or (row.family != ops.MOVEMENT and row.family != ops.CAST):

@@ -76,7 +76,11 @@ def traced(
         return
     yield Stage(FileResult(path, (), (), ()), last=False, seen=looked_for())
     budget = _Budget(settings.timeout, worked(), last)
-    proving = Proving(budget.end(_PROVING))
+    told: dict[Span, list[str]] = {}
+    for finding in read:
+        if finding.confirmed:
+            told.setdefault(finding.span, []).append(finding.code)
+    proving = Proving(budget.end(_PROVING), told)
     names = names_in(vars(module))
     seen: list[Target] = []
     found = list(read)

@@ -124,7 +124,7 @@ def shifted(ranges: Ranges, x: Term) -> bool:
     x = core(x)
     parts = x.args if x.op == "add" else ()
     plain = [part.args[-1] if part.op == "mul" else part for part in parts if number(part) is None]
-    return len(plain) < len(parts) and all(core(part).op in ("symbol", "numel", "length") for part in plain)
+    return len(plain) < len(parts) and all(core(part).op == "symbol" or ops.size(core(part)) for part in plain)
 
 
 def affine(ranges: Ranges, z: Term) -> bool:

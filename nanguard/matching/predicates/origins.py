@@ -158,11 +158,11 @@ def called_log(ranges: Ranges, x: Term) -> bool:
 
 def length(ranges: Ranges, n: Term) -> bool:
     """A number of entries or of classes: the size of a tensor, or an argument that is one."""
-    return n.op in ("numel", "length") or n.attr("kind") == "size"
+    return ops.size(n)
 
 
 def setting(ranges: Ranges, x: Term) -> bool:
     """A number or a size: a constant, an argument that is no tensor, or a product of such."""
     if x.op in ("mul", "pow"):
         return all(setting(ranges, part) for part in x.args)
-    return number(x) is not None or x.op in ("numel", "length") or x.attr("kind") in ("number", "size")
+    return number(x) is not None or x.attr("kind") == "number" or ops.size(x)
