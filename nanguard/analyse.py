@@ -380,9 +380,10 @@ def _done_by_called(suspect: Suspect, called: Mapping[Term, Sequence[Place]], no
         return False
     bound, target = set(suspect.match.bindings.values()), suspect.place.target
     known: dict[Term, bool | None] = dict.fromkeys(bound)  # None where nothing of it goes wrong
+    itself = suspect.match.root  # is worked out by the operation at the place, whoever else works it out
     for term in walk(suspect.match.root, known=known):
         parts = {known[arg] for arg in term.args}
-        if any(place.node in nodes and place.target != target for place in called.get(term, ())):
+        if term is not itself and any(place.node in nodes and place.target != target for place in called.get(term, ())):
             known[term] = True
         elif ops.breaks(term) and not (term.op == "div" and number(term.args[1])):
             known[term] = False

@@ -256,6 +256,9 @@ class Members(Recording):
                     for index, name in enumerate(names)]  # fmt: skip
         if isinstance(value, Term) and value.op not in ("const", "arange", "either"):
             return [_part(value, place) for place in range(count)]
+        tuples = [part for part in alternatives(value) if _is_tuple(part, count)] if isinstance(value, Term) else []
+        if tuples:  # what else it may be, a single tensor say, is not what is unpacked here
+            return [either(list(column)) for column in zip(*(part.args for part in tuples), strict=True)]
         return [self.element(value) for _ in targets]
 
     def store(self, target: ast.Subscript, value: Value, state: State, frame: Frame) -> None:
@@ -280,6 +283,11 @@ class Members(Recording):
 def _unread(value: Value) -> bool:
     """Whether a value is an object whose constructor has not been read."""
     return isinstance(value, Instance) and value.build is not None
+
+
+def _is_tuple(part: Term, count: int) -> bool:
+    """Whether an alternative is what became of a tuple of so many tensors."""
+    return part.op == "opaque" and part.name == Items.__name__ and len(part.args) == count
 
 
 def _part(term: Term, place: int) -> Term:

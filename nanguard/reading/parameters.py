@@ -27,6 +27,8 @@ def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
     words = _words(annotation)
     if words & {"bool", "str"}:
         return option(name, False if "bool" in words else "?")
+    if words & {"Optional", "None"}:  # none is among what is given, although nothing is given by default
+        return option(name, None, kind)
     if words & {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"} and "Tensor" in words:
         return Many(symbol(name))
     return symbol(name, kind)

@@ -94,7 +94,7 @@ def same(ranges: Ranges, x: Term, y: Term) -> bool:
     return core(x) is core(y)
 
 
-_MIXING = ("add", "mul", "sum", "mean", "scatter_add")
+_MIXING = ("add", "mul", "sum", "mean", "scatter_add", "matmul")
 
 
 def mixture(ranges: Ranges, p: Term) -> bool:
