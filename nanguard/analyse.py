@@ -37,6 +37,7 @@ class Suspect:
     place: Place
     uses: Uses
     around: tuple[Term, ...]  # what the value goes into, from the inside out
+    behind: bool = False  # a selection is on the way, which must be shown to take the value where it goes wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Scan:
         settled = Settled()
         found: list[Finding] = []
         for suspect in _outermost_first(self.suspects):
-            if not settled.covers(suspect):
+            if not suspect.behind and not settled.covers(suspect):
                 settled.add(suspect)
                 found.append(_finding(suspect, self.reading, "float32", None))
         return tuple(one_for_each(found))
@@ -144,14 +145,16 @@ def suspects(
                     [place.term for place in reading.places], reading.returned, reading.shown, reading.handed
                 )
             uses = table.of(place.term)
-            if harmless(match.variant.hazard, match.variant.stable is not None, uses) or _only_compared(place, uses):
+            repairable = match.variant.stable is not None
+            behind = harmless(match.variant.hazard, repairable, uses)
+            if behind and harmless(match.variant.hazard, repairable, replace(uses, masked=False)):
                 continue
             if place.node in begun and match.variant.hazard == "accuracy-loss":
                 continue
-            if not _of_data(match.root):
+            if _only_compared(place, uses) or not _of_data(match.root):
                 continue
             counts[key] = counts.get(key, 0) + 1
-            yield Suspect(match, place, uses, table.around(place.term))
+            yield Suspect(match, place, uses, table.around(place.term), behind)
 
 
 def _matches(term: Term, matcher: Matcher) -> list[Match]:
@@ -284,7 +287,7 @@ def prove(
     What a function does by itself comes before what it does where it is called: that is the more general claim.
     """
     from nanguard.proof.confirm import confirm
-    from nanguard.proof.outside import seen_from_outside
+    from nanguard.proof.outside import seen_from_outside, taken
     from nanguard.repair.diagnose import Context, accepted, finding
     from nanguard.repair.ground import ground
     from nanguard.repair.paths import Paths
@@ -307,7 +310,13 @@ def prove(
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
         proof = confirm(suspect.match, matcher, paths.caller(site, suspect.match, suspect.place))
-        if proof is None and not settings.pedantic:
+        if proof is None and (suspect.behind or not settings.pedantic):
+            continue
+        if (
+            proof is not None
+            and suspect.behind
+            and not taken(proof, suspect.match, matcher, suspect.place.term, suspect.around)
+        ):
             continue
         if proof is not None and outweighed(proof.hazard, suspect.uses):
             continue

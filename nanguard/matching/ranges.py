@@ -118,10 +118,20 @@ class RangeTable:
             return interval
         head = self.normal.head(node)
         for source, relation in self.relations.get(head.op, ()):
-            found = pattern.match(source, head, leave_rest=False)
-            if any(all(c.holds(bound.terms, bound.attrs, self) for c in relation.when) for bound in found):
-                interval = interval.within(relation.low, relation.high)
+            for bound in pattern.match(source, head, leave_rest=False):
+                if all(c.holds(bound.terms, bound.attrs, self) for c in relation.when):
+                    interval = interval.within(relation.low, relation.high)
+                    if relation.within is not None:
+                        hull = self.interval(bound.terms[relation.within])
+                        interval = interval.within(*_widened(hull))
+                    break
         return interval
+
+
+def _widened(hull: Interval) -> tuple[float, float]:
+    """The ends of a range, with what weights add that sum to 1 only give or take their rounding."""
+    slack = 1e-4 * max((abs(end) for end in (hull.low, hull.high) if math.isfinite(end)), default=0.0)
+    return hull.low - slack, hull.high + slack
 
 
 def range_table(dtype: str, relations: Sequence[Relation], normal: Normalizer) -> RangeTable:

@@ -24,6 +24,7 @@ class Variant:
     hazard: str
     untaken: str  # of a selection: the variable whose slope spoils the gradient, though it is not selected
     taken: str  # and the one that is
+    logits: str = ""  # the variable that is taken for a probability, and shown to be wrong by the logits behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Whatever `source` matches lies between `low` and `high`, where the conditions hold."""
+    """Whatever `source` matches lies between `low` and `high`, and where `within` does, where the conditions hold."""
 
     source: Term
     low: float
     high: float
     when: tuple[Condition, ...] = ()
+    within: str | None = None  # a variable: the match is a mean of its entries, say

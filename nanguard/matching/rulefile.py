@@ -32,15 +32,16 @@ class RuleError(NanguardError):
 
 RULE_KEYS = (
     "code", "name", "hazard", "also", "guarded", "scale", "ulps", "slope_ulps", "reach", "least", "summary",
-    "match", "when", "untaken", "taken", "stable", "clamp", "exact", "safe", "why", "references", "variant", "example",
+    "match", "when", "untaken", "taken", "logits", "stable", "clamp", "exact", "safe", "why", "references", "variant",
+    "example",
 )  # fmt: skip
-VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard", "untaken", "taken")
+VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard", "untaken", "taken", "logits")
 EXAMPLE_KEYS = ("bad", "good", "near", "hazard", "at", "dtype")
 TABLES = {
     "spelling": ("from", "to", "when"),
     "identity": ("from", "to", "when"),
     "guard": ("from", "to", "when"),
-    "relation": ("match", "low", "high", "when"),
+    "relation": ("match", "low", "high", "within", "when"),
 }
 _ULPS, _REACH = 4.0, 1e4
 _STEEPEST = 1000.0
@@ -221,6 +222,7 @@ class RuleFile:
             self.expression(self.string(data, key)) if key in data else None for key in ("stable", "clamp", "exact")
         )
         untaken, taken = (self.string(data, key, "") for key in ("untaken", "taken"))
+        logits = self.string(data, "logits", "")
         safe, hazard = self.truth(data, "safe"), self.hazard(self.string(data, "hazard", hazard))
         for text in texts:
             pattern = self.expression(text)
@@ -234,8 +236,10 @@ class RuleFile:
             for key, name in (("untaken", untaken), ("taken", taken)):
                 if name and not names(self.expression(name)) <= known:
                     raise self.error(f"{name!r} is a branch that {text!r} does not bind", key)
+            if logits and logits not in known:
+                raise self.error(f"{logits!r} is no variable of {text!r}", "logits")
             yield Variant(
-                pattern, self.conditions(data, known), stable, clamp, exact, safe, hazard, untaken, taken
+                pattern, self.conditions(data, known), stable, clamp, exact, safe, hazard, untaken, taken, logits
             )  # fmt: skip
 
     def examples(self) -> tuple[Example, ...]:
@@ -264,7 +268,10 @@ class RuleFile:
             if name == "relation":
                 low, high = self.number(table, "low", -math.inf), self.number(table, "high", math.inf)
                 source = self.expression(self.string(table, "match"))
-                yield Relation(source, low, high, self.conditions(table, names(source)))
+                within = self.optional(table, "within")
+                if within is not None and within not in names(source):
+                    raise self.error(f"'within' must be a variable of 'match', not {within!r}", "within")
+                yield Relation(source, low, high, self.conditions(table, names(source)), within)
                 continue
             for text in self.strings(table, "from"):
                 source, target = self.expression(text), self.expression(self.string(table, "to"))

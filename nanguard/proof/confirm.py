@@ -28,7 +28,7 @@ from nanguard.proof.points import Point, at, given, magnitude, many, measured, p
 from nanguard.proof.run import gradient, run
 from nanguard.proof.thresholds import thresholds
 from nanguard.proof.witness import witnessed
-from nanguard.term import Term, fill, walk
+from nanguard.term import Term, fill, make, substitute, symbol, walk
 
 _MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
 _EDGES = 4  # failing points of a branch, of which it may be the last that the test keeps it from
@@ -57,6 +57,8 @@ def confirm(match: Match, matcher: Matcher, called: Callable[[Term], str | None]
     if match.rest and match.joined == "add" and match.variant.hazard == "accuracy-loss":
         # what is lost in a part of a sum is measured on the part: beside the other terms it may not show here
         match = replace(match, root=fill(match.variant.match, match.bindings, match.attrs), rest=())
+    if match.variant.logits:
+        match = _from_logits(match)
     meant = match.variant.exact or match.variant.stable
     reference = match.replacement(meant) if meant is not None else match.root
     dtype = matcher.ranges.dtype
@@ -79,6 +81,15 @@ def confirm(match: Match, matcher: Matcher, called: Callable[[Term], str | None]
                 reported = match.variant.hazard
             return Proof(reported, witness, thresholds(cut, point, hazard), cut, point, hazard)
     return None
+
+
+def _from_logits(match: Match) -> Match:
+    """A match with the sigmoid of a logit in the place of a probability that is an argument."""
+    given = match.bindings[match.variant.logits]
+    name = given.name if given.op in ("symbol", "opaque") else "the probability"
+    changed = {given: make("sigmoid", (symbol(f"logit of {name}"),))}
+    bindings = {key: substitute(term, changed) for key, term in match.bindings.items()}
+    return replace(match, root=substitute(match.root, changed), bindings=bindings)
 
 
 def _runs(cut: Cut, matcher: Matcher) -> bool:

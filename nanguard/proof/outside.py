@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from nanguard import ops
+from nanguard.matching.match import Match, Matcher
 from nanguard.proof import leaves
-from nanguard.proof.confirm import Proof
-from nanguard.proof.points import given
+from nanguard.proof.confirm import Proof, search
+from nanguard.proof.leaves import Cut
+from nanguard.proof.points import Point, given
 from nanguard.proof.run import NotEvaluable, gradient, run
 from nanguard.term import Term, walk
 
@@ -39,6 +42,57 @@ def seen_from_outside(proof: Proof, around: Sequence[Term], dtype: str) -> Proof
             spoiled = any(slope is not None and not bool(torch.isfinite(slope).all()) for slope in slopes)
             return replace(proof, hazard="gradient-nonfinite") if spoiled else proof
     return proof
+
+
+def taken(proof: Proof, match: Match, matcher: Matcher, term: Term, around: Sequence[Term]) -> bool:
+    """Whether the selections that `term` goes into take it where it goes wrong: they do not guard it.
+
+    Only a ``where`` can be asked, by a test that is worked out from what the term is worked out from; one by class
+    takes every entry of some class.  Any other test is believed to be a guard.
+    """
+    tests: list[tuple[Term, bool]] = []  # and whether the term is the first of the branches
+    for user in around:
+        row = ops.row(user.op)
+        places = [index for index, arg in enumerate(user.args) if arg is term]
+        if row is not None and set(places) & set(row.masked):
+            if row.decides != 0:
+                return False
+            tests.append((user.args[0], places == [1]))
+        term = user
+    asked = [(test, first) for test, first in tests if not any(node.op == "one_hot" for node in walk(test))]
+    return any(
+        all(_takes(test, first, cut, point, matcher.ranges.dtype) for test, first in asked)
+        for cut, point in _failing(proof, match, matcher)
+    )
+
+
+def _failing(proof: Proof, match: Match, matcher: Matcher) -> Iterator[tuple[Cut, Point]]:
+    """The point of a proof, and such a point for each other way to cut the match: a test may be about other leaves."""
+    yield proof.cut, proof.point
+    meant = match.variant.exact or match.variant.stable
+    reference = match.replacement(meant) if meant is not None else match.root
+    for cut in leaves.cuts(match, matcher, reference):
+        if cut.free == proof.cut.free:
+            continue
+        try:
+            found = search(cut, match, matcher)
+        except NotEvaluable:
+            continue
+        if found is not None:
+            yield cut, found[1]
+
+
+def _takes(test: Term, first: bool, cut: Cut, point: Point, dtype: str) -> bool:
+    """Whether a test selects the first of its branches, or the other one, at every entry."""
+    inner = given(cut, point.values, point.shape, dtype)
+    others = _others(test, inner, (), dtype)
+    if not all(leaves.is_setting(node) for node in others):
+        return False
+    try:
+        chosen = run(test, {**inner, **others})
+    except (NotEvaluable, RuntimeError):
+        return False
+    return bool((chosen.bool() == first).all())
 
 
 def _others(term: Term, inner: dict[Term, Tensor], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:

@@ -53,6 +53,8 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "schedule": origins.schedule,
     "drawn": origins.drawn,
     "predicted": origins.predicted,
+    "foretold": origins.foretold,
+    "apart": origins.apart,
     "called_log": origins.called_log,
     "length": origins.length,
     "setting": origins.setting,
@@ -106,6 +108,8 @@ OF_EXPRESSIONS: Mapping[str, Callable[..., bool]] = {
     "norms": expression.norms,
     "summands": expression.summands,
     "crossing": expression.crossing,
+    "converted": expression.converted,
+    "by_class": expression.by_class,
 }
 
 PREDICATES = {**OF_OPERANDS, **OF_EXPRESSIONS}

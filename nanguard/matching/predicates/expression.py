@@ -45,6 +45,26 @@ def summands(matched: Matched, count: float) -> bool:
     return head.op == "add" and len(head.args) == count
 
 
+def converted(matched: Matched, x: Term) -> bool:
+    """`x` is an argument that the program makes floats of there: it holds whole numbers, or is a mask."""
+    return any(
+        ops.family(node) == ops.CAST and node.args[0].op == "symbol" and core(matched.normal(node)) is core(x)
+        for part in matched.term.args
+        for node in (part, *part.args)
+    )
+
+
+def by_class(matched: Matched, p: Term) -> bool:
+    """It is about the entries of `p` at the classes of a target: ``p.gather(1, target)``."""
+    for part in matched.term.args:
+        for node in (part, *part.args):
+            while ops.family(node) == ops.MOVEMENT and node.args:
+                if node.op == "pick" and node.attr("dim") not in (None, 0) and core(matched.normal(node)) is core(p):
+                    return True
+                node = node.args[0]
+    return False
+
+
 def crossing(matched: Matched, x: Term) -> bool:
     """The size of what passes through 0 as it goes from one sign to the other: a determinant, ``1 + x``, ``y / x``.
 

@@ -151,6 +151,19 @@ def predicted(ranges: Ranges, p: Term) -> bool:
     return p.op == "symbol" and any(word in p.name.lower() for word in ("pred", "prob"))
 
 
+def foretold(ranges: Ranges, p: Term) -> bool:
+    """An argument, or what a call gives that is not followed, of which nothing is known."""
+    p = core(p)
+    if p.attr("buffer") or not (p.op == "opaque" or (p.op == "symbol" and p.attr("kind") == "tensor")):
+        return False
+    return p.name != "Parameter" and ranges.interval(p).unknown
+
+
+def apart(ranges: Ranges, x: Term, y: Term) -> bool:
+    """No tensor goes into both."""
+    return not any(node.op in ("symbol", "opaque") for node in set(walk(x)) & set(walk(y)))
+
+
 def called_log(ranges: Ranges, x: Term) -> bool:
     """An argument that is called the logarithm of something: log_var, logsigma."""
     return x.op == "symbol" and x.name.lower().rpartition(".")[2].startswith("log")
