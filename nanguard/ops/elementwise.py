@@ -277,9 +277,10 @@ ARITHMETIC = (
     _row("add", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{}", params="x, other", range=_add, commutes=True,
          exact=lambda x, y: x + y,
          more=("torch.add(x, other, alpha) -> x + alpha * other",
-               *(f"{name}(x, {one}, {two}, beta=1.0, alpha=1.0) -> beta * x + alpha * matmul({one}, {two})"
+               *(f"{name}({given}) -> beta * x + alpha * matmul({one}, {two})"
                  for kind, one, two in (("addmm", "mat1", "mat2"), ("baddbmm", "batch1", "batch2"))
-                 for name in (f"torch.{kind}", f"Tensor.{kind}", f"Tensor.{kind}_")))),
+                 for name in (f"torch.{kind}", f"Tensor.{kind}", f"Tensor.{kind}_")
+                 for given in (f"x, beta, alpha, {one}, {two}", f"x, {one}, {two}, beta=1.0, alpha=1.0")))),
     _row("sub", "torch.{} Tensor.{} Tensor.{}_ operator.{} operator.i{} torch.subtract Tensor.subtract",
          params="x, other", range=_sub, exact=lambda x, y: x - y,
          more=("torch.rsub(x, other) -> sub(other, x)", "Tensor.__rsub__(x, other) -> sub(other, x)",
