@@ -103,6 +103,8 @@ def fix(
     eps = context.eps if context.eps is not None else default_eps(template, context.dtype)
     extra = {"eps": const(eps)} if any(node == var("eps") for node in walk(template)) else {}
     term = match.replacement(template, extra)
+    if context.ranges is not None and _takes_all(term, context.ranges):
+        return None
     worded = _worded(match, site, template, extra, context)
     if worded is None and kind == "clamp":
         whole = _of_operands(match)
@@ -125,6 +127,17 @@ def fix(
     if match.variant.hazard == "misuse":  # it computes something else, as it is meant to: not for a tool to do
         return Fix(kind, one_line(text), False)
     return Fix(kind, one_line(text), safe, put.edits)
+
+
+def _takes_all(replacement: Term, ranges: RangeTable) -> bool:
+    """Whether a bound of a replacement takes the place of every value: one above 0, of what is never positive."""
+    for node in walk(replacement):
+        if node.op == "clamp":
+            interval = ranges.interval(node.args[0])
+            low, high = map(number, node.args[1:])
+            if (low is not None and interval.high < low) or (high is not None and interval.low > high):
+                return True
+    return False
 
 
 def _worded(

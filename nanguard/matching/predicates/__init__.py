@@ -29,6 +29,7 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "nonnegative": intervals.nonnegative,
     "positive": intervals.positive,
     "probability": intervals.probability,
+    "spares": intervals.spares,
     "just_below": intervals.just_below,
     "partly_negative": intervals.partly_negative,
     "overflows": intervals.overflows,
