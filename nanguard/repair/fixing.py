@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nanguard.errors import NanguardError
@@ -23,6 +23,7 @@ from nanguard.settings import Settings
 from nanguard.suppress.quiet import Quiet
 
 _ROUNDS = 10
+_AGAIN = 3  # times that what is left in the place of a fix is fixed in its turn: each branch of a where, and deeper
 
 Range = tuple[int, int]
 Rounds = Generator[SourceText, list[Finding] | None, None]
@@ -194,6 +195,7 @@ class _Work:
     bugs: list[Note] = field(default_factory=list)
     suppressed: list[Suppressed] | None = None  # as of the last check after a fix
     refused: set[tuple[str, str, str]] = field(default_factory=set)
+    again: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.text = SourceText.decoded(self.before)
@@ -250,15 +252,22 @@ class _Work:
         left = yield now
         if left is None:
             return self.bad(chosen, "the file could not be checked with it")
-        bad = [finding for finding in chosen if _remains(finding, now, places, left)]
+        remaining = {_key(finding): _remaining(finding, now, places, left) for finding in chosen}
+        bad = [finding for finding in chosen if self.fails(finding, remaining[_key(finding)])]
         if bad:
             return self.bad(bad, "the finding is still there with it")
+        self.again.update(_kind(finding) for finding in chosen if remaining[_key(finding)])
         shorter = self.tidied(now, places, chosen)
         if shorter.text != now.text:
             again = yield shorter
             now, left = (shorter, again) if again is not None else (now, left)
         self.text, self.found = now, left
         return []
+
+    def fails(self, finding: Finding, remaining: Sequence[Finding]) -> bool:
+        """Whether a fix has mended nothing; what goes wrong for other inputs is fixed in its turn, a few times."""
+        often = self.again[_kind(finding)] == _AGAIN
+        return any(often or _inputs(other) == _inputs(finding) for other in remaining)
 
     def bad(self, findings: Sequence[Finding], why: str) -> list[Finding]:
         """Take back fixes, and say so."""
@@ -293,6 +302,10 @@ def _key(finding: Finding) -> tuple[str, str, str]:
     return finding.code, finding.target, finding.expression
 
 
+def _kind(finding: Finding) -> tuple[str, str]:
+    return finding.code, finding.target
+
+
 def _edits(findings: Sequence[Finding]) -> list[Edit]:
     return list(dict.fromkeys(edit for finding in findings if finding.fix for edit in finding.fix.edits))
 
@@ -318,12 +331,17 @@ def _encodable(text: SourceText) -> bool:
     return True
 
 
-def _remains(
+def _inputs(finding: Finding) -> Mapping[str, object]:
+    return finding.witness.inputs if finding.witness is not None else {}
+
+
+def _remaining(
     finding: Finding, text: SourceText, places: dict[Edit, Range], left: Sequence[Finding]
-) -> bool:  # fmt: skip
-    """Whether a finding is still where its fix was put."""
+) -> list[Finding]:  # fmt: skip
+    """What is still found where the fix of a finding was put, of its kind and not further inside."""
     assert finding.fix is not None
     put = [places[edit] for edit in finding.fix.edits[-1:]]
+    found = []
     for other in left:
         at = text.range(Edit(other.span, ""))
         if not other.confirmed or not overlapping(put, [at]):
@@ -333,9 +351,9 @@ def _remains(
             continue
         if (other.code, other.hazard) != (finding.code, finding.hazard):
             continue
-        if other.fix is not None or other.witness == finding.witness:
-            return True  # else something further inside goes wrong for other inputs, for which there is no form
-    return False
+        if other.fix is not None or _inputs(other) == _inputs(finding):
+            found.append(other)  # else something further inside goes wrong for other inputs, for which there is no form
+    return found
 
 
 def _dropped(text: SourceText, edit: Edit) -> set[str]:
