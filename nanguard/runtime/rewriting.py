@@ -23,7 +23,7 @@ from nanguard.stated import Range
 from nanguard.term import Attr, Term, const, show
 from nanguard.tracing.arguments import Arguments
 from nanguard.tracing.calls import pure, writes
-from nanguard.tracing.inputs import Samples, beyond, ordinary
+from nanguard.tracing.inputs import Samples, beyond, far, ordinary
 from nanguard.tracing.nodes import Reader
 from nanguard.tracing.places import GRAD, NAMES
 from nanguard.tracing.replay import Outcome, Run, difference, replay, tried
@@ -80,6 +80,11 @@ class Plan:
     def limited(self) -> bool:
         """Whether its form means the same for some values only."""
         return not self.clamped and not self.match.variant.safe
+
+    @property
+    def unguards(self) -> bool:
+        """Whether it leaves out a guard, on which what comes after may rely."""
+        return self.limited or bool(self.match.guards)
 
     @property
     def pattern(self) -> str:
@@ -369,10 +374,11 @@ def _replace(graph: fx.Graph, plan: Plan, new: Mapping[fx.Node, fx.Node]) -> boo
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """Ordinary inputs, and what the graph as it was gives on them."""
+    """Inputs, and what the graph as it was gives on them; `far` ones it must merely stay finite on."""
 
     inputs: tuple[Any, ...]
     outcome: Outcome
+    far: bool = False
 
 
 def _accepted(trace: Graphed, offered: Sequence[Plan]) -> tuple[fx.GraphModule, list[Plan]]:
@@ -382,6 +388,8 @@ def _accepted(trace: Graphed, offered: Sequence[Plan]) -> tuple[fx.GraphModule, 
         return apply(trace, [])
     if any(plan.limited for plan in offered):
         tests.extend(_beyond(trace, tests[0]))
+    if any(plan.unguards for plan in offered):
+        tests.extend(_far(trace, tests[0]))
     accepted: list[Plan] = []
     result: tuple[fx.GraphModule, list[Plan]] | None = None
     groups = [list(offered)]
@@ -420,7 +428,18 @@ def _beyond(trace: Graphed, test: _Test) -> Iterator[_Test]:
     A form that holds for some values only may agree on all the inputs that a graph was captured with.
     """
     values = dict(zip(trace.arguments.names, test.inputs, strict=True))
-    for sample in beyond(values, trace.ranges):
+    return _finite(trace, beyond(values, trace.ranges))
+
+
+def _far(trace: Graphed, test: _Test) -> Iterator[_Test]:
+    """Tests like one, with inputs as large as guards are for."""
+    values = dict(zip(trace.arguments.names, test.inputs, strict=True))
+    return (replace(found, far=True) for found in _finite(trace, far(values, trace.ranges)))
+
+
+def _finite(trace: Graphed, samples: Iterable[Mapping[str, Any]]) -> Iterator[_Test]:
+    """The inputs among some on which the graph as it is has finite values and gradients."""
+    for sample in samples:
         with suppress(Exception):  # it does not take such values
             inputs, outcome = tried(_running(trace, trace.module), sample, [trace.module])
             if outcome.finite:
@@ -447,6 +466,10 @@ def _agreeing(
         module, done = apply(trace, chosen)
         for test in tests:
             outcome = replay(_running(trace, module), test.inputs, [module])
+            if test.far:
+                if not outcome.finite:
+                    return None
+                continue
             relative = max(GUARDED if any(plan.match.guards for plan in chosen) else CLOSE, _precision(test))
             if difference(test.outcome, outcome, relative, relative / 10, missing_is_zero=True):
                 return None

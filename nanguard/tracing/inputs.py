@@ -223,6 +223,29 @@ def _beyond(example: torch.Tensor, draw: int, generator: torch.Generator) -> tor
     return (values if draw == 0 else -values if draw == 1 else 1 + values).to(example.device, example.dtype)
 
 
+_LARGE = 200.0
+
+
+def far(examples: Mapping[str, torch.Tensor], stated: Container[str] = ()) -> Iterator[dict[str, torch.Tensor]]:
+    """Tensors like `examples` with floats as large as losses meet them, of both signs; at first 0 or 1 for those in it.
+
+    Those whose range is `stated` stay as they are.
+    """
+    for draw in range(2):
+        generator = torch.Generator().manual_seed(draw)
+        yield {
+            name: _far(example, draw == 0, generator) if name not in stated and _is_float(example) else example
+            for name, example in examples.items()
+        }
+
+
+def _far(example: torch.Tensor, within: bool, generator: torch.Generator) -> torch.Tensor:
+    if within and bool(((example >= 0) & (example <= 1)).all()):
+        return _ordinary(example, 1, generator).round()
+    values = _floats(example.shape, False, generator) * _LARGE
+    return values.to(example.device, example.dtype)
+
+
 def differentiable(values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Values with a gradient for all floating tensors; for those not called target or mask; for none."""
     floats = [name for name, value in values.items() if _is_float(value)]
