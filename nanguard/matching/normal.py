@@ -17,7 +17,7 @@ from nanguard.matching.condition import Condition
 from nanguard.matching.predicates import OF_LEAVES
 from nanguard.matching.predicates.asked import Ranges
 from nanguard.matching.rules import Identity
-from nanguard.term import Term, const, fill, make, number, walk
+from nanguard.term import Attr, Term, const, fill, make, number, walk
 
 _STEPS = 40  # applications of identities at one node: far more than any chain that ends
 
@@ -272,7 +272,24 @@ def shape(node: Term, args: tuple[Term, ...]) -> Term:
         row = ops.row(node.op)
         if row is not None and row.commutes and len(args) == 2:
             args = tuple(sorted(args, key=lambda arg: arg.digest))
-    return make(node.op, args, node.attrs)
+    return make(node.op, args, plain(node) if args and node.attrs else node.attrs)
+
+
+def plain(node: Term) -> tuple[tuple[str, Attr], ...]:
+    """The attributes of a node by what they mean: a norm of order 2.0 is one of order 2, a correction of False is 0."""
+    if all(type(value) in (int, str) or value is None for _, value in node.attrs):
+        return node.attrs
+    row = ops.row(node.op)
+    numbers = {name for name, default in row.signature.attrs if type(default) is int} if row is not None else ()
+    return tuple([(name, _plain(value, name in numbers)) for name, value in node.attrs])
+
+
+def _plain(value: Attr, number: bool) -> Attr:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) and number:
+        return int(value)
+    return value
 
 
 def fold(op: str, args: tuple[Term, ...]) -> Term | None:

@@ -33,7 +33,7 @@ def _extreme(x: Interval) -> Interval:
 
 def _prod(x: Interval) -> Interval:
     if x.low >= 0:
-        nan = x.may_nan or (x.may_inf and x.holds(0))
+        nan = x.may_nan or (x.may_inf and x.low < 1)  # of some below 1 the product underflows to 0
         return Interval(0.0, 1.0 if x.high <= 1 else INF, x.positive, may_inf=x.may_inf, may_nan=nan, dtype=x.dtype)
     return Interval(may_inf=x.may_inf, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
 
