@@ -154,13 +154,16 @@ def test_what_is_stable_already_is_no_match(text: str) -> None:
         "torch.log(torch.clamp(torch.sigmoid(x) * torch.sigmoid(y), 1e-8, y))",
         "torch.clamp(torch.exp(torch.exp(x)), max=10)",  # the exponential inside overflows all the same
         "1 - torch.prod(1 - x.abs().rsqrt(), 1)",  # what is above 1 has no bound of 1 that is met in vain
+        "torch.log(torch.special.ndtr(x).clamp(1e-12, 0.5))",
     ],
 )
 def test_what_an_operand_must_be_for_a_fix_is_asked(text: str) -> None:
     source = HEAD + text + "\n"
     found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
     forms = [
-        suspect.match.variant for suspect in found if suspect.match.rule.code in ("NG429", "NG419", "NG307", "NG503")
+        suspect.match.variant
+        for suspect in found
+        if suspect.match.rule.code in ("NG429", "NG419", "NG307", "NG503", "NG128")
     ]
     assert all(form.stable is None and form.clamp is None for form in forms)
 
@@ -195,6 +198,37 @@ def test_what_moves_entries_is_checked(text: str, code: str) -> None:
     assert code in [finding.code for finding in result.findings]
 
 
+def test_a_guard_stays_where_what_comes_after_relies_on_it() -> None:
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        p = (torch.softmax(x, 1) * torch.softmax(y, 1)).clamp(min=1e-12)
+        return torch.log(p).sigmoid().clone().log_()  # what is written in place is not replaced
+
+    x = torch.tensor([[1.0, -200.0, 0.0]])
+    stable = nanguard.rewrite(loss, example_inputs={"x": torch.ones(1, 3), "y": torch.ones(1, 3)})
+    assert loss(x, x).isfinite().all()
+    torch.testing.assert_close(stable(x, x), loss(x, x))
+
+
+@pytest.mark.parametrize(
+    "text, code",
+    [
+        ("torch.log(0.5 * (torch.exp(x.norm(dim=1)) + torch.exp(-x.norm(2.0, dim=1))))", "NG116"),
+        ("torch.log(1 + x.std(1, False)) - torch.log(1 - x.std(1, correction=0))", "NG130"),
+    ],
+)
+def test_attributes_that_mean_the_same_are_the_same(text: str, code: str) -> None:
+    source = HEAD + text + "\n"
+    found = scan("m.py", source, ast.parse(source), Settings(static=True), None).suspects
+    assert code in [suspect.match.rule.code for suspect in found]
+
+
+def test_a_clamp_that_would_take_every_value_is_not_offered() -> None:
+    source = HEAD + "y / torch.log_softmax(x, dim=1) ** 2\n"  # of numbers that are never above 0
+    (finding,) = examine("m.py", source, Settings(static=True), None).findings
+    assert finding.code == "NG202"
+    assert finding.fix is None
+
+
 def leaves_of(text: str, **facts: float | bool) -> Term:
     """An expression of the rule language over arguments."""
     leaves = {var(name): symbol(name, **(facts if name == "x" else {})) for name in ("x", "y")}
@@ -217,6 +251,9 @@ FIXED = [
     ("1 / (1 - torch.sigmoid(x.max(1, True).values))", "NG404"),
     ("y[0] * torch.log(torch.sigmoid(x)) + (1 - y[0]) * torch.log(1 - torch.sigmoid(x))", "NG106"),  # of another shape
     ("torch.where(y > 0, y * torch.log(y / (x * x + 1)), 0)", "NG303"),
+    # the branch that is not taken overflows in two places, and the other one divides by 0
+    ("torch.where(y > 0, x / y, torch.exp(torch.exp(y)))", "NG303"),
+    ("F.logsigmoid(x) / F.logsigmoid(x).sum(1, keepdim=True)", "NG208"),  # its divisor is below 0
 ]  # fmt: skip
 
 
@@ -227,7 +264,7 @@ def test_fixes_keep_ordinary_values(text: str, code: str, tmp_path: Path) -> Non
     with in_process():
         outcome = fix_paths([str(path)], Settings(static=True, quiet=True), unsafe=True)
     assert outcome.bugs == ()
-    assert [finding.code for finding in outcome.fixed] == [code]
+    assert {finding.code for finding in outcome.fixed} == {code}
     x, y = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     values = []
     for source in (path.read_text(), *(file.after.decode() for file in outcome.files)):
@@ -296,6 +333,7 @@ RANGES = [
     ("floordiv(1 / x, 2)", {}, "float32", [math.nan]),
     ("mod(x, y)", {}, "float32", [math.nan]),
     ("normalize(1 / x, 1e-12, p=2.0, dim=1)", {}, "float32", [math.nan]),
+    ("prod(square(1 / log_softmax(x, dim=1)))", {}, "float16", [math.nan]),  # 0 by underflow, times inf
     ("binary_cross_entropy(x, y, reduction='sum')", {"low": 0.0, "high": 1.0}, "float32", [250.0]),
 ]  # fmt: skip
 

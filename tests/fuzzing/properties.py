@@ -6,7 +6,7 @@ import ast
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,10 +20,11 @@ from inprocess import in_process
 import nanguard
 from fuzzing import exact
 from fuzzing.layout import Program, program
+from fuzzing.rounding import shakiness
 from fuzzing.running import called, gradients, loaded, points
 from fuzzing.tree import Node, call, is_mask, walk
 from nanguard import ops
-from nanguard.analyse import examine, scan
+from nanguard.analyse import examine, scan, suspects
 from nanguard.errors import NanguardError
 from nanguard.floats import FORMATS
 from nanguard.matching import rules
@@ -34,7 +35,7 @@ from nanguard.proof.run import NotEvaluable, apply
 from nanguard.reading.discover import targets
 from nanguard.reading.read import read
 from nanguard.repair.fixing import fix_paths, save
-from nanguard.settings import Settings
+from nanguard.settings import Settings, selected
 from nanguard.term import Term, make, symbol
 from nanguard.term import walk as walk_term
 from nanguard.tracing.trace import trace
@@ -294,17 +295,18 @@ def rewritten(one: Subject) -> str:
     done = stable.report()
     if not done:
         return "nothing to rewrite"
-    judged = compare(one, stable, f"rewritten ({', '.join(f'{r.code}: {r.before} -> {r.after}' for r in done)})")
+    what = f"rewritten ({', '.join(f'{r.code}: {r.before} -> {r.after}' for r in done)})"
+    judged = compare(one, stable, what, {r.code for r in done})
     return f"rewritten, {'judged' if judged else 'not judged'}"
 
 
-def compare(one: Subject, stable: Any, what: str) -> int:
+def compare(one: Subject, stable: Any, what: str, codes: Collection[str]) -> int:
     """Raise `Wrong` where another form of a program is less accurate than it is, in value or gradient.
 
-    Gives the number of points at which there is an exact value.
+    `codes` are the rules that have made it.  Gives the number of points at which there is an exact value.
     """
     return sum(
-        _compare(one, stable, what, dtype, given)
+        _compare(one, stable, what, dtype, given, codes)
         for dtype in ("float32", "float64")
         for given in points(one.program, one.random, dtype, 4, subnormal=False)  # 1 / x ** 2 overflows there
     )
@@ -314,7 +316,9 @@ def _arrays(given: Mapping[str, torch.Tensor]) -> dict[str, exact.Array]:
     return {name: exact.array(tuple(t.shape), t.double().reshape(-1).tolist()) for name, t in given.items()}
 
 
-def _compare(one: Subject, stable: Any, what: str, dtype: str, given: Mapping[str, torch.Tensor]) -> bool:
+def _compare(
+    one: Subject, stable: Any, what: str, dtype: str, given: Mapping[str, torch.Tensor], codes: Collection[str]
+) -> bool:  # fmt: skip
     try:
         before, old = gradients(one.entry, one.program, given)
     except (RuntimeError, IndexError, TypeError):  # a class that there is not, a bound with a gradient
@@ -342,27 +346,15 @@ def _compare(one: Subject, stable: Any, what: str, dtype: str, given: Mapping[st
         exactly = {name: exact.slopes(one.program.tree, arrays, name) for name in old}
     except (exact.Unknown, OverflowError):
         return True
-    shaken = shakiness(one, given, old)
+    shaken = shakiness(one.entry, one.program, given, old)
+    units = max((rule.slope_ulps.of(dtype) for rule in rules.load().rules if rule.code in codes), default=0.0)
     largest = max((abs(slope) for listed in exactly.values() for slope in listed if slope is not None), default=0.0)
     for name in old:
-        # rules keep to units of eps times max(1, exact), and what is around them may magnify that: by how much, the
-        # largest slope shows, beside which another one may cancel
-        noise = 4 * shaken[name] + 1e4 * FORMATS[dtype].eps * max(1.0, largest)
+        # rules keep to so many units of eps times max(1, exact), and what is around them may magnify that: by how much,
+        # the largest slope shows, beside which another one may cancel
+        noise = 4 * shaken[name] + units * FORMATS[dtype].eps * max(1.0, largest)
         _entries(what, dtype, given, f"slope by {name}", old[name], new[name], exactly[name], noise)
     return True
-
-
-def shakiness(
-    one: Subject, given: Mapping[str, torch.Tensor], slopes: Mapping[str, torch.Tensor]
-) -> dict[str, float]:  # fmt: skip
-    """How far rounding alone moves the gradients of a program: those of a few multiples of it, divided again."""
-    found = dict.fromkeys(slopes, 0.0)
-    for times in (1.1, 0.7, 1.3):
-        _, again = gradients(one.entry, one.program, given, times)
-        for name, slope in slopes.items():
-            moved = (again[name].double() / times - slope.double()).abs()
-            found[name] = max(found[name], moved[moved.isfinite()].max().item() if moved.isfinite().any() else 0.0)
-    return found
 
 
 def _steep(root: Node) -> bool:
@@ -390,7 +382,7 @@ def _entries(
     true: Sequence[float | None], noise: float,
 ) -> None:  # fmt: skip
     eps, largest = FORMATS[dtype].eps, FORMATS[dtype].max
-    finite = [abs(value) for value in true if value is not None and math.isfinite(value)]
+    finite = [abs(value) for value in true if value is not None and abs(value) <= largest]
     size = max(finite, default=0.0)
     olds, news = before.double().reshape(-1).tolist(), after.double().reshape(-1).tolist()
     for old, new, right in zip(olds, news, true, strict=True):
@@ -398,7 +390,7 @@ def _entries(
             continue
         was, is_ = abs(old - right), abs(new - right)
         slack = 64 * eps * size + FORMATS[dtype].tiny + noise
-        if was <= 0.1 * max(1.0, size) and not is_ <= 2 * was + slack:
+        if was <= 0.1 * max(1.0, abs(right)) and not is_ <= 2 * was + slack:
             raise Wrong(f"{what}: {of} in {dtype} is {new!r}, was {old!r}, exact {right!r}\n  at {dict(given)}")
 
 
@@ -426,11 +418,12 @@ def fixed(one: Subject) -> str:
     codes = [finding.code for finding in outcome.fixed]
     with tempfile.TemporaryDirectory() as folder, loaded(changed, Path(folder)) as entry:
         if all(finding.fix is not None and finding.fix.safe for finding in outcome.fixed):
-            judged = compare(one, entry, f"fixed ({codes})\n{changed}")
+            judged = compare(one, entry, f"fixed ({codes})\n{changed}", codes)
             return f"fixed, {'judged' if judged else 'not judged'}"
         if _guarded(one.program.tree) and any(f.fix is not None and f.fix.kind == "clamp" for f in outcome.fixed):
             return "fixed, a clamp beside another"  # of a value of 1e-8 a bound of 1e-8 is an ordinary one
-        ordinary(one, entry, f"fixed ({codes})\n{changed}")
+        clamped = any(finding.fix is not None and finding.fix.kind == "clamp" for finding in outcome.fixed)
+        ordinary(one, entry, f"fixed ({codes})\n{changed}", 2e-3 if clamped else 1e-3)
     return "fixed, unsafe"
 
 
@@ -441,8 +434,11 @@ def _inside(x: torch.Tensor) -> torch.Tensor:
     return 0.1 + 0.8 * torch.rand(x.shape, generator=torch.Generator().manual_seed(x.numel()), dtype=x.dtype)
 
 
-def ordinary(one: Subject, other: Any, what: str) -> None:
-    """Raise `Wrong` where another form differs from a program that is right, at ordinary points."""
+def ordinary(one: Subject, other: Any, what: str, close: float) -> None:
+    """Raise `Wrong` where another form differs from a program that is right, at ordinary points.
+
+    A clamp may move a value by as much as it says: the least angle of a clamped acos is 1.4e-3.
+    """
     given = {name: _inside(tensor) for name, tensor in next(points(one.program, Random(1), "float64", 1)).items()}
     try:
         true = exact.value(one.program.tree, _arrays(given))
@@ -450,7 +446,7 @@ def ordinary(one: Subject, other: Any, what: str) -> None:
         return
     before, after = called(one.entry, one.program, given), called(other, one.program, given)
     right = torch.tensor([float(entry.mid()) for entry in true.entries], dtype=torch.float64).reshape(before.shape)
-    if torch.allclose(before, right, rtol=1e-9, atol=1e-9) and not torch.allclose(after, right, rtol=1e-3, atol=1e-3):
+    if torch.allclose(before, right, rtol=1e-9, atol=1e-9) and not torch.allclose(after, right, rtol=1e-3, atol=close):
         raise Wrong(f"{what}: gives {after}, was {before}, at {given}")
 
 
@@ -466,7 +462,11 @@ def variants(one: Subject) -> str:
     expected, sure = codes(one.program, one.folder)
     for other in (exchanged(one.program.tree, one.random), one.program.tree):
         written = program(other, one.random, "other", files=False)
-        found, certain = codes(written, one.folder)
+        try:
+            with subject(written, one.random):
+                found, certain = codes(written, one.folder)
+        except Unfit:
+            continue
         if not sure <= found or not certain <= expected:
             raise Wrong(f"{sorted(expected)} but {sorted(found)} written as\n{written.files[written.main]}")
     return f"{min(len(expected), 3)} codes"
@@ -484,20 +484,26 @@ def exchanged(root: Node, random: Random) -> Node:
 
 
 def codes(made: Program, folder: Path) -> tuple[set[str], set[str]]:
-    """The codes that a program is suspected of, and those of them that its entry is, with what it calls.
+    """The codes that a program is suspected of, and those of them that its entry is, read alone.
 
     A helper is a target of its own, too, for which it is not known what its callers make of what it gives.
     """
     if len(made.files) > 1:
         for name, text in made.files.items():
             (folder / name).write_text(text)
-    source = made.files[made.main]
-    found = scan(str(folder / made.main), source, ast.parse(source), Settings(static=True), None)
+    path, source = str(folder / made.main), made.files[made.main]
+    tree = ast.parse(source)
+    found = scan(path, source, tree, Settings(static=True), None)
     if found.reading.failed:
         raise Wrong(f"reading gave up: {found.reading.failed}")
     entry = f"{made.entry}.forward" if made.is_class else made.entry
-    through = [one for one in found.suspects if one.place.depth > 0 or one.place.target == entry]
+    alone = read(path, source, tree, [target for target in targets(path, tree) if target.name == entry])
+    through = suspects(alone, table("float32"), _all_codes(), None)
     return {one.match.rule.code for one in found.suspects}, {one.match.rule.code for one in through}
+
+
+def _all_codes() -> frozenset[str]:
+    return selected(Settings(), rules.load().rules)
 
 
 # --- the whole -----------------------------------------------------------------------------------------

@@ -149,7 +149,9 @@ def _takes(spelling: Spelling, node: Node) -> bool:
     given = next(_given(spelling, node))
     first = given.get(spelling.receives[0][0])
     assert isinstance(first, Node)
-    settings = given.values() if spelling.name.rpartition(".")[2].lower() in _NUMBERS_BESIDE else ()
+    made = {name for name, _ in spelling.constructor.attrs} if spelling.constructor is not None else set()
+    every = spelling.name.rpartition(".")[2].lower() in _NUMBERS_BESIDE
+    settings = [part for name, part in given.items() if every or name in made]
     if any(isinstance(part, Node) and part is not first and not _is_given(part) for part in settings):
         return False
     if first.op == "number":
@@ -233,14 +235,14 @@ def _arguments(
             value = value.value
         if value == defaults.get(name) and type(value) is type(defaults.get(name)):
             keyword = True
-        elif keyword or random.random() < 0.6:
+        elif keyword or random.random() < 0.6 or (name == "correction" and value not in (0, 1)):
             keyword = True
             result.append(f"{name}={literal(value)}")
         elif spelling.signature.star and isinstance(value, tuple) and random.random() < 0.5:
             result.extend(map(repr, value))
             keyword = True
-        else:
-            result.append(literal(value))
+        else:  # by position it is `unbiased`, which is true or false
+            result.append(literal(bool(value) if name == "correction" else value))
     return result
 
 
