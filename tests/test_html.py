@@ -9,22 +9,25 @@ import json as parser
 import linecache
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from browser import Page, browsing, chromium, colours
+from torch import Tensor
 
 from nanguard.analyse import examine
 from nanguard.finding import Note, Report
 from nanguard.floats import FORMATS
 from nanguard.matching.rules import load
+from nanguard.proof.lanes import Bounds
 from nanguard.proof.measure import measure
 from nanguard.report import json, textplot
-from nanguard.report.html import gather, page, plots, rule
+from nanguard.report.html import gather, page, plots, rule, sample
 from nanguard.report.html.derive import derivation
 from nanguard.report.html.drawn import (
     COLUMNS,
@@ -43,11 +46,14 @@ from nanguard.report.html.drawn import (
 )
 from nanguard.report.html.example import rule_plot
 from nanguard.report.html.figure import Caption, Shared, panel
+from nanguard.report.html.picture import figure
 from nanguard.report.html.plot import Drawing, draw
 from nanguard.report.html.sample import digits
 from nanguard.report.html.subject import Subject, proved, shown
 from nanguard.report.view import View
+from nanguard.running.processes import children
 from nanguard.settings import Settings
+from nanguard.term import Term
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 SOURCE = f'''\
@@ -84,10 +90,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """Nothing is exhaustive, which is tested by itself, and however slow the machine is, there is time for the rest."""
+    """However slow the machine is, there is time for all plots."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "EXHAUSTIVE", ())
-        patch.setattr(gather, "SECONDS", 60.0)
+        patch.setattr(plots, "SECONDS", 600.0)
         yield
 
 
@@ -251,8 +256,7 @@ def test_what_has_no_value_anywhere_is_not_drawn() -> None:
     assert seen is not None
     leaf = seen.pair.before.free[0]
     subject.matcher.ranges.memo[leaf] = replace(subject.matcher.ranges.interval(leaf), low=math.inf, high=-math.inf)
-    page_plots = plots.Plots(None)
-    assert page_plots.made[page_plots.add(subject, seen)] is None
+    assert plots.plot(Drawing(seen.pair, subject.matcher, seen.witness)) is None
 
 
 def test_two_inputs_make_a_heat_map() -> None:
@@ -263,8 +267,8 @@ def test_two_inputs_make_a_heat_map() -> None:
     assert middle[-1].states == frozenset()
     assert heat.after is not None
     assert heat.after[len(heat.after) // 2][0].states == frozenset()
-    plot = Plot("f(x, y)", ("x", "y"), None, (heat,))
-    said = panel(plot, heat, Shared(), Caption("f1", ("x", "y"), {}, "float32", own=True))
+    shown_as = figure(Plot("f(x, y)", ("x", "y"), None, (heat,)))
+    said = panel(shown_as, shown_as.pictures[0], Shared(), Caption("f1", ("x", "y"), {}, "float32", own=True))
     (described,) = re.findall(r"<desc[^>]*>([^<]*)</desc>", said)
     assert re.search(r"as written value inf or nan in \d+", described)
     assert "By the stable form nothing is infinite" in described
@@ -418,9 +422,9 @@ def test_text_of_standard_input_is_plotted_as_it_is() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(linecache.cache, "given.py", (len(text), None, text.splitlines(keepends=True), "given.py"))
         (finding,) = examine("given.py", text, Settings(static=True), None).findings
-        (facts,) = gather.gather([finding], Settings())
-    assert facts.own
-    assert facts.steps[0].after == "log(1 - sigmoid(x))"
+        (known,) = gather.gather([finding], Settings())
+    assert known.facts.own
+    assert known.facts.steps[0].after == "log(1 - sigmoid(x))"
 
 
 def test_an_empty_report_is_a_page() -> None:
@@ -429,24 +433,86 @@ def test_an_empty_report_is_a_page() -> None:
     Tree(text)
 
 
-def test_many_findings_keep_to_the_time_and_the_size(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_findings_keep_to_the_size(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     many = tuple(replace(one) for one in report.findings * 40)
     text = page.render(View(replace(report, findings=many), many))
     assert len(text) < 5_000_000
     assert text.count("<article") == len(many) >= 200
     assert text.count('<g id="plot-') <= 4 * len(report.findings)  # each is drawn once
-    monkeypatch.setattr(gather, "SECONDS", 1e-9)
-    late = page.render(View(report, report.findings))
-    assert "No plot: the time for plots was used up." in late
+    monkeypatch.setattr(gather, "MOST", 1)
+    first = page.render(View(report, report.findings))
+    assert first.count("No plot: only the first 1 findings of a report have one.") == len(report.findings) - 1
+    assert "<use" in first
+
+
+def test_an_expression_that_takes_too_long_has_the_plot_in_its_own_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "SECONDS", 1e-9)
+    subject = subject_of("torch.log(torch.sigmoid(x))")
+    seen = shown(subject, proved(subject))
+    assert seen is not None
+    monkeypatch.setattr(plots.time, "process_time", iter([0.0, 0.0, 1.0, 1.0, 1.0]).__next__)
+    found = plots.plot(Drawing(seen.pair, subject.matcher, seen.witness))
+    assert found is not None
+    assert [each.dtype for each in found.drawn] == ["float32"]
+
+
+def test_expressions_that_are_the_same_but_for_names_have_one_key() -> None:
+    def key(expression: str) -> str:
+        subject = subject_of(expression)
+        seen = shown(subject, proved(subject))
+        assert seen is not None
+        return plots.key(Drawing(seen.pair, subject.matcher, seen.witness))
+
+    same = {key("torch.log(torch.sigmoid(x))"), key("y.sigmoid().log()"), key("torch.log(torch.sigmoid(x - y))")}
+    assert len(same) == 1
+    assert key("torch.log(torch.sigmoid(x.clamp(max=3)))") not in same
+    assert key("torch.log(1 - torch.sigmoid(x))") not in same
+
+
+def test_any_number_of_processes_makes_the_same_page(folder: Path) -> None:
+    paths = [folder / f"part{number}.py" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_text(f"import torch\n\n\ndef loss(x):\n    return torch.log(torch.sigmoid(x + {number}))\n")
+    findings = tuple(
+        one for path in paths for one in examine(str(path), path.read_text(), Settings(static=True), None).findings
+    )
+    report = Report(3, (), findings)
+    before = children()
+    pages = {page.render(View(report, findings, Settings(jobs=jobs))) for jobs in (1, 2, 3)}
+    assert len(pages) == 1
+    assert pages.pop().count("<use") >= 3 * 4
+    assert children() == before  # no process is left behind
+
+
+def test_bounds_say_what_balls_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_bounds = drawn("torch.log(1 - torch.sigmoid(x))", "float32")
+    monkeypatch.setattr(sample, "BOUNDED", ())
+    by_balls = drawn("torch.log(1 - torch.sigmoid(x))", "float32")
+    assert isinstance(by_bounds, Curve)
+    assert isinstance(by_balls, Curve)
+    for one, other in zip(by_bounds.before, by_balls.before, strict=True):
+        assert one.states == other.states
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-3)
+
+
+def test_bounds_that_balls_contradict_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(term: Term, leaves: Mapping[Term, Tensor], others: Mapping[Term, Tensor]) -> Bounds:
+        ones = torch.ones(len(next(iter(leaves.values()))), dtype=torch.float64)
+        return Bounds(ones, ones)
+
+    monkeypatch.setattr(sample, "bounds", wrong)
+    curve = drawn("torch.log(torch.sigmoid(x))", "float32")
+    monkeypatch.setattr(sample, "BOUNDED", ())
+    assert drawn("torch.log(torch.sigmoid(x))", "float32") == curve
 
 
 def test_a_finding_that_only_ran_is_plotted_by_its_rule(report: Report) -> None:
     (finding,) = [one for one in report.findings if one.target == "plain"]
     moved = replace(finding, span=replace(finding.span, path="elsewhere.py"))
-    (facts,) = gather.gather([moved], Settings())
-    assert facts.plot is not None
-    assert not facts.own
-    assert facts.steps == ()
+    (known,) = gather.gather([moved], Settings())
+    assert known.figure is not None
+    assert not known.facts.own
+    assert known.facts.steps == ()
 
 
 # --- rules -----------------------------------------------------------------------------------------------

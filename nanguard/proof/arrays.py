@@ -14,13 +14,12 @@ from nanguard import ops
 from nanguard.lazy import load_torch
 from nanguard.ops.row import REQUIRED
 from nanguard.proof import run
-from nanguard.proof.balls import UNKNOWN, ball
+from nanguard.proof.balls import Number, ball
 from nanguard.proof.dual import Dual
 from nanguard.proof.evaluate import Attrs, Evaluator, NotEvaluable, along, met, row_of
 from nanguard.term import Attr
 
 if TYPE_CHECKING:
-    from flint import arb
     from torch import Tensor
 
 Shape = tuple[int, ...]
@@ -42,11 +41,6 @@ def read(tensor: Tensor, tracked: bool = False) -> Array:
     return Array(tuple(tensor.shape), tuple(Dual(ball(x), () if tracked else None) for x in numbers))
 
 
-def nearest(value: arb) -> float:
-    """The float next to a ball, nan for UNKNOWN."""
-    return math.nan if value is UNKNOWN else float(value)
-
-
 class Balls(Evaluator[Array | None]):
     """Gives an operation its exact value; None is the value of a bound that is not there.
 
@@ -62,7 +56,11 @@ class Balls(Evaluator[Array | None]):
             return None
         if not isinstance(value, bool | int | float):
             raise NotEvaluable(f"{value!r} is no number")
-        return Array((), (Dual(ball(value)),))
+        return Array((), (self.number(value),))
+
+    def number(self, value: Number) -> Dual:
+        """A plain number as an entry."""
+        return Dual(ball(value))
 
     def apply(self, op: str, operands: Sequence[Array | None], attrs: Attrs) -> Array | None:
         row = row_of(op)
@@ -108,7 +106,7 @@ class Balls(Evaluator[Array | None]):
     def move(self, key: object, operands: Sequence[Array], move: Callable[..., Any]) -> Array:
         """The operands with their entries where `move` takes them."""
         shape, places = self.layout(key, [operand.shape for operand in operands], move)
-        pool = (_ZERO, *(entry for operand in operands for entry in operand.entries))
+        pool = (self.number(0), *(entry for operand in operands for entry in operand.entries))
         return Array(shape, tuple(pool[place] for place in places))
 
     def moved(self, op: str, operands: Sequence[Array | None], attrs: Attrs) -> Array:
@@ -132,9 +130,6 @@ class Balls(Evaluator[Array | None]):
         if not operand.shape:
             return operand.entries * math.prod(shape)
         return self.move(("expand", shape), [operand], lambda numbers: numbers.expand(shape)).entries
-
-
-_ZERO = Dual(ball(0))
 
 
 def _elementwise(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
@@ -201,7 +196,7 @@ _FAMILIES: Mapping[str, Callable[[Balls, ops.Op, Sequence[Array | None], Attrs],
 
 def _detach(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
     (x,) = _arrays(operands)
-    return Array(x.shape, tuple(Dual(entry.value) for entry in x.entries))
+    return Array(x.shape, tuple(entry.detached() for entry in x.entries))
 
 
 def _trunc(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
@@ -225,7 +220,7 @@ def _of_class(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs
     x, target = _arrays(operands)
     if x.shape == target.shape and x.shape:
         return balls.apply("sum", [balls.apply("mul", [x, target], {})], {"dim": 1})
-    classes = [nearest(entry.value) for entry in target.entries]
+    classes = [entry.nearest() for entry in target.entries]
     if not all(map(math.isfinite, classes)):
         raise NotEvaluable("a class that is no number")
     chosen = load_torch().tensor(list(map(int, classes))).reshape(target.shape)
@@ -246,7 +241,7 @@ def _sort(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: At
     dim = attrs.get("dim", -1)
     if not isinstance(dim, int) or not -len(x.shape) <= dim < len(x.shape):
         return x  # as it is run: a movement that the shape has not got moves nothing
-    floats = torch.tensor([nearest(entry.value) for entry in x.entries], dtype=torch.float64).reshape(x.shape)
+    floats = torch.tensor([entry.nearest() for entry in x.entries], dtype=torch.float64).reshape(x.shape)
     order = floats.sort(dim=dim, descending=attrs.get("descending") is True).indices
     return balls.move(("sort", x), [x], lambda numbers: numbers.gather(dim, order))
 
@@ -269,10 +264,18 @@ def _counted(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs:
     torch = load_torch()
     floats = []
     for x in _arrays(operands):
-        whole = all(entry.value.is_finite() and entry.value.is_integer() for entry in x.entries)
-        values = [nearest(entry.value) for entry in x.entries]
+        values = [entry.nearest() for entry in x.entries]
+        whole = all(map(float.is_integer, values))
         floats.append(torch.tensor(values, dtype=torch.int64 if whole else torch.float64).reshape(x.shape))
-    return read(torch.as_tensor(run.apply(row.name, floats, attrs)), False)
+    counted = torch.as_tensor(run.apply(row.name, floats, attrs))
+    return Array(tuple(counted.shape), tuple(map(balls.number, counted.flatten().tolist())))
+
+
+def _numel(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
+    """A count that depends on the shape alone."""
+    (x,) = _arrays(operands)
+    counted = run.apply(row.name, [load_torch().zeros(x.shape)], attrs)
+    return Array((), (balls.number(int(counted)),))
 
 
 def _first(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array | None:
@@ -289,5 +292,6 @@ _SPECIAL: Mapping[str, Callable[[Balls, ops.Op, Sequence[Array | None], Attrs], 
     "matmul": _matmul,
     "masked_select": _first,
     "full": _first,
-    **dict.fromkeys(("any", "one_hot", "numel", "count_nonzero", "argmax", "arange", "eye", "zeros", "ones"), _counted),
+    "numel": _numel,
+    **dict.fromkeys(("any", "one_hot", "count_nonzero", "argmax", "arange", "eye", "zeros", "ones"), _counted),
 }

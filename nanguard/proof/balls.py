@@ -7,6 +7,7 @@ UNKNOWN, the ball of everything: what this precision cannot tell.  Nothing here 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,6 +40,11 @@ def named(result: arb, *operands: arb) -> arb:
     if not result.is_nan() or not all(operand.is_exact() for operand in operands):
         return UNKNOWN
     return UNDEFINED
+
+
+def nearest(value: arb) -> float:
+    """The float next to a ball, nan for UNKNOWN."""
+    return math.nan if value is UNKNOWN else float(value)
 
 
 def add(x: arb, y: arb) -> arb:

@@ -84,6 +84,14 @@ class Dual:
     def __repr__(self) -> str:
         return f"Dual({self.value.str(10)})"
 
+    def nearest(self) -> float:
+        """The float next to the number, nan where it is not known."""
+        return balls.nearest(self.value)
+
+    def detached(self) -> Dual:
+        """The number as a constant."""
+        return Dual(self.value)
+
     def __add__(self, other: Dual | Number) -> Dual:
         y = dual(other)
         if self.slopes is None and y.slopes is None:

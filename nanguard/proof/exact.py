@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import flint
 from flint import arb
 
-from nanguard.proof.arrays import Array, Balls, Shape, nearest, read
-from nanguard.proof.balls import TWO, UNKNOWN
+from nanguard.proof.arrays import Array, Balls, Shape, read
+from nanguard.proof.balls import TWO, UNKNOWN, nearest
 from nanguard.proof.dual import Dual, gradient
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.term import Term

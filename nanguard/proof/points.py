@@ -129,9 +129,9 @@ def at_once(
         column.reshape(-1, *shape).requires_grad_(slopes and leaf not in cut.targets)
         for leaf, column in zip(cut.free, columns, strict=True)
     ]
-    others = _others(cut, shape or (len(free[0]),), dtype)
+    rest = others(cut, shape or (len(free[0]),), dtype)
     try:
-        output = _whole(cut, free, others, shape)
+        output = _whole(cut, free, rest, shape)
         gradients = tuple(gradient(output, free))
     except _REFUSALS:
         return None
@@ -187,10 +187,10 @@ def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], d
         leaf: torch.tensor(list(vector), dtype=kind).reshape(shape).requires_grad_(leaf not in cut.targets)
         for leaf, vector in zip(cut.free, values, strict=True)
     }
-    return {**result, **_others(cut, shape, dtype)}
+    return {**result, **others(cut, shape, dtype)}
 
 
-def _others(cut: Cut, shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
+def others(cut: Cut, shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
     """The leaves that are not free, beside free ones of a shape."""
     result = {leaf: torch.tensor(value, dtype=getattr(torch, dtype)) for leaf, value in cut.fixed}
     if cut.index:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from nanguard.finding import Finding, Number, Witness
+from nanguard.finding import Finding, Witness
 from nanguard.repair.edits import apply
 from nanguard.report import concise
 from nanguard.report.escaping import visible
-from nanguard.report.html.drawn import Plot, Step
+from nanguard.report.html.drawn import Step
+from nanguard.report.html.facts import Facts
 from nanguard.report.html.figure import Caption, Shared, tabs
+from nanguard.report.html.gather import Known
 from nanguard.report.html.markup import cell, lines, prose, text
 from nanguard.report.place import place, source_line
 
@@ -20,20 +21,7 @@ _AROUND = 2  # lines of the source before and after the expression
 _LONGEST = 14  # lines of an expression that are shown
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a finding beside itself; all of it may be missing."""
-
-    plot: Plot | None = None
-    steps: Sequence[Step] = ()
-    names: Sequence[str] = ()  # of the inputs of the plot
-    own: bool = True
-    stable: Number | None = None  # the value of the replacement at the witness
-    slope: Number | None = None  # and its gradient there
-    without: str = ""  # why there is no plot
-
-
-def card(finding: Finding, key: str, facts: Facts, shared: Shared) -> str:
+def card(finding: Finding, key: str, known: Known, shared: Shared) -> str:
     """A finding as an article with the id `key`."""
     at = place(finding.span)
     where = f"{visible(finding.span.path)}:{at.line}:{at.column}"
@@ -45,8 +33,8 @@ def card(finding: Finding, key: str, facts: Facts, shared: Shared) -> str:
         f'<p class="message">{prose(finding.message)}</p>',
         f'<div class="pair"><section><h4>Source</h4>{_source(finding)}</section>',
         f"<section><h4>Replacement</h4>{_replacement(finding)}</section></div>",
-        _figure(finding, key, facts, shared),
-        _proof(finding, facts),
+        _figure(finding, key, known, shared),
+        _proof(finding, known.facts),
         f'<section><h4>Reproduce</h4><pre class="command"><code>{text(command(finding))}</code></pre></section>',
         "</article>",
     )
@@ -135,13 +123,13 @@ def _diff(finding: Finding) -> Iterator[str]:
 # --- the plot, the witness, the derivation
 
 
-def _figure(finding: Finding, key: str, facts: Facts, shared: Shared) -> str:
-    if facts.plot is None:
-        return f'<p class="note">{text(facts.without)}</p>' if facts.without else ""
+def _figure(finding: Finding, key: str, known: Known, shared: Shared) -> str:
+    if known.figure is None:
+        return f'<p class="note">{text(known.without)}</p>' if known.without else ""
     dtype = finding.witness.dtype if finding.witness else "float32"
-    thresholds = finding.thresholds if facts.own else {}
-    caption = Caption(key, facts.names, thresholds, dtype, facts.own)
-    return f"<section><h4>Error plot</h4>{tabs(facts.plot, shared, caption)}</section>"
+    thresholds = finding.thresholds if known.facts.own else {}
+    caption = Caption(key, known.facts.names, thresholds, dtype, known.facts.own)
+    return f"<section><h4>Error plot</h4>{tabs(known.figure, shared, caption)}</section>"
 
 
 def _proof(finding: Finding, facts: Facts) -> str:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from nanguard.report.html.drawn import Plot
-from nanguard.report.html.plots import Plots
+from nanguard.report.html.plot import Drawing
+from nanguard.report.html.plots import plot
 from nanguard.report.html.subject import Subjects, proved, shown
 from nanguard.settings import Settings
 
 
 def rule_plot(code: str, files: tuple[str, ...], exhaustive: bool) -> Plot | None:
     """The plot of a rule (`files` are those of rules beside nanguard's own); None where there is none."""
-    subjects, plots = Subjects(Settings(rules=files)), Plots(None)
-    subject = subjects.example(code)
+    subject = Subjects(Settings(rules=files)).example(code)
     seen = shown(subject, proved(subject)) if subject is not None else None
     if subject is None or seen is None:
         return None
-    key = plots.add(subject, seen)
-    plots.widen()
-    if exhaustive:
-        plots.refine()
-    return plots.made[key]
+    return plot(Drawing(seen.pair, subject.matcher, seen.witness), exhaustive, limited=False)

@@ -18,10 +18,11 @@ from nanguard.finding import HAZARDS, Finding, Note, Target
 from nanguard.report import concise
 from nanguard.report.escaping import visible
 from nanguard.report.html.card import badge, card
-from nanguard.report.html.drawn import EXHAUSTIVE, Curve, Plot
+from nanguard.report.html.drawn import EXHAUSTIVE
 from nanguard.report.html.figure import Shared
 from nanguard.report.html.gather import gather
 from nanguard.report.html.markup import text
+from nanguard.report.html.picture import Figure
 from nanguard.report.place import place
 from nanguard.report.text import summary
 from nanguard.report.view import View
@@ -35,12 +36,12 @@ _COLUMNS = (("severity", "Severity"), ("code", "Rule"), ("place", "Place"), ("ta
 def render(view: View) -> str:
     """The page of a view."""
     shared = Shared()
-    facts = gather(view.findings, view.settings)
+    known = gather(view.findings, view.settings)
     listed = [(finding, f"f{number}") for number, finding in enumerate(view.findings, 1)]
-    cards = [card(finding, key, known, shared) for (finding, key), known in zip(listed, facts, strict=True)]
+    cards = [card(finding, key, one, shared) for (finding, key), one in zip(listed, known, strict=True)]
     body = "".join((
         _head(view),
-        _plots([known.plot for known in facts if known.plot is not None]),
+        _plots([one.figure for one in known if one.figure is not None]),
         _overview(view.findings),
         _notes(view.report.notes),
         _unseen(view.report.targets),
@@ -92,18 +93,17 @@ def _overview(findings: Sequence[Finding]) -> str:
     return f'<ul class="tiles">{shown}</ul><div class="pair overview">{tables}</div>'
 
 
-def _plots(plots: Sequence[Plot]) -> str:
-    """How closely the curves of the small dtypes were looked at; those of many findings are one."""
-    single = [plot for plot in {id(plot): plot for plot in plots}.values() if plot.line is None and len(plot.axes) == 1]
+def _plots(figures: Sequence[Figure]) -> str:
+    """How closely the curves of the small dtypes were looked at."""
+    single = [figure for figure in figures if figure.line is None and len(figure.axes) == 1]
     if not single:
         return ""
-    drawn = [each for plot in single for each in plot.drawn]
-    whole = sum(isinstance(each, Curve) and each.exhaustive for each in drawn)
-    possible = sum(each.dtype in EXHAUSTIVE for each in drawn)
-    missing = any(plot.of(dtype) is None for plot in single for dtype in EXHAUSTIVE)
-    share = "all curves" if whole == possible and not missing else f"{whole} curves, until the time was used up"
+    small = [picture for figure in single for picture in figure.pictures if picture.dtype in EXHAUSTIVE]
+    missing = any(not figure.has(dtype) for figure in single for dtype in EXHAUSTIVE)
+    every = all(picture.exhaustive for picture in small) and not missing
+    share = "of all expressions with one input" if every else "of expressions with one input that have a plot in it"
     return (
-        f'<p class="lead quiet">Error plots: every finite float16 and bfloat16 was tried in {share}; each caption says '
+        f'<p class="lead quiet">Error plots: every finite float16 and bfloat16 was tried {share}; each caption says '
         "how many inputs were compared with the exact value.</p>"
     )
 

@@ -6,17 +6,18 @@ more of them, or tensors whose entries meet, are taken along the line through 0 
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import groupby
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from nanguard.errors import NanguardError
 from nanguard.floats import FORMATS
+from nanguard.matching.interval import Interval
 from nanguard.matching.match import Matcher
-from nanguard.proof.leaves import Cut
+from nanguard.proof.leaves import DIRECTED, SMALL, Cut
 from nanguard.proof.points import Values
 from nanguard.report.html import sample
 from nanguard.report.html.drawn import (
@@ -32,12 +33,12 @@ from nanguard.report.html.drawn import (
     edge,
     full,
 )
-from nanguard.report.html.sample import Pair, Sample
+from nanguard.report.html.sample import Pair, Samples
 from nanguard.term import Term, make, substitute
 
 _NAMES = "xyzuvwabcdefghijkl"
 _EACH = 4  # inputs of a column that are tried where not all are
-_SPARSE = 120  # inputs along a line of tensors
+_SPARSE = 120  # inputs along a line of tensors; half of that where ball arithmetic alone can say what is right
 _ROUNDS, _PARTS, _EDGES = 3, 40, 12  # how closely it is looked where something begins to go wrong
 _REFUSALS = (NanguardError, RuntimeError, ValueError, TypeError, IndexError, OverflowError)
 
@@ -49,7 +50,6 @@ class Drawing:
     pair: Pair
     matcher: Matcher
     witness: Values
-    truths: dict[object, array[float]] = field(default_factory=dict)  # of all floats of a dtype, by what is meant
 
     @property
     def inputs(self) -> int:
@@ -74,33 +74,42 @@ def draw(drawing: Drawing, dtype: str, exhaustive: bool) -> Curve | Heat | None:
 def _curve(drawing: Drawing, dtype: str, exhaustive: bool) -> Curve | None:
     form, interval = FORMATS[dtype], drawing.matcher.ranges.interval(drawing.pair.before.free[0])
 
-    def tried(ordinals: Sequence[int]) -> _Tried | None:
-        values = [form.from_ordinal(ordinal) for ordinal in ordinals]
-        rows = [(value,) for value in values]
-        known = partial(_truths, drawing, rows, dtype) if exhaustive else None
-        found = sample.entrywise(drawing.pair, rows, dtype, known)
-        return _tried(ordinals, found, [interval.holds(value) for value in values])
+    def tried(ordinals: Tensor) -> _Tried | None:
+        values = floats(ordinals, dtype)
+        return _tried(ordinals, sample.compare(drawing.pair, [values], dtype), _held(interval, values))
 
     first, end = edge(dtype, 0), edge(dtype, COLUMNS)
-    marked = {form.ordinal(form.round(value)) for vector in drawing.witness for value in vector}
-    inside = [ordinal for ordinal in marked if first <= ordinal < end]
-    found = tried(range(first, end) if exhaustive else sorted({*_spread(dtype, COLUMNS, _EACH), *inside}))
+    ordinary = (form.ordinal(form.round(value)) for value in (*DIRECTED, *SMALL, *marks(drawing)))
+    spread = sorted({*_spread(dtype, COLUMNS, _EACH), *(each for each in ordinary if first <= each < end)})
+    found = tried(torch.arange(first, end) if exhaustive else torch.tensor(spread))
     if found is None:
         return None
     for _ in range(0 if exhaustive else _ROUNDS):
         between = found.between(dtype)
-        more = tried(between) if between else None
+        more = tried(torch.tensor(between)) if between else None
         found = found.with_more(more) if more is not None else found
     return found.curve(dtype, exhaustive)
 
 
-def _truths(drawing: Drawing, rows: Sequence[sample.Row], dtype: str) -> Sequence[float]:
-    """The exact values at all floats of a dtype, which expressions that mean the same share."""
-    cut = drawing.pair.before
-    key = (renamed(cut, cut.reference), tuple(value for _, value in cut.fixed), dtype)
-    if key not in drawing.truths:
-        drawing.truths[key] = array("d", sample.truths(cut, rows, dtype))
-    return drawing.truths[key]
+def marks(drawing: Drawing) -> tuple[float, ...]:
+    """The inputs of the witness that are looked at beside ordinary ones."""
+    return tuple(sorted({value for vector in drawing.witness for value in vector}.difference(DIRECTED, SMALL)))
+
+
+def floats(ordinals: Tensor, dtype: str) -> Tensor:
+    """The numbers of a dtype with some ordinals: but for the sign these are the bits of the numbers."""
+    sizes = ordinals.abs().to(_BITS[dtype]).view(getattr(torch, dtype))
+    return torch.where(ordinals < 0, -sizes, sizes)
+
+
+_BITS = {"float16": torch.int16, "bfloat16": torch.int16, "float32": torch.int32, "float64": torch.int64}
+
+
+def _held(interval: Interval, values: Tensor) -> Tensor:
+    """Which of some values an interval has."""
+    if interval.unknown and not interval.nonzero and not interval.integer:
+        return torch.ones(len(values), dtype=torch.bool)
+    return torch.tensor([interval.holds(value) for value in values.tolist()])
 
 
 def renamed(cut: Cut, term: Term) -> Term:
@@ -114,33 +123,25 @@ def renamed(cut: Cut, term: Term) -> Term:
 class _Tried:
     """What was tried: ordinals, from the smallest, and their samples."""
 
-    ordinals: Sequence[int]
-    before: Sequence[Sample]
-    after: Sequence[Sample] | None
+    ordinals: Tensor
+    before: Samples
+    after: Samples | None
 
     def between(self, dtype: str) -> list[int]:
         """Some ordinals between neighbours of which one goes wrong as the other does not; none if these are many."""
-        gaps = [
-            (low, high)
-            for low, high, one, other in zip(
-                self.ordinals, self.ordinals[1:], self.before, self.before[1:], strict=False
-            )
-            if high - low > 1 and _kind(one, dtype) != _kind(other, dtype)
-        ]
-        if len(gaps) > _EDGES:
+        kinds, low, high = _kinds(self.before, dtype), self.ordinals[:-1], self.ordinals[1:]
+        places = ((kinds[1:] != kinds[:-1]) & (high - low > 1)).nonzero().flatten()
+        if len(places) > _EDGES:
             return []
+        gaps = zip(low[places].tolist(), high[places].tolist(), strict=True)
         inner = {low + (high - low) * part // _PARTS for low, high in gaps for part in range(1, _PARTS)}
-        return sorted(inner.difference(self.ordinals))
+        return sorted(inner.difference(self.ordinals.tolist()))
 
     def with_more(self, more: _Tried) -> _Tried:
         """Both together."""
-        order = sorted(range(len(self.ordinals) + len(more.ordinals)), key=[*self.ordinals, *more.ordinals].__getitem__)
-        ordinals, before = [*self.ordinals, *more.ordinals], [*self.before, *more.before]
-        after = [*self.after, *more.after] if self.after is not None and more.after is not None else None
-        return _Tried(
-            [ordinals[at] for at in order], [before[at] for at in order],
-            [after[at] for at in order] if after is not None else None,
-        )  # fmt: skip
+        ordinals, order = torch.cat((self.ordinals, more.ordinals)).sort(stable=True)
+        after = (self.after + more.after).at(order) if self.after is not None and more.after is not None else None
+        return _Tried(ordinals, (self.before + more.before).at(order), after)
 
     def curve(self, dtype: str, exhaustive: bool = False, count: int = COLUMNS) -> Curve:
         """The samples as the columns of a curve."""
@@ -154,37 +155,43 @@ class _Tried:
     def stretches(self, dtype: str) -> Iterator[Stretch]:
         """Neighbours that go wrong alike; a few that only have more or fewer digits set none apart."""
         shortest = (edge(dtype, 1) - edge(dtype, 0)) // 2
-        runs: list[list[int]] = []
-        for _, group in groupby(range(len(self.ordinals)), lambda at: _kind(self.before[at], dtype)):
-            run = list(group)
-            short = self.ordinals[run[-1]] - self.ordinals[run[0]] < shortest
-            same = bool(runs) and self.before[runs[-1][-1]].states == self.before[run[0]].states
-            if same and (short or _kind(self.before[runs[-1][0]], dtype) == _kind(self.before[run[0]], dtype)):
-                runs[-1] += run
+        kinds, counts = _kinds(self.before, dtype).unique_consecutive(return_counts=True)
+        runs: list[tuple[int, int, int]] = []  # from which place to which, and what goes wrong there
+        end = 0
+        for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+            start, end = end, end + count
+            short = int(self.ordinals[end - 1]) - int(self.ordinals[start]) < shortest
+            if runs and runs[-1][2] // 2 == kind // 2 and (short or runs[-1][2] == kind):
+                runs[-1] = (runs[-1][0], end, runs[-1][2])
             else:
-                runs.append(run)
+                runs.append((start, end, kind))
         form = FORMATS[dtype]
-        for run in runs:
-            first, last = (form.from_ordinal(self.ordinals[at]) for at in (run[0], run[-1]))
-            after = _least(self.after, run) if self.after is not None else None
-            yield Stretch(first, last, self.before[run[0]].states, _least(self.before, run), after)
+        for start, end, kind in runs:
+            first, last = (form.from_ordinal(int(self.ordinals[at])) for at in (start, end - 1))
+            after = _least(self.after.digits[start:end]) if self.after is not None else None
+            yield Stretch(first, last, _states(kind // 2), _least(self.before.digits[start:end]), after)
 
 
-def _kind(one: Sample, dtype: str) -> tuple[frozenset[str], bool]:
-    """What goes wrong at an input, and whether fewer than half of the digits are right."""
-    return one.states, one.digits is not None and one.digits < full(dtype) / 2
+def _kinds(samples: Samples, dtype: str) -> Tensor:
+    """What goes wrong at each input, and, in the lowest bit, whether fewer than half of the digits are right."""
+    return samples.states.to(torch.int64) * 2 + (samples.digits < full(dtype) / 2)
 
 
-def _least(samples: Sequence[Sample], run: Sequence[int]) -> float | None:
+def _states(bits: int) -> frozenset[str]:
+    return frozenset(state for index, state in enumerate(sample.STATES) if bits >> index & 1)
+
+
+def _least(digits: Tensor) -> float | None:
     """The fewest digits of some samples."""
-    return min((digits for at in run if (digits := samples[at].digits) is not None), default=None)
+    known = digits[~digits.isnan()]
+    return float(known.min()) if len(known) else None
 
 
-def _tried(ordinals: Sequence[int], found: sample.Samples | None, held: Sequence[bool]) -> _Tried | None:
+def _tried(ordinals: Tensor, found: sample.Compared | None, held: Tensor) -> _Tried | None:
     if found is None:
         return None
     before, after = found
-    return _Tried(ordinals, sample.outside(before, held), sample.outside(after, held) if after is not None else None)
+    return _Tried(ordinals, before.outside(held), after.outside(held) if after is not None else None)
 
 
 def _spread(dtype: str, columns: int, each: int) -> list[int]:
@@ -197,46 +204,53 @@ def _spread(dtype: str, columns: int, each: int) -> list[int]:
     return sorted(found)
 
 
-def _places(dtype: str, ordinals: Sequence[int], count: int) -> list[int]:
+def _places(dtype: str, ordinals: Tensor, count: int) -> Tensor:
     """The columns, of so many, that some ordinals belong to."""
-    edges = [edge(dtype, column, count) for column in range(count)]
-    return [bisect_right(edges, ordinal) - 1 for ordinal in ordinals]
+    edges = torch.tensor([edge(dtype, column, count) for column in range(count)])
+    return torch.searchsorted(edges, ordinals, right=True) - 1
 
 
-def _columns(samples: Sequence[Sample], places: Sequence[int], count: int = COLUMNS) -> tuple[Column, ...]:
+def _columns(samples: Samples, places: Tensor, count: int = COLUMNS) -> tuple[Column, ...]:
     """The samples of each column in one."""
-    held: list[list[Sample]] = [[] for _ in range(count)]
-    for each, place in zip(samples, places, strict=True):
-        held[place].append(each)
-    return tuple(map(_column, held))
+    lows, highs = (
+        torch.full((count,), end, dtype=torch.float64).scatter_reduce(
+            0, places, samples.digits.nan_to_num(nan=end), "amin" if end > 0 else "amax"
+        ).tolist()
+        for end in (math.inf, -math.inf)
+    )  # fmt: skip
+    bits = [0] * count
+    for index in range(len(sample.STATES)):
+        for place in places[samples.states.bitwise_and(1 << index) > 0].unique().tolist():
+            bits[place] |= 1 << index
+    return tuple(map(_column, lows, highs, bits))
 
 
-def _column(samples: Sequence[Sample]) -> Column:
-    digits = [each.digits for each in samples if each.digits is not None]
-    states = frozenset[str]().union(*(each.states for each in samples))
-    if digits:  # what a part of the column has no value for says nothing of the rest
-        return Column(min(digits), max(digits), states - {OUTSIDE, UNDEFINED})
+def _column(low: float, high: float, bits: int) -> Column:
+    states = _states(bits)
+    if low <= high:  # what a part of the column has no value for says nothing of the rest
+        return Column(low, high, states - {OUTSIDE, UNDEFINED})
     return Column(None, None, states & {OUTSIDE} or states)
 
 
 def _heat(drawing: Drawing, dtype: str) -> Heat | None:
-    form = FORMATS[dtype]
     middles = [(edge(dtype, cell, CELLS) + edge(dtype, cell + 1, CELLS) - 1) // 2 for cell in range(CELLS)]
-    values = [form.from_ordinal(ordinal) for ordinal in middles]
-    rows = [(x, y) for y in reversed(values) for x in values]
-    found = sample.entrywise(drawing.pair, rows, dtype)
+    values = floats(torch.tensor(middles), dtype)
+    columns = values.repeat(CELLS), values.flip(0).repeat_interleave(CELLS)  # rows, from the largest y on
+    found = sample.compare(drawing.pair, columns, dtype)
     if found is None:
         return None
-    one, other = (drawing.matcher.ranges.interval(leaf) for leaf in drawing.pair.before.free)
-    held = [one.holds(x) and other.holds(y) for x, y in rows]
-    before, after = (_cells(sample.outside(part, held)) if part is not None else None for part in found)
+    one, other = (
+        _held(drawing.matcher.ranges.interval(leaf), column)
+        for leaf, column in zip(drawing.pair.before.free, columns, strict=True)
+    )
+    before, after = (_cells(part.outside(one & other)) if part is not None else None for part in found)
     assert before is not None
-    return Heat(dtype, before, after, len(rows))
+    return Heat(dtype, before, after, len(values) ** 2)
 
 
-def _cells(samples: Sequence[Sample]) -> tuple[tuple[Column, ...], ...]:
-    cells = [_column([each]) for each in samples]
-    return tuple(tuple(cells[start : start + CELLS]) for start in range(0, len(cells), CELLS))
+def _cells(samples: Samples) -> tuple[tuple[Column, ...], ...]:
+    cells = _columns(samples, torch.arange(len(samples)), len(samples))
+    return tuple(cells[start : start + CELLS] for start in range(0, len(cells), CELLS))
 
 
 def direction(witness: Values) -> Values:
@@ -246,25 +260,22 @@ def direction(witness: Values) -> Values:
 
 
 def _line(drawing: Drawing, dtype: str) -> Curve | None:
-    form = FORMATS[dtype]
-    way = direction(drawing.witness)
+    kind = getattr(torch, dtype)
     scalar = drawing.pair.before.elementwise
-    ordinals = _spread(dtype, COLUMNS, _EACH) if scalar else _spread(dtype, _SPARSE, 1)
-    scales = [form.from_ordinal(ordinal) for ordinal in ordinals]
-    if scalar:
-        found = sample.entrywise(drawing.pair, [tuple(scale * part[0] for part in way) for scale in scales], dtype)
-    else:
-        rows = [tuple(tuple(scale * value for value in vector) for vector in way) for scale in scales]
-        found = sample.together(drawing.pair, rows, dtype)
-    if found is None or len(found[0]) != len(scales):
-        return None
-    intervals = [drawing.matcher.ranges.interval(leaf) for leaf in drawing.pair.before.free]
-    held = [
-        all(interval.holds(scale * value) for interval, vector in zip(intervals, way, strict=True) for value in vector)
-        for scale in scales
-    ]
+    sparse = _SPARSE if dtype in sample.BOUNDED else _SPARSE // 2
+    ordinals = torch.tensor(_spread(dtype, COLUMNS, _EACH) if scalar else _spread(dtype, sparse, 1))
+    scales = floats(ordinals, dtype).to(torch.float64)
+    columns = [
+        (scales.unsqueeze(1) * torch.tensor(part, dtype=torch.float64)).reshape(-1, *drawing.pair.shape)
+        for part in direction(drawing.witness)
+    ]  # fmt: skip
+    found = sample.compare(drawing.pair, [column.to(kind) for column in columns], dtype)
+    held = torch.ones(len(scales), dtype=torch.bool)
+    for leaf, column in zip(drawing.pair.before.free, columns, strict=True):
+        interval = drawing.matcher.ranges.interval(leaf)
+        held &= _held(interval, column.flatten()).reshape(len(scales), -1).all(1)
     tried = _tried(ordinals, found, held)
-    return tried.curve(dtype, count=COLUMNS if scalar else _SPARSE) if tried is not None else None
+    return tried.curve(dtype, count=COLUMNS if scalar else sparse) if tried is not None else None
 
 
 def _widened(columns: tuple[Column, ...]) -> tuple[Column, ...]:

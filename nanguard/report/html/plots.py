@@ -1,103 +1,74 @@
-"""The plots of a page: each expression is plotted once, as exactly as the time for all of them allows."""
+"""The plots of expressions in all dtypes: what is the same but for names is one plot, known by its key."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from array import array
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from typing import Any
 
 from nanguard.collector import paused
 from nanguard.finding import DTYPES
+from nanguard.matching.interval import Interval
 from nanguard.proof.leaves import Cut
-from nanguard.report.html.drawn import EXHAUSTIVE, Curve, Heat, Plot
-from nanguard.report.html.plot import Drawing, direction, draw, renamed
-from nanguard.report.html.subject import Shown, Subject
-from nanguard.term import show
+from nanguard.report.html.drawn import Curve, Heat, Plot
+from nanguard.report.html.plot import Drawing, direction, draw, marks, renamed
+from nanguard.term import Term, show, walk
+
+SECONDS = 10.0  # of the processor for one expression, after which no further dtype is begun
 
 _LINE = "the inputs lie along the line through 0 and the witness, and x is the entry of largest magnitude"
 _LONGEST = 160  # characters of a title
 
-Key = tuple[object, ...]
 
+def plot(drawing: Drawing, exhaustive: bool = True, limited: bool = True) -> Plot | None:
+    """The plot of an expression, first in the dtype of its finding; None where it does not run or has no exact value.
 
-@dataclass(slots=True)
-class Plots:
-    """Plots by expression.  `seconds` of the processor are for all of them together; None is no limit.
-
-    Each expression is sampled first in the dtype of its finding.  What is left of the time is for the other dtypes, and
-    then for all inputs in float16 and bfloat16: first where most findings show the plot.
+    `exhaustive` tries every float16 and bfloat16 where the expression has one input.  Where it is `limited`, an
+    expression that takes too long has not all dtypes.
     """
-
-    seconds: float | None
-    drawings: dict[Key, Drawing] = field(default_factory=dict)
-    made: dict[Key, Plot | None] = field(default_factory=dict)
-    uses: Counter[Key] = field(default_factory=Counter)  # findings that show a plot
-    truths: dict[object, array[float]] = field(default_factory=dict)
-    used: float = 0.0
-
-    def add(self, subject: Subject, shown: Shown) -> Key:
-        """Plot a subject in its dtype by samples, unless its expression has been; the key of its plot."""
-        key = _key(subject, shown)
-        self.uses[key] += 1
-        if key not in self.made:
-            self.drawings[key] = Drawing(shown.pair, subject.matcher, shown.witness, self.truths)
-            self.made[key] = None
-            self._draw(key, subject.matcher.ranges.dtype, False)
-        return key
-
-    def widen(self) -> None:
-        """Add the other dtypes, while there is time."""
-        for key, _ in self.uses.most_common():
-            for dtype in DTYPES:
-                plot = self.made[key]
-                if plot is None or plot.of(dtype) is None:
-                    self._draw(key, dtype, False)
-
-    def refine(self) -> None:
-        """Make the curves of the small dtypes exhaustive, while there is time."""
-        for key, _ in self.uses.most_common():
-            plot = self.made[key]
-            for drawn in plot.drawn if plot is not None else ():
-                if drawn.dtype in EXHAUSTIVE and isinstance(drawn, Curve) and self.drawings[key].inputs == 1:
-                    self._draw(key, drawn.dtype, True)
-
-    def _draw(self, key: Key, dtype: str, exhaustive: bool) -> None:
-        """Draw an expression in a dtype, if there is time."""
-        if self.part >= 1:
-            return
-        began = time.process_time()
-        with paused():
-            drawn = draw(self.drawings[key], dtype, exhaustive)
-        self.used += time.process_time() - began
-        if drawn is None or drawn.empty:
-            return
-        plot = self.made[key] or self._blank(self.drawings[key])
-        others = (each for each in plot.drawn if each.dtype != dtype)
-        self.made[key] = replace(plot, drawn=tuple(sorted((*others, drawn), key=_order)))
-
-    def _blank(self, drawing: Drawing) -> Plot:
-        axes = tuple("xy"[: drawing.inputs]) or ("x",)
-        return Plot(_title(drawing.pair.before), axes, None if drawing.inputs else _LINE, ())
-
-    @property
-    def part(self) -> float:
-        """How much of the time is used, 1 for all of it."""
-        return self.used / self.seconds if self.seconds else 0.0
+    own = drawing.matcher.ranges.dtype
+    end = time.process_time() + SECONDS
+    drawn: list[Curve | Heat] = []
+    with paused():
+        for dtype in (own, *(each for each in reversed(DTYPES) if each != own)):
+            if not limited or time.process_time() < end:
+                found = draw(drawing, dtype, exhaustive)
+                drawn += [found] if found is not None and not found.empty else []
+    if not drawn:
+        return None
+    axes = tuple("xy"[: drawing.inputs]) or ("x",)
+    drawn.sort(key=lambda each: DTYPES.index(each.dtype))
+    return Plot(_title(drawing.pair.before), axes, None if drawing.inputs else _LINE, tuple(drawn))
 
 
-def _order(drawn: Curve | Heat) -> int:
-    return DTYPES.index(drawn.dtype)
+def key(drawing: Drawing) -> str:
+    """What makes two drawings one: the same terms but for the names of their leaves, the same inputs and marks."""
+    cut, after = drawing.pair.before, drawing.pair.after
+    numbers: dict[Term, int] = {}
+    roots = (cut.root, cut.reference, *((after.root,) if after is not None else ()))
+    rows = [row for root in roots for row in _rows(renamed(cut, root), numbers)]
+    inputs = [_limits(drawing.matcher.ranges.interval(leaf)) for leaf in cut.free]
+    line = direction(drawing.witness) if drawing.inputs == 0 else marks(drawing)
+    others = [value for _, value in cut.fixed], len(cut.index), [leaf in cut.targets for leaf in cut.free]
+    parts = rows, inputs, line, others, drawing.pair.shape, cut.scale, cut.padded, cut.elementwise, after is None
+    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _key(subject: Subject, shown: Shown) -> Key:
-    """What makes two subjects one plot: the same terms but for the names of their leaves, and the same ranges."""
-    cut, after = shown.pair.before, shown.pair.after
-    intervals = tuple(subject.matcher.ranges.interval(leaf) for leaf in cut.free)
-    line = direction(shown.witness) if not cut.elementwise or len(cut.free) > 2 else ()
-    terms = [renamed(cut, term) for term in (cut.root, cut.reference)]
-    fixed = tuple(value for _, value in cut.fixed)
-    return (*terms, after and renamed(cut, after.root), intervals, line, shown.pair.shape, cut.scale, fixed)
+def _rows(root: Term, numbers: dict[Term, int]) -> Iterator[tuple[Any, ...]]:
+    """A term as rows that refer to each other by their numbers, then the number of the term itself."""
+    for node in walk(root):
+        if node not in numbers:
+            numbers[node] = len(numbers)
+            yield node.op, [numbers[arg] for arg in node.args], node.attrs
+    yield (numbers[root],)
+
+
+def _limits(interval: Interval) -> tuple[float, float, bool, bool, bool, bool]:
+    """What says which inputs are held."""
+    return (
+        interval.low, interval.high, interval.low_open, interval.high_open, interval.integer, interval.nonzero,
+    )  # fmt: skip
 
 
 def _title(cut: Cut) -> str:

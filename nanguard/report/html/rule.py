@@ -13,6 +13,7 @@ from nanguard.report.html.card import badge
 from nanguard.report.html.figure import Caption, Shared, stacked
 from nanguard.report.html.markup import cell, lines, prose, text
 from nanguard.report.html.page import framed
+from nanguard.report.html.picture import figure
 
 if TYPE_CHECKING:
     from nanguard.proof.measure import Measured
@@ -59,7 +60,7 @@ def _plots(plot: Plot | None, measured: Measured | None, shared: Shared) -> str:
     if plot is None or measured is None:
         return ""
     caption = Caption("rule", (), measured.thresholds, "float32", own=True)
-    return f'<section class="card"><h2>Error plots</h2>{stacked(plot, shared, caption)}</section>'
+    return f'<section class="card"><h2>Error plots</h2>{stacked(figure(plot), shared, caption)}</section>'
 
 
 def _values(measured: Measured | None) -> str:

@@ -1,40 +1,64 @@
 """Samples: how many digits of an expression are right at many inputs, measured against the exact value.
 
-The code as written and its replacement run with torch, all inputs at once where the expression acts entry by entry;
-the exact value comes from ball arithmetic.
+The code as written and its replacement run with torch, all inputs at once.  The exact value comes from ball arithmetic,
+or, in the smaller dtypes, from bounds in float64 where these are so close that no digit depends on what lies between.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from torch import Tensor, float64
+import torch
+from torch import Tensor
 
 from nanguard.floats import FORMATS
 from nanguard.proof import exact
+from nanguard.proof.evaluate import NotEvaluable
+from nanguard.proof.lanes import bounds
 from nanguard.proof.leaves import Cut
-from nanguard.proof.points import Point, at, given, many
+from nanguard.proof.points import at, at_once, others
 from nanguard.report.html.drawn import DEAD, NONFINITE, OUTSIDE, SLOPE, UNDEFINED, full
 from nanguard.term import Term
 
+STATES = (NONFINITE, SLOPE, DEAD, OUTSIDE, UNDEFINED)  # each a bit, from the lowest on
+
 _CHUNK = 256  # inputs whose exact values are worked out at once: a hard one among them makes all of them slow
 _BITS = 2048  # of precision, at most
-_LOOKS = 12  # inputs of a run of small gradients at which the exact one is worked out
+_LOOKS = 12  # inputs of a run of small gradients at which the exact one is worked out; fewer where entries meet
+_LOOKS_TOGETHER = 4
 _ORDINARY = 1e-2  # a gradient that is missed when it is gone
 _GONE = 2.0**-12  # of that
-
-Row = tuple[float, ...]  # an input for each free leaf
-_FINE: frozenset[str] = frozenset()
+BOUNDED = ("float16", "bfloat16", "float32")  # dtypes in which bounds in float64 can say how many digits are right
+_SPARE = 14  # bits by which bounds are closer than the numbers of the dtype
+_CHECKED = 64  # inputs at which ball arithmetic goes over what bounds say; fewer where entries meet
+_CHECKED_TOGETHER = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What one input gives: the digits that are right, None without an exact value, and what goes wrong."""
+class Samples:
+    """What inputs give: how many digits are right, nan without an exact value, and the bits of what goes wrong."""
 
-    digits: float | None
-    states: frozenset[str]
+    digits: Tensor
+    states: Tensor
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def outside(self, held: Tensor) -> Samples:
+        """The samples without those of inputs that the program cannot have, which are not `held`."""
+        return Samples(self.digits.where(held, math.nan), self.states.where(held, bit(OUTSIDE)))
+
+    def at(self, places: Tensor) -> Samples:
+        """Those at some places."""
+        return Samples(self.digits[places], self.states[places])
+
+    def __add__(self, more: Samples) -> Samples:
+        return Samples(torch.cat((self.digits, more.digits)), torch.cat((self.states, more.states)))
+
+
+Compared = tuple[Samples, Samples | None]  # of the code as written and of its replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,85 +73,150 @@ class Pair:
     shape: tuple[int, ...]
 
 
-Samples = tuple[list[Sample], list[Sample] | None]
+def bit(state: str) -> Tensor:
+    """The bit of what goes wrong."""
+    return torch.tensor(1 << STATES.index(state), dtype=torch.uint8)
 
 
-def entrywise(
-    pair: Pair, rows: Sequence[Row], dtype: str, exactly: Callable[[], Sequence[float]] | None = None
-) -> Samples | None:  # fmt: skip
-    """The samples of inputs to an expression that acts entry by entry; None where torch does not take them.
+def compare(pair: Pair, columns: Sequence[Tensor], dtype: str) -> Compared | None:
+    """The samples of inputs, the first dimension of a column for each free leaf; None where torch does not take them.
 
-    `exactly` gives the exact values, where these may be known already.
+    Of an expression whose entries meet a sample is the worst entry of the result.
     """
-    columns = tuple(zip(*rows, strict=True))
-    runs = [at(cut, columns, (len(rows),), dtype) for cut in (pair.before, pair.after) if cut is not None]
-    if any(run is None or run.output.shape != (len(rows),) for run in runs):
+    cuts = [cut for cut in (pair.before, pair.after) if cut is not None]
+    runs = [_run(cut, columns, pair.shape, dtype) for cut in cuts]
+    if any(run is None for run in runs):
         return None
-    truth = exactly() if exactly is not None else truths(pair.before, rows, dtype)
-    found = [_samples(pair, run, rows, truth, dtype) for run in runs if run is not None]
+    truth, slopes = truths(pair.before, columns, pair.shape, dtype), _Slopes(pair, columns, dtype)
+    found = [_samples(pair.before, run, truth, slopes, dtype) for run in runs if run is not None]
     return found[0], found[1] if len(found) > 1 else None
 
 
-def truths(cut: Cut, rows: Sequence[Row], dtype: str) -> list[float]:
-    """The exact values at some inputs, as the floats next to them."""
-    return [value for part in _chunks(rows) for value in _values(cut, part, dtype)]
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What inputs give: the entries of the result, and of the gradient to each leaf that has one, in rows."""
+
+    output: Tensor
+    slopes: tuple[Tensor | None, ...]
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    return (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+def _run(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str) -> _Run | None:
+    count = len(columns[0])
+    found = at_once(cut, columns, shape, dtype) if shape or cut.elementwise else None
+    if found is None:
+        if cut.elementwise:
+            return None
+        found = _singly(cut, columns, shape, dtype)
+    if found is None or len(found[0]) != count:
+        return None
+    output, slopes = found
+    return _Run(output.reshape(count, -1), tuple(part if part is None else part.reshape(count, -1) for part in slopes))
 
 
-def _values(cut: Cut, rows: Sequence[Row], dtype: str) -> Sequence[float]:
-    tensors = _detached(cut, tuple(zip(*rows, strict=True)), (len(rows),), dtype)
-    found = exact.evaluate(cut.reference, tensors, bits=_BITS).values
-    return found if len(found) == len(rows) else found * len(rows)  # a constant
+def _singly(
+    cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str
+) -> tuple[Tensor, tuple[Tensor | None, ...]] | None:
+    """The same of one input after the other, where they cannot be run at once."""
+    rows = zip(*(column.flatten(1).tolist() for column in columns), strict=True)
+    points = [at(replace(cut, elementwise=False), row, shape, dtype) for row in rows]
+    known = [point for point in points if point is not None]
+    if len(known) < len(points):
+        return None
+    parts = zip(*(point.gradients for point in known), strict=True)
+    slopes = tuple(torch.stack(part) if None not in part else None for part in map(list, parts))
+    return torch.stack([point.output for point in known]), slopes
 
 
-def _detached(cut: Cut, values: tuple[Row, ...], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
-    return {leaf: tensor.detach() for leaf, tensor in given(cut, values, shape, dtype).items()}
+# --- the exact values
 
 
-def _samples(pair: Pair, run: Point, rows: Sequence[Row], truth: Sequence[float], dtype: str) -> list[Sample]:
-    gradients = [part for part in run.gradients if part is not None and part.shape == run.output.shape]
-    slopes = [part.tolist() for part in gradients]
-    dead = _dead(pair.before, rows, _small(gradients, run.output.new_tensor(truth, dtype=float64)), slopes, dtype)
-    right, fine = _right(run.output, gradients, truth, dtype, pair.before.scale)
-    values = run.output.tolist()
-    return [
-        Sample(right[index], _FINE)
-        if fine[index] and index not in dead
-        else _sample(
-            values[index], truth[index], [part[index] for part in slopes], index in dead, dtype, pair.before.scale
-        )
-        for index in range(len(truth))
-    ]
+def truths(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str) -> Tensor:
+    """The exact values at some inputs as rows of numbers in float64, nan where there is none.
+
+    They are the floats next to the exact values, or next enough that no digit of the dtype depends on it.
+    """
+    count = len(columns[0])
+    found = _bounded(cut, columns, shape, dtype) if dtype in BOUNDED else None
+    if found is None:
+        return _exactly(cut, columns, shape, dtype, torch.arange(count))
+    values, settled = found
+    rest = (~settled).nonzero().flatten()
+    if len(rest):
+        values[rest] = _exactly(cut, columns, shape, dtype, rest)
+    return values
 
 
-def _right(
-    output: Tensor, gradients: Sequence[Tensor], truth: Sequence[float], dtype: str, scale: float
-) -> tuple[list[float], list[bool]]:
-    """As `digits`, of all inputs at once, and where that is all there is to say: nothing there is infinite or nan."""
+def _bounded(
+    cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str
+) -> tuple[Tensor, Tensor] | None:  # fmt: skip
+    """The exact values by bounds, and the inputs at which all of them are settled; None where no bounds are known.
+
+    Some of those are worked out in balls, too: where these said another thing, no bounds would count.
+    """
     form = FORMATS[dtype]
-    exactly = output.new_tensor(truth, dtype=float64)
-    fine = exactly.abs().le(form.max) & output.isfinite()
-    for part in gradients:
-        fine &= part.isfinite()
-    error = (output.detach().to(float64) - exactly).abs() / exactly.abs().clamp_min(max(scale, form.tiny))
-    return error.log10().neg().clamp(0.0, full(dtype)).tolist(), fine.tolist()
+    try:
+        found = bounds(cut.reference, dict(zip(cut.free, columns, strict=True)), others(cut, shape, dtype))
+    except NotEvaluable:
+        return None
+    low, high = (bound.reshape(len(columns[0]), -1) for bound in (found.low, found.high))
+    values = low + (high - low) / 2
+    near = high - low <= values.abs().clamp_min(max(cut.scale, form.tiny)) * 2.0 ** -(form.bits + _SPARE)
+    beyond = (low > form.max) | (high < -form.max)  # which no number of the dtype is next to, whatever it is
+    within = (high < form.max) & (low > -form.max)
+    settled = (low.isnan() | beyond | (near & within)).all(1)
+    values = values.where(~beyond, math.inf)
+    places = settled.nonzero().flatten()
+    places = places[:: max(1, len(places) // (_CHECKED if cut.elementwise else _CHECKED_TOGETHER))]
+    if len(places):
+        balls = _exactly(cut, columns, shape, dtype, places)
+        if balls.shape != low[places].shape:
+            return None
+        inside = (low[places] <= balls) & (balls <= high[places])
+        if not bool((inside | (balls.isnan() & low[places].isnan())).all()):
+            return None
+    return values, settled
 
 
-def _sample(value: float, truth: float, slopes: Sequence[float], dead: bool, dtype: str, scale: float) -> Sample:
-    right = digits(value, truth, dtype, scale)
-    if right is None:
-        return Sample(None, frozenset({UNDEFINED}))
-    if math.isfinite(value) and not dead and all(map(math.isfinite, slopes)):
-        return Sample(right, _FINE)
-    states = {NONFINITE} if not math.isfinite(value) else set()
-    if not all(map(math.isfinite, slopes)):
-        states.add(SLOPE)
-    elif dead:
-        states.add(DEAD)
-    return Sample(right, frozenset(states))
+def _exactly(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str, places: Tensor) -> Tensor:
+    """The exact values at some of the inputs, as the floats next to them, by ball arithmetic."""
+    parts = places.split(_CHUNK)
+    return torch.cat([_values(cut, [column[part] for column in columns], shape, dtype) for part in parts])
+
+
+def _values(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str) -> Tensor:
+    count = len(columns[0])
+    if cut.elementwise:
+        found = exact.evaluate(cut.reference, _given(cut, columns, (count,), dtype), bits=_BITS).values
+        return torch.tensor(found, dtype=torch.float64).expand(count).unsqueeze(1)  # a constant has one for all
+    rows = zip(*(column.unbind() for column in columns), strict=True)
+    listed = [exact.evaluate(cut.reference, _given(cut, row, shape, dtype), bits=_BITS).values for row in rows]
+    return torch.tensor(listed, dtype=torch.float64)
+
+
+def _given(cut: Cut, tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:
+    return {**dict(zip(cut.free, tensors, strict=True)), **others(cut, shape, dtype)}
+
+
+# --- beside what was computed
+
+
+def _samples(cut: Cut, run: _Run, truth: Tensor, exactly: _Slopes, dtype: str) -> Samples:
+    form = FORMATS[dtype]
+    size = min(truth.shape[1], run.output.shape[1])
+    truth, value = truth[:, :size], run.output[:, :size].to(torch.float64)
+    known = truth.isfinite() & truth.abs().le(form.max)
+    finite = value.isfinite()
+    error = (value - truth).abs() / truth.abs().clamp_min(max(cut.scale, form.tiny))
+    right = error.log10().neg().clamp(0.0, full(dtype)).where(finite, 0.0).where(known, math.inf).amin(1)
+    any_known = known.any(1)
+    steep = torch.zeros_like(any_known)
+    for part in run.slopes:
+        steep |= ~part.isfinite().all(1) if part is not None else False
+    dead = _dead(cut, run, any_known & ~steep, exactly)
+    states = torch.zeros_like(any_known, dtype=torch.uint8)
+    for state, found in ((NONFINITE, (known & ~finite).any(1)), (SLOPE, steep), (DEAD, dead & ~steep)):
+        states |= bit(state).where(found, 0)
+    return Samples(right.where(any_known, math.nan), states.where(any_known, bit(UNDEFINED)))
 
 
 def digits(value: float, truth: float, dtype: str, scale: float = 0.0) -> float | None:
@@ -145,104 +234,68 @@ def digits(value: float, truth: float, dtype: str, scale: float = 0.0) -> float 
     return full(dtype) if error == 0 else min(max(0.0, -math.log10(error)), full(dtype))
 
 
-def _small(gradients: Sequence[Tensor], exactly: Tensor) -> list[int]:
-    """The inputs at which a gradient is small, and the exact value finite."""
-    small = exactly.isfinite() & sum((part.abs().lt(_GONE) for part in gradients), start=exactly.new_zeros(())).gt(0)
-    return [int(index) for index in small.nonzero().flatten().tolist()]
-
-
-def _dead(
-    cut: Cut, rows: Sequence[Row], small: Sequence[int], slopes: Sequence[Sequence[float]], dtype: str
-) -> set[int]:  # fmt: skip
-    """Those of the inputs with a `small` gradient at which it is gone, and the exact one is of ordinary size.
+def _dead(cut: Cut, run: _Run, known: Tensor, exactly: _Slopes) -> Tensor:
+    """At which of the `known` inputs a gradient is gone, and the exact one is of ordinary size.
 
     Inputs next to each other behave alike: of a run of small gradients the ends and some between are looked at.
     """
-    picked: list[tuple[int, range]] = []  # an input that is looked at, and those that it speaks for
-    for run in _runs(small):
-        step = max(1, len(run) // _LOOKS)
-        starts = sorted({*run[::step], run[-1]})
-        picked += [(at, range(at, end)) for at, end in zip(starts, [*starts[1:], run[-1] + 1], strict=True)]
-    dead: set[int] = set()
-    for start in range(0, len(picked), _CHUNK):
-        part = picked[start : start + _CHUNK]
-        found = _missed(cut, [rows[at] for at, _ in part], [[one[at] for at, _ in part] for one in slopes], dtype)
-        dead.update(index for (_, spoken), gone in zip(part, found, strict=True) if gone for index in spoken)
+    small = torch.zeros_like(known)
+    for part in run.slopes:
+        small |= part.abs().lt(_GONE).any(1) & known if part is not None else False
+    looks = _LOOKS if cut.elementwise else _LOOKS_TOGETHER
+    picked: list[tuple[int, int]] = []  # an input that is looked at, and up to which one it speaks for others
+    for first, last in _runs(small):
+        starts = sorted({*range(first, last + 1, max(1, (last + 1 - first) // looks)), last})
+        picked += zip(starts, [*starts[1:], last + 1], strict=True)
+    dead = torch.zeros_like(known)
+    for (start, end), gone in zip(picked, exactly.gone(run, [start for start, _ in picked]), strict=True):
+        if gone:
+            dead[start:end] = True
     return dead
 
 
-def _runs(indices: Sequence[int]) -> Iterator[list[int]]:
-    """Neighbouring numbers of a rising list."""
-    run: list[int] = []
-    for index in indices:
-        if run and index != run[-1] + 1:
-            yield run
-            run = []
-        run.append(index)
-    if run:
-        yield run
+def _runs(chosen: Tensor) -> Iterator[tuple[int, int]]:
+    """The first and the last of neighbours that are chosen."""
+    flags = torch.nn.functional.pad(chosen.to(torch.int8), (1, 1)).diff()
+    firsts, lasts = flags.eq(1).nonzero().flatten(), flags.eq(-1).nonzero().flatten() - 1
+    yield from zip(firsts.tolist(), lasts.tolist(), strict=True)
 
 
-def _missed(cut: Cut, rows: Sequence[Row], slopes: Sequence[Sequence[float]], dtype: str) -> list[bool]:
-    wrt = [leaf for leaf in cut.free if leaf not in cut.targets]
-    tensors = _detached(cut, tuple(zip(*rows, strict=True)), (len(rows),), dtype)
-    truth = exact.evaluate(cut.reference, tensors, wrt, bits=_BITS).gradients
-    parts = [part.values for part in truth if len(part.values) == len(rows)]
-    return [any(_is_gone(*pair) for pair in zip(got, meant, strict=True)) for got, meant in _by_row(slopes, parts)]
+@dataclass(slots=True)
+class _Slopes:
+    """The exact gradients at some inputs, in a row for each leaf, each worked out once."""
+
+    pair: Pair
+    columns: Sequence[Tensor]
+    dtype: str
+    rows: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    def gone(self, run: _Run, places: Sequence[int]) -> list[bool]:
+        """Whether a computed gradient is gone at some inputs."""
+        self._work_out([place for place in places if place not in self.rows])
+        cut = self.pair.before
+        wanted = zip(cut.free, run.slopes, strict=True)
+        computed = [part for leaf, part in wanted if part is not None and leaf not in cut.targets]
+        return [
+            any(
+                meant.shape == part[place].shape and bool(_is_gone(part[place].to(torch.float64), meant).any())
+                for part, meant in zip(computed, self.rows[place], strict=False)
+            )
+            for place in places
+        ]
+
+    def _work_out(self, places: Sequence[int]) -> None:
+        cut = self.pair.before
+        wrt = [leaf for leaf in cut.free if leaf not in cut.targets]
+        step = _CHUNK if cut.elementwise else 1
+        for start in range(0, len(places), step):
+            part = list(places[start : start + step])
+            rows = [column[part] if cut.elementwise else column[part[0]] for column in self.columns]
+            shape = (len(part),) if cut.elementwise else self.pair.shape
+            truth = exact.evaluate(cut.reference, _given(cut, rows, shape, self.dtype), wrt, bits=_BITS).gradients
+            found = [torch.tensor(each.values, dtype=torch.float64).reshape(len(part), -1) for each in truth]
+            self.rows.update({place: [each[index] for each in found] for index, place in enumerate(part)})
 
 
-def _by_row(
-    slopes: Sequence[Sequence[float]], parts: Sequence[Sequence[float]]
-) -> Iterator[tuple[tuple[float, ...], tuple[float, ...]]]:
-    count = min(len(slopes), len(parts))
-    return zip(zip(*slopes[:count], strict=True), zip(*parts[:count], strict=True), strict=True)
-
-
-def _is_gone(computed: float, truth: float) -> bool:
-    return math.isfinite(truth) and abs(truth) > _ORDINARY and abs(computed) < abs(truth) * _GONE
-
-
-def together(pair: Pair, rows: Sequence[tuple[Row, ...]], dtype: str) -> Samples | None:
-    """The samples of an expression whose entries meet: a tensor for each leaf, and the worst entry of the result."""
-    befores = _points(pair.before, rows, pair.shape, dtype)
-    afters = _points(pair.after, rows, pair.shape, dtype) if pair.after is not None else None
-    if befores is None:
-        return None
-    before: list[Sample] = []
-    after: list[Sample] | None = [] if afters is not None else None
-    for index, point in enumerate(befores):
-        tensors = _detached(pair.before, point.values, pair.shape, dtype)
-        truth = exact.evaluate(pair.before.reference, tensors, pair.before.free, bits=_BITS)
-        before.append(_worst(point, truth, dtype, pair.before.scale))
-        if after is not None and afters is not None:
-            after.append(_worst(afters[index], truth, dtype, pair.before.scale))
-    return before, after
-
-
-def _points(cut: Cut, rows: Sequence[tuple[Row, ...]], shape: tuple[int, ...], dtype: str) -> list[Point] | None:
-    found = many(replace(cut, elementwise=False), rows, shape, dtype)
-    points = list(found) if found is not None else [at(cut, row, shape, dtype) for row in rows]
-    return [point for point in points if point is not None] if None not in points else None
-
-
-def _worst(point: Point, truth: exact.Exact, dtype: str, scale: float) -> Sample:
-    pairs = zip(point.output.flatten().tolist(), truth.values, strict=False)
-    entries = [_sample(value, right, (), False, dtype, scale) for value, right in pairs]
-    known = [entry for entry in entries if entry.digits is not None]
-    if not known:
-        return Sample(None, frozenset({UNDEFINED}))
-    states = set[str]().union(*(entry.states for entry in known))
-    for part, right in zip(point.gradients, truth.gradients, strict=True):
-        slopes = part.flatten().tolist() if part is not None else []
-        if not all(map(math.isfinite, slopes)):
-            states.add(SLOPE)
-        elif any(_is_gone(*entry) for entry in zip(slopes, right.values, strict=False)):
-            states.add(DEAD)
-    return Sample(min(entry.digits for entry in known if entry.digits is not None), frozenset(states))
-
-
-def outside(samples: Sequence[Sample], inside: Sequence[bool]) -> list[Sample]:
-    """The samples without those of inputs that the program cannot have."""
-    return [
-        sample if held else Sample(None, frozenset({OUTSIDE})) for sample, held in zip(samples, inside, strict=True)
-    ]
+def _is_gone(computed: Tensor, truth: Tensor) -> Tensor:
+    return truth.isfinite() & truth.abs().gt(_ORDINARY) & computed.abs().lt(truth.abs() * _GONE)

@@ -49,11 +49,9 @@ def drawing(drawn: Curve | Heat) -> str:
     return "".join(_heat(drawn) if isinstance(drawn, Heat) else _curve(drawn))
 
 
-def marker(drawn: Curve | Heat, value: float, label: str) -> str:
-    """A line at one input of a curve, with a label that needs no escaping; a heat map has none."""
-    if isinstance(drawn, Heat):
-        return ""
-    x = _LEFT + position(drawn.dtype, value) * _WIDE
+def marker(dtype: str, value: float, label: str) -> str:
+    """A line at one input of a curve, with a label that needs no escaping."""
+    x = _LEFT + position(dtype, value) * _WIDE
     anchor = "end" if x > WIDTH - 110 else "start" if x < 110 else "middle"
     return (
         f'<path class="mark" d="M{x:.1f} {_TOP - 4}v{_HIGH + 4}"/>'
