@@ -36,7 +36,7 @@ def programs(paths: list[Path]) -> Iterator[tuple[str, str]]:
 
 def seconds_a_finding(path: str, source: str) -> list[float]:
     """The time of each finding of a text, with that of the suspects before it that came to nothing."""
-    from nanguard.analyse import prove, scan
+    from nanguard.analyse import ProofTime, prove, scan
     from nanguard.settings import Settings
 
     settings = Settings(static=True)
@@ -45,7 +45,7 @@ def seconds_a_finding(path: str, source: str) -> list[float]:
         return []
     times = []
     began = process_time()
-    for _ in prove(scanned.reading, scanned.suspects, scanned.matcher, settings):
+    for _ in prove(scanned.reading, scanned.suspects, scanned.matcher, settings, ProofTime()):
         now = process_time()
         times.append(now - began)
         began = now

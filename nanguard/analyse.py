@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nanguard import collector, ops
-from nanguard.finding import FileResult, Finding, Span, Target
+from nanguard.finding import FileResult, Finding, Note, Span, Target
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.read import Reading, modules, read, span
 from nanguard.reading.recording import Place
@@ -21,11 +22,14 @@ from nanguard.reading.uses import Uses, UseTable
 from nanguard.settings import Settings, selected
 from nanguard.site import Site
 from nanguard.term import Term, number, walk
+from nanguard.tracing.deadline import worked
 
 if TYPE_CHECKING:  # what a file in which nothing is risky does not need
     from nanguard.matching.match import Match, Matcher
     from nanguard.stated import Range
 
+_PROVING = 0.3  # part of the time limit of a file in which what reading suspects is proved, before it is traced
+_STATIC = 0.7  # the same where it is not traced: the rest is for what is under way then
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
 
@@ -243,28 +247,35 @@ class Stage:
     hurried: bool = False  # something was left out for want of time
 
 
-def stages(path: str, source: str, settings: Settings, names: tuple[str, ...] | None) -> Iterator[Stage]:
-    """What `examine` knows of a file before it runs anything of it and, unless it is static, with each target."""
+def stages(
+    path: str, source: str, settings: Settings, names: tuple[str, ...] | None,
+    tell: Callable[[Mapping[str, str]], None] | None = None,
+) -> Iterator[Stage]:  # fmt: skip
+    """What `examine` knows of a file before it runs anything of it and, unless it is static, with each target.
+
+    `tell` is told of the files that an import of the file's looks for, with their stamps, before that import goes on.
+    """
     began = time.monotonic()
+    time_left = ProofTime(worked() + settings.timeout * (_STATIC if settings.static else _PROVING))
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
     if scanned.matcher is not None:
-        found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings))
+        found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings, time_left))
     for dtype in settings.dtypes[1:]:
         matcher = _matcher(dtype, settings)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))
-        found.extend(prove(scanned.reading, listed, matcher, settings))
-    yield Stage(
-        replace(scanned.result, findings=tuple(one_for_each(found))), settings.static, {} if settings.static else None
-    )
+        found.extend(prove(scanned.reading, listed, matcher, settings, time_left))
+    result = replace(scanned.result, findings=tuple(one_for_each(found)), notes=tuple(time_left.notes(path)))
+    yield Stage(result, settings.static, {}, hurried=time_left.left > 0)
     if not settings.static:
         from nanguard.tracing.traced import traced
 
         seen = understood(scanned.reading)
-        for stage in traced(path, source, scanned.result.targets, settings, seen, found, began):
-            single = replace(stage.result, findings=tuple(one_for_each(stage.result.findings)))
-            yield replace(stage, result=single)
+        for stage in traced(path, source, scanned.result.targets, settings, seen, found, began, tell):
+            notes = (*(result.notes if stage.last else ()), *stage.result.notes)
+            single = replace(stage.result, findings=tuple(one_for_each(stage.result.findings)), notes=notes)
+            yield replace(stage, result=single, hurried=stage.hurried or time_left.left > 0)
 
 
 def understood(reading: Reading) -> set[Span]:
@@ -279,12 +290,35 @@ def understood(reading: Reading) -> set[Span]:
     }
 
 
+@dataclass(slots=True)
+class ProofTime:
+    """The time for the proofs of a file: `until` is one of `worked`, `left` counts what was not put to the proof."""
+
+    until: float = math.inf
+    left: int = 0
+
+    def over(self) -> bool:
+        """Whether the time is up for what is to be proved next, which is counted then."""
+        if worked() <= self.until:
+            return False
+        self.left += 1
+        return True
+
+    def notes(self, path: str) -> Iterator[Note]:
+        """What is to be said of what was left out."""
+        if self.left:
+            places = "1 place was" if self.left == 1 else f"{self.left} places were"
+            message = f"{places} suspected and not put to the proof for want of time (--timeout)"
+            yield Note("NG001", path, 0, message, failed=False)
+
+
 def prove(
-    reading: Reading, suspected: Sequence[Suspect], matcher: Matcher, settings: Settings
+    reading: Reading, suspected: Sequence[Suspect], matcher: Matcher, settings: Settings, time_left: ProofTime
 ) -> Iterator[Finding]:  # fmt: skip
     """The findings of a reading in the dtype of the matcher, outermost first; what lies inside of one is not looked at.
 
-    What a function does by itself comes before what it does where it is called: that is the more general claim.
+    What a function does by itself comes before what it does where it is called: that is the more general claim.  What
+    is left when the time for it is up is possible, not proved.
     """
     from nanguard.proof.confirm import confirm
     from nanguard.proof.outside import seen_from_outside, taken
@@ -309,7 +343,8 @@ def prove(
         if _done_by_called(suspect, called, settled.nodes):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
-        proof = confirm(suspect.match, matcher, paths.caller(site, suspect.match, suspect.place))
+        called_there = paths.caller(site, suspect.match, suspect.place)
+        proof = None if time_left.over() else confirm(suspect.match, matcher, called_there)
         if proof is None and (suspect.behind or not settings.pedantic):
             continue
         if (

@@ -271,15 +271,38 @@ def test_what_has_run_out_of_time_is_kept_for_an_hour(
     assert known(project, "clean.py", settings) is not None
 
 
-def test_what_hangs_while_it_is_loaded_is_checked_again(project: Path, worker: Worker) -> None:
-    """Nobody knows what it had imported by then."""
+def test_what_hangs_while_it_is_loaded_is_kept_until_something_that_it_imports_changes(
+    project: Path, worker: Worker
+) -> None:
     settings = Settings(timeout=0.5)
-    (project / "loss.py").write_text(f"class Hangs:\n    while True:\n        pass\n\n\n{LOG_SIGMOID}")
+    (project / "endless.py").write_text("import constants\n\nclass Hangs:\n    while True:\n        pass\n")
+    (project / "loss.py").write_text(f"import endless\n\n{LOG_SIGMOID}")
     aged(project)
     report = check(project, worker, settings)
     assert any("took longer" in note.message for note in report.notes)
+    kept = known(project, settings=settings)
+    assert kept is not None
+    assert [finding.code for finding in kept.findings] == ["NG101"]
+    assert known(project, settings=replace(settings, timeout=0.6)) is None
+    for name in ("endless.py", "constants.py", "loss.py"):
+        text = (project / name).read_text()
+        (project / name).write_text(f"{text}# changed\n")
+        assert known(project, settings=settings) is None, name
+        (project / name).write_text(text)
+        assert known(project, settings=settings) is not None, name
+
+
+def test_a_proof_that_takes_too_long_is_not_begun_again(
+    project: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that proves is ended where it does not come to an end by itself, and what it knew goes with it."""
+    settings = replace(STATIC, timeout=0.01)
+    report = check(project, worker, settings)
+    assert any("took longer than 0.01 s" in note.message for note in report.notes)
+    assert known(project, settings=settings) is not None
+    later = time.time() + 3601
+    monkeypatch.setattr("nanguard.cache.store.time.time", lambda: later)
     assert known(project, settings=settings) is None
-    assert known(project, "clean.py", settings) is not None
 
 
 def test_a_file_that_changes_while_it_is_checked_has_no_result(project: Path, worker: Worker) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from itertools import chain, repeat
 
 import pytest
 from torch import Tensor
 
-from nanguard.analyse import examine
+from nanguard.analyse import examine, stages
 from nanguard.finding import Finding
 from nanguard.proof import confirm, prove
 from nanguard.proof.leaves import Cut
@@ -56,6 +57,20 @@ def test_what_is_loaded_before_the_first_exact_value_is_not_the_search(monkeypat
 
     monkeypatch.setattr(confirm, "_in_float64", slow)
     assert found("torch.log(1 + x)", "NG401").witness is not None
+
+
+def test_proofs_for_which_there_is_no_time_left_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = chain([0.0, 0.0], repeat(8.0))  # the limit is set, what comes first is proved, the time is up
+    monkeypatch.setattr("nanguard.analyse.worked", lambda: next(clock))
+    source = (
+        HEAD + "def f(x):\n    return torch.log(torch.sigmoid(x))\n\ndef g(x):\n    return torch.log(1 + torch.exp(x))"
+    )
+    (stage,) = stages("loss.py", source, Settings(static=True, timeout=10), None)
+    assert [finding.code for finding in stage.result.findings] == ["NG101"]
+    assert [note.message for note in stage.result.notes] == [
+        "1 place was suspected and not put to the proof for want of time (--timeout)"
+    ]
+    assert stage.hurried
 
 
 def test_a_search_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import thread_time
 
@@ -24,7 +24,7 @@ from nanguard.proof import leaves
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.proof.failing import MEASURED_EXACTLY, NONFINITE, fails, lost, some_zero, truth_at
 from nanguard.proof.leaves import Cut
-from nanguard.proof.points import Point, at, given, magnitude, many, measured, points_of
+from nanguard.proof.points import Point, Values, at, given, magnitude, many, measured, points_of
 from nanguard.proof.run import gradient, run
 from nanguard.proof.thresholds import thresholds
 from nanguard.proof.witness import witnessed
@@ -62,15 +62,18 @@ def confirm(match: Match, matcher: Matcher, called: Callable[[Term], str | None]
     meant = match.variant.exact or match.variant.stable
     reference = match.replacement(meant) if meant is not None else match.root
     dtype = matcher.ranges.dtype
-    searched = False
+    searched: Cut | None = None  # the last one, in vain
+    runs: bool | None = None  # it does, once that is asked
     for cut in leaves.cuts(match, matcher, reference):
-        if cut.makeshift and searched:
-            continue
+        if cut.makeshift and searched is not None:
+            runs = _runs(searched, matcher) if runs is None else runs
+            if runs:
+                continue
         try:
             found = search(cut, match, matcher)
-            searched = found is not None or _runs(cut, matcher)
         except NotEvaluable:
             continue
+        searched, runs = cut, None
         if found is not None:
             hazard, point = found
             witness = witnessed(cut, point, dtype, called)
@@ -213,12 +216,16 @@ def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:
     spoiled, taken = (branch(match, name) for name in (match.variant.untaken, match.variant.taken))
     tensors = given(cut, point.values, point.shape, dtype)
     free = [tensors[leaf] for leaf in cut.free if tensors[leaf].requires_grad]
-    slopes = [[part for part in gradient(run(term, tensors), free) if part is not None] for term in (spoiled, taken)]
-    bad, good = ([bool(torch.isfinite(part).all()) for part in parts] for parts in slopes)
-    if all(bad) or not all(good):
+    if _smooth(spoiled, tensors, free) or not _smooth(taken, tensors, free):
         return False
     others = [run(cut.root, {**tensors, spoiled: torch.full(point.shape or (1,), value)}) for value in (7.0, 9.0)]
     return bool((others[0] == others[1]).all())
+
+
+def _smooth(term: Term, tensors: Mapping[Term, Tensor], free: Sequence[Tensor]) -> bool:
+    """Whether the gradient of a term for some of its leaves is finite."""
+    slopes = gradient(run(term, tensors), free)
+    return all(bool(torch.isfinite(slope).all()) for slope in slopes if slope is not None)
 
 
 def exposed(cut: Cut, match: Match, point: Point, matcher: Matcher) -> bool:
@@ -245,10 +252,16 @@ def exposed(cut: Cut, match: Match, point: Point, matcher: Matcher) -> bool:
         if other.shape == point.shape
         and not any(0 < abs(value) < 1e-6 for vector in other.values for value in vector)  # beside the edge
     )
-    return any(
-        _singular_where_taken(cut, term, values, shape, dtype)
-        for values, shape in itertools.chain(((values, point.shape) for values in flipped), plain)
-    )
+    tried = _each_once(itertools.chain(((values, point.shape) for values in flipped), plain))
+    return any(_singular_where_taken(cut, term, values, shape, dtype) for values, shape in tried)
+
+
+def _each_once(inputs: Iterable[tuple[Values, tuple[int, ...]]]) -> Iterator[tuple[Values, tuple[int, ...]]]:
+    seen = set()
+    for one in inputs:
+        if one not in seen:
+            seen.add(one)
+            yield one
 
 
 def _chosen(keep: bool, one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:

@@ -78,6 +78,7 @@ class Paths:
         found: dict[Term, str] = {}
         doubtful: set[Term] = set()
         told = self.told(place)
+        fits: bool | None = None  # on every path, once that is asked
         for other in self.targets[place.path, place.target]:
             if other.term not in inside:
                 continue
@@ -94,8 +95,10 @@ class Paths:
                 for term in (part for part in (whole, *alternatives(whole)) if part in inside):
                     if _differs_each_time(term) and told.get(whole) != text:
                         continue
-                    if term is not whole and not self._fits_all(match, place):
-                        continue
+                    if term is not whole:
+                        fits = self._fits_all(match, place) if fits is None else fits
+                        if not fits:
+                            continue
                     if found.setdefault(term, text) != text:
                         doubtful.add(term)
         return {term: text for term, text in found.items() if term.op != "const" or term not in doubtful}

@@ -354,10 +354,11 @@ def _finish(
         return item
     answer = prover.answer(item.ticket)
     result = replace(_proved(item, answer, settings), comments=item.read.comments, whole=item.read.whole)
-    if cache and item.seen and answer is not None and answer.seen is not None:
+    if cache and item.seen and answer is not None:
         late = answer.failure is not None and answer.failure.blame == "time"
-        if late or answer.failure is None:
-            cache.keep(item.file, result, {**answer.seen, **item.seen}, proved=True, hurried=late or answer.hurried)
+        if late or (answer.failure is None and answer.seen is not None):
+            seen = {**(answer.seen or {}), **item.seen}  # where it is not said, nothing of the file has been run
+            cache.keep(item.file, result, seen, proved=True, hurried=late or answer.hurried)
     return result
 
 

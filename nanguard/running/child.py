@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NoReturn
 
@@ -36,7 +36,12 @@ def run(request: Request, pipe: int, server: int, inherited: Iterable[int]) -> N
     try:
         isolate(server, inherited)
         sys.argv = [request.path]
-        for answer in _examine(request):
+
+        def tell(seen: Mapping[str, str]) -> None:
+            if _getpid() == own:
+                send(pipe, wire.dumps(Answer(0, partial=True, seen=seen)))
+
+        for answer in _examine(request, tell):
             if _getpid() != own:  # a copy that the file made of its process
                 break
             send(pipe, wire.dumps(answer))
@@ -69,13 +74,13 @@ def limit(which: int, value: int) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def _examine(request: Request) -> Iterator[Answer]:
+def _examine(request: Request, tell: Callable[[Mapping[str, str]], None]) -> Iterator[Answer]:
     """The answers about a file: what is known before it is run, what each target adds, and what is known in the end."""
     from nanguard.analyse import stages
 
     running = False  # what the file holds
     try:
-        for stage in stages(request.path, request.source, request.settings, request.names):
+        for stage in stages(request.path, request.source, request.settings, request.names, tell):
             yield Answer(0, stage.result, partial=not stage.last, seen=stage.seen, hurried=stage.hurried)
             running = True
     except MemoryError:

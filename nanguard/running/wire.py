@@ -54,10 +54,10 @@ class Failure:
 class Answer:
     """What became of a request: `result` or `failure` (neither in the greeting of a server that is ready).
 
-    `partial` answers come before it: what is known before anything of the file is run, and what each target adds then.
-    A failure that follows has all of these as its result.  `seen` are the files that the last answer depends on beside
-    those that reading has seen, with their stamps; None says that another run may come to another result.  One that was
-    `hurried` has left out something for want of time.
+    `partial` answers come before it: what is known before anything of the file is run, what imports look for, and what
+    each target adds then.  A failure that follows has all of these as its result.  `seen` are the files that the last
+    answer depends on beside those that reading has seen, with their stamps; None says that another run may come to
+    another result.  One that was `hurried` has left out something for want of time.
     """
 
     ticket: int

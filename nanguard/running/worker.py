@@ -192,11 +192,8 @@ class Worker:
         self._incoming = bytearray(rest)
         for line in lines:
             answer = wire.loads(Answer, bytes(line))
-            if answer.partial and answer.result is not None and answer.ticket in self._pending:
-                known = self._partial.get(answer.ticket)
-                self._partial[answer.ticket] = answer.result if known is None else _joined(known, answer.result)
-                if answer.seen is not None:
-                    self._seen[answer.ticket] = answer.seen
+            if answer.partial:
+                self._note(answer)
             elif answer.ticket:
                 self._conclude(answer)
             elif answer.failure is not None:
@@ -204,6 +201,16 @@ class Worker:
             else:
                 self._ready = True
         return bool(data)
+
+    def _note(self, answer: Answer) -> None:
+        """Take what is known of a file before the last answer about it."""
+        if answer.ticket not in self._pending:
+            return  # it has been dropped
+        if answer.result is not None:
+            known = self._partial.get(answer.ticket)
+            self._partial[answer.ticket] = answer.result if known is None else _joined(known, answer.result)
+        if answer.seen is not None:
+            self._seen[answer.ticket] = {**self._seen.get(answer.ticket, {}), **answer.seen}
 
     def _lost(self) -> None:
         """The server has gone: the file that ended it has failed, the others are handed over again."""

@@ -10,7 +10,8 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from types import ModuleType
 
 from nanguard.cache.installed import is_installed
@@ -25,9 +26,23 @@ class _Looker(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self.seen: dict[str, str] = {}  # stamps of files, from before they are read
         self.package = ""  # the outermost one of the file that is checked, which may be installed itself
+        self.tell: Callable[[Mapping[str, str]], None] | None = None
+        self.told = 0  # how many of the stamps
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         """The files that a module may come from."""
+        self.look(fullname, path)
+        self.report()
+
+    def report(self) -> None:
+        """Tell of what has not been told of."""
+        if self.tell is not None and len(self.seen) > self.told:
+            new = dict(islice(self.seen.items(), self.told, None))
+            self.told = len(self.seen)
+            self.tell(new)
+
+    def look(self, fullname: str, path: Sequence[str] | None) -> None:
+        """Take down the files that a module may come from."""
         top, _, _ = fullname.partition(".")
         name = fullname.rpartition(".")[2]
         for folder in list(sys.path if path is None else path):
@@ -52,12 +67,17 @@ class _Looker(importlib.abc.MetaPathFinder):
 _looker = _Looker()
 
 
-def watch_imports(package: str) -> None:
-    """Take down from now on what is imported in this process; `package` is the outermost one of the checked file."""
-    _looker.package = package
+def watch_imports(package: str, tell: Callable[[Mapping[str, str]], None] | None = None) -> None:
+    """Take down from now on what is imported in this process; `package` is the outermost one of the checked file.
+
+    `tell` is told of the files that have not been told of before, with their stamps, as soon as an import looks for
+    some: it may never come to an end.
+    """
+    _looker.package, _looker.tell = package, tell
     if _looker in sys.meta_path:
         sys.meta_path.remove(_looker)
     sys.meta_path.insert(0, _looker)
+    _looker.report()
 
 
 def looked_for() -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -55,19 +55,21 @@ class _Budget:
 def traced(
     path: str, source: str, targets: Sequence[Target], settings: Settings,
     known: Container[Span] = (), read: Sequence[Finding] = (), began: float | None = None,
+    tell: Callable[[Mapping[str, str]], None] | None = None,
 ) -> Iterator[Stage]:  # fmt: skip
     """Run the definitions of a file and trace its targets.
 
     Gives what each target adds, as soon as it is known: the target with how far it was seen, and the findings of its
     traces beside those of reading, at places that are not `known`.  The last result is that of the whole file: all
     findings, with witnesses for whole functions where some are reached, all targets, and a note where the file cannot
-    be loaded.  `began` is when the time limit began, a time of `time.monotonic()`: now, if it is not given.
+    be loaded.  `began` is when the time limit began, a time of `time.monotonic()`: now, if it is not given.  `tell` is
+    told of what imports look for.
     """
     if not targets:
         yield Stage(FileResult(path, (), tuple(read), ()), last=True, seen={})
         return
     last = (time.monotonic() if began is None else began) + settings.timeout * _LAST
-    watch_imports(place(path)[1].partition(".")[0])
+    watch_imports(place(path)[1].partition(".")[0], tell)
     try:
         module = _module(path, source)
     except NanguardError as error:
