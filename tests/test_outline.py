@@ -43,5 +43,6 @@ def test_what_uses_another_file_of_the_project_is_read(tmp_path: Path) -> None:
 
 
 def test_statements_needed_for_a_name() -> None:
-    outline = Outline(ast.parse("A = 1\nB = 2\ndef g(x): return x * A\ndef f(x): return g(x)\nclass C: pass\n"))
+    text = "A = 1\nB = 2\ndef g(x): return x * A\ndef f(x): return g(x)\nclass C: pass\n"
+    outline = Outline(ast.parse(text).body)
     assert sorted(node.lineno for node in outline.needed("f")) == [1, 3, 4]

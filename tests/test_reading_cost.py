@@ -11,8 +11,8 @@ from nanguard import collector
 from nanguard.reading import expressions, recording
 from nanguard.reading.discover import targets
 from nanguard.reading.narrowing import Questions
-from nanguard.reading.project import parsed
 from nanguard.reading.read import Reading, read
+from nanguard.reading.slices import sliced
 from nanguard.term import const, make, show, symbol
 
 X, Y = symbol("x"), symbol("y")
@@ -97,9 +97,10 @@ def test_the_constructor_of_an_object_is_read_once_it_is_looked_into(
     monkeypatch.setattr(expressions.Expressions, "evaluate", watched)
     (tmp_path / "parts.py").write_text(PARTS)
     reading(tmp_path / "loss.py", LOSS.format(build="self.part = Scale(3)", use=use))
-    tree = parsed(tmp_path / "parts.py")
-    assert tree is not None
-    products = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+    parts = sliced(tmp_path / "parts.py")
+    assert parts is not None
+    found = (node for definition in parts.definitions for node in ast.walk(definition.node))
+    products = [node for node in found if isinstance(node, ast.BinOp)]
     assert any(node in seen for node in products) is looked_into
 
 

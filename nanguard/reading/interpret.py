@@ -310,7 +310,7 @@ class Interpreter(Statements):
     def module(self, path: Path, name: str) -> Scope:
         """The names of another file of the project, with the wanted one and those that it uses among them."""
         if path not in self.modules:
-            outline = outlined(path) if self.project.tree(path) is not None else None
+            outline = outlined(path) if self.project.may_follow(path) else None
             self.modules[path] = Followed(State(Scope({})), outline)
             self.ended.append(self.modules[path].state.env)
         followed = self.modules[path]
@@ -323,8 +323,8 @@ class Interpreter(Statements):
         cut, cuts = self.cut, self.cuts
         shown = self.project.shown(path)
         try:
-            for node in followed.outline.tree.body if needed else ():
-                if node in needed and isinstance(node, _STATIC):
+            for node in sorted(needed, key=_place_of):
+                if isinstance(node, _STATIC):
                     self.statement(node, followed.state, Frame("<module>", 0, shown))
         finally:
             self.active, self.cut, self.cuts = held, cut, cuts
@@ -380,6 +380,10 @@ class Interpreter(Statements):
                 self.building.remove(instance)
                 self.constructors.add((cls, init.node))
         return self.objects[cls]
+
+
+def _place_of(node: ast.stmt) -> tuple[int, int]:
+    return node.lineno, node.col_offset
 
 
 def _given(args: Sequence[Value], keywords: Mapping[str, Value]) -> tuple[object, ...]:

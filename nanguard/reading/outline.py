@@ -12,7 +12,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from nanguard import ops
-from nanguard.reading.project import Project, parsed
+from nanguard.reading.project import Project
+from nanguard.reading.slices import Slice, Sliced, sliced
 from nanguard.reading.walking import below
 from nanguard.term import make
 
@@ -55,10 +56,15 @@ class Names:
 class Unit:
     """A statement at the top of a file, or one name of an import, with the names that it binds."""
 
-    def __init__(self, node: ast.stmt, binds: Iterable[str], names: Names | None = None) -> None:
-        self.node = node
+    def __init__(self, statement: ast.stmt | Slice, binds: Iterable[str], names: Names | None = None) -> None:
+        self.statement = statement
         self.binds = tuple(binds)
         self.found = names
+
+    @property
+    def node(self) -> ast.stmt:
+        """The statement, parsed once it is needed."""
+        return self.statement.node if isinstance(self.statement, Slice) else self.statement
 
     @property
     def names(self) -> Names:
@@ -71,9 +77,11 @@ class Unit:
 class Outline:
     """The statements at the top of a file."""
 
-    def __init__(self, tree: ast.Module) -> None:
-        self.tree = tree
-        self.units = [unit for node in tree.body for unit in _units(node)]
+    def __init__(self, statements: Iterable[ast.stmt], definitions: Iterable[Slice] = ()) -> None:
+        """`definitions` are those among the statements that are parsed when they are needed."""
+        self.statements = tuple(statements)
+        self.units = [unit for node in self.statements for unit in _units(node)]
+        self.units.extend(Unit(part, (part.name,)) for part in definitions)
         self.by_name: dict[str, list[Unit]] = {}
         for unit in self.units:
             for name in unit.binds:
@@ -97,13 +105,13 @@ class Outline:
 
 def outlined(path: Path) -> Outline | None:
     """The outline of a file, None for one that cannot be parsed."""
-    tree = parsed(path)
-    return _outlined(tree) if tree is not None else None
+    parts = sliced(path)
+    return _outlined(parts) if parts is not None else None
 
 
-@lru_cache(maxsize=512)  # as many as there are parsed files
-def _outlined(tree: ast.Module) -> Outline:
-    return Outline(tree)
+@lru_cache(maxsize=512)  # as many as there are sliced files
+def _outlined(parts: Sliced) -> Outline:
+    return Outline(parts.others, parts.definitions)
 
 
 def _units(node: ast.stmt) -> Iterator[Unit]:
@@ -163,7 +171,7 @@ class Reach:
     def __init__(self, project: Project, path: str, tree: ast.Module) -> None:
         self.project = project
         self.path = path
-        self.own = Outline(tree)
+        self.own = Outline(tree.body)
 
     def lines(self) -> list[tuple[int, int]]:
         """The first and last lines of the statements from which something risky is reached."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import tokenize
-import warnings
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from nanguard.cache.stamps import is_file, stamp
 
 _MAX_FILES = 60  # files that are followed for one file that is checked
-_MAX_BYTES = 400_000
 _INSTALLED = ("site-packages", "dist-packages")
 _NEVER = ("torch", "numpy", "math", "typing", "functools", "builtins")
 
@@ -28,7 +23,7 @@ class Project:
     path: Path
     root: Path = field(init=False)
     only: str | None = field(init=False)  # the package beside which others are other people's
-    trees: dict[Path, ast.Module | None] = field(default_factory=dict)
+    followed: set[Path] = field(default_factory=set)
     found: dict[str, tuple[Path, list[str]] | None] = field(default_factory=dict)
     packages: dict[str, list[str] | None] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)  # the stamps of all files that were looked for
@@ -90,25 +85,8 @@ class Project:
             self.seen[name] = stamp(name)
         return is_file(self.seen[name])
 
-    def tree(self, path: Path) -> ast.Module | None:
-        """The parsed file, None if it cannot be read or is one too many."""
-        if path not in self.trees:
-            self.trees[path] = parsed(path) if len(self.trees) < _MAX_FILES else None
-        return self.trees[path]
-
-
-def parsed(path: Path) -> ast.Module | None:
-    """A parsed file, None for one that cannot be read or is very long."""
-    return _parsed(path, stamp(str(path)))
-
-
-@lru_cache(maxsize=512)  # files of one project share most of the files they use
-def _parsed(path: Path, stamped: str) -> ast.Module | None:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        with tokenize.open(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    def may_follow(self, path: Path) -> bool:
+        """Whether another file is one of those that are followed, which are not too many."""
+        if path not in self.followed and len(self.followed) < _MAX_FILES:
+            self.followed.add(path)
+        return path in self.followed

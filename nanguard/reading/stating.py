@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nanguard.errors import NanguardError
 from nanguard.reading.project import Project
+from nanguard.reading.slices import sliced
 from nanguard.reading.values import Function, Value, is_option
 from nanguard.stated import Range, number_in
 from nanguard.term import Attr, Term, make, symbol
@@ -116,8 +117,7 @@ class Stating:
         """What a file imports and assigns."""
         if path not in self.names:
             self.names[path] = names = _Names()
-            tree = self.tree if path == self.path else self.project.tree(Path(path))
-            for statement in tree.body if tree is not None else ():
+            for statement in self.tree.body if path == self.path else self.others(Path(path)):
                 match statement:
                     case ast.Import(names=aliases):
                         names.imported.update({alias.asname: alias.name for alias in aliases if alias.asname})
@@ -131,6 +131,11 @@ class Stating:
                     case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                         names.assigned[name] = value
         return self.names[path]
+
+    def others(self, path: Path) -> Sequence[ast.stmt]:
+        """The statements at the top of another file that define no function and no class."""
+        parts = sliced(path) if self.project.may_follow(path) else None
+        return parts.others if parts is not None else ()
 
 
 def documented(function: Function) -> dict[str, Range]:
