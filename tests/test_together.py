@@ -370,3 +370,18 @@ def test_what_goes_on_is_reported_where_it_begins(static: bool, tmp_path: Path) 
     path.write_text(HEAD + GOING_ON)
     report = check_paths([str(path)], Settings(static=static, quiet=True))
     assert [(finding.code, finding.span.line - HEAD.count("\n")) for finding in report.findings] == [("NG107", 5)]
+
+
+def test_the_first_input_has_the_sign_of_the_entry_that_fails() -> None:
+    body = """
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+        def forward(self, x):
+            a, b = torch.split(self.fc(x), 1, dim=-1)
+            return 3 / F.softplus(b)
+    """
+    (one,) = found(body)
+    assert one.witness is not None and one.witness.inputs == {"self.fc(x)": [89.0, -89.0]}
+    assert one.thresholds["float32"] == pytest.approx(-87.6, abs=0.1)  # where 3 / exp(x) is above the largest float

@@ -52,8 +52,8 @@ def first_failing(cut: Cut, point: Point, kind: str, dtype: str) -> float | None
     if bad is None:
         return None
     if good is None:  # it fails all along the ray
-        return form.round(bad * ray.sign)
-    return form.round(ray.between(good, bad, form) * ray.sign)
+        return form.round(bad * ray.sign(bad))
+    return form.round(ray.between(good, bad, form) * ray.sign(bad))
 
 
 def floats(ordinals: Tensor, dtype: str) -> Tensor:
@@ -83,11 +83,15 @@ class _Ray:
     dtype: str
     size: float
 
-    @property
-    def sign(self) -> float:
-        """The sign of the entry of largest magnitude."""
-        entries = [value for vector in self.point.values for value in vector]
-        return math.copysign(1.0, max(entries, key=abs)) if self.size else 1.0
+    def sign(self, scale: float) -> float:
+        """The sign of the entry of largest magnitude; of two with both signs, that with which a scale fails."""
+        signs = {
+            math.copysign(1.0, value) for vector in self.point.values for value in vector if abs(value) == self.size
+        }
+        if not self.size or len(signs) == 1:
+            return signs.pop() if self.size else 1.0
+        negative = tuple(tuple(min(value, 0.0) for value in vector) for vector in self.point.values)
+        return -1.0 if replace(self, point=replace(self.point, values=negative)).fails(scale) else 1.0
 
     @property
     def direction(self) -> tuple[tuple[float, ...], ...]:
