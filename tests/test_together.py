@@ -383,5 +383,6 @@ def test_the_first_input_has_the_sign_of_the_entry_that_fails() -> None:
             return 3 / F.softplus(b)
     """
     (one,) = found(body)
-    assert one.witness is not None and one.witness.inputs == {"self.fc(x)": [89.0, -89.0]}
+    assert one.witness is not None
+    assert one.witness.inputs == {"self.fc(x)": [89.0, -89.0]}
     assert one.thresholds["float32"] == pytest.approx(-87.6, abs=0.1)  # where 3 / exp(x) is above the largest float

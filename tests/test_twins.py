@@ -19,6 +19,40 @@ def found(body: str) -> set[str]:
 
 # what it is about: the safe program, its twin, and the rule that finds the twin
 TWINS = {
+    "a maximum that a function of somebody else takes": (
+        """
+        from other import rowmax
+        def f(x):
+            m = rowmax(x)
+            return m + torch.log(torch.sum(torch.exp(x - m), 1))
+        """,
+        """
+        from other import rowmax
+        def f(x, y):
+            m = rowmax(y)
+            return m + torch.log(torch.sum(torch.exp(x - m), 1))
+        """,
+        "NG104",
+    ),
+    "a softmax over segments, with their maxima": (
+        """
+        def f(x, i, n):
+            top = torch.zeros(n).scatter_reduce(0, i, x, reduce="amax", include_self=False)
+            e = torch.exp(x - top[i])
+            return e / torch.zeros(n).scatter_add(0, i, e)[i]
+        """,
+        """
+        def f(x, i, n):
+            e = torch.exp(x)
+            return e / torch.zeros(n).scatter_add(0, i, e)[i]
+        """,
+        "NG202",
+    ),
+    "the entries up to a number that is not known": (
+        "def f(x, n):\n    return F.logsigmoid(x[:, :n])",
+        "def f(x, n):\n    return torch.log(torch.sigmoid(x[:, :n]))",
+        "NG101",
+    ),
     "a count with alternatives, each of which was tested": (
         """
         def f(x, y, strict):

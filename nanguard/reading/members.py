@@ -175,13 +175,14 @@ class Members(Recording):
         return result
 
     def key(self, node: ast.expr, state: State, frame: Frame) -> Attr:
-        """One part of an index: an int, None, "...", a slice, or the term of a tensor."""
+        """One part of an index: an int, None, "...", a slice, or the term of a tensor or of such a slice."""
         if isinstance(node, ast.Slice):
             bounds = [
                 known(self.evaluate(part, state, frame)) if part is not None else const(None)
                 for part in (node.lower, node.upper, node.step)
             ]
-            return ("slice", *(bound.value if bound is not None else "?" for bound in bounds))
+            plain = [bound.value for bound in bounds if bound is not None]
+            return ("slice", *plain) if len(plain) == len(bounds) else opaque("slice")
         value = self.evaluate(node, state, frame)
         constant = known(value)
         return constant.value if constant is not None else to_term(value)

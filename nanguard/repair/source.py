@@ -191,8 +191,6 @@ def _key(key: Attr) -> str:
     """What stands between the brackets of an index: ``:, 0``."""
     match key:
         case ("slice", start, stop, step):
-            if "?" in (start, stop, step):
-                raise Unprintable("slice")
             text = ":".join("" if bound is None else repr(bound) for bound in (start, stop))
             return text if step is None else f"{text}:{step!r}"
         case tuple():

@@ -67,6 +67,7 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "inner_product": forms.inner_product,
     "exponential": forms.exponential,
     "root_of_any": forms.root_of_any,
+    "centred": sums.centred,
     "kernel": forms.kernel,
     "logged": forms.logged,
     "one_minus": forms.one_minus,

@@ -70,6 +70,28 @@ def share(ranges: Ranges, a: Term, b: Term) -> bool:
     return any(core(part) in factors and core(part).op == "symbol" for part in (a.args if a.op == "mul" else (a,)))
 
 
+def centred(ranges: Ranges, x: Term) -> bool:
+    """Something is taken away that is worked out of the same tensor out of sight: its maximum, most likely.
+
+    Of a maximum that is in sight the proof tells whether it is the right one.
+    """
+    x = core(x)
+    if x.op == "mul":
+        return any(centred(ranges, part) for part in x.args)
+    if x.op != "add":
+        return False
+    parts = list(map(core, x.args))
+    taken = [core(part.args[-1]) for part in parts if forms.negated(ranges, part)]
+    leaves = {node for part in parts if not forms.negated(ranges, part) for node in walk(part) if not node.args}
+    return any(_out_of_sight(part) and not leaves.isdisjoint(walk(part)) for part in taken)
+
+
+def _out_of_sight(x: Term) -> bool:
+    """What a function makes that nothing is known of, or the maximum of the items of a loop."""
+    in_a_loop = any(node.attr("index") in ("item", "joined") for node in walk(x))
+    return x.op == "opaque" or (x.op == "amax" and in_a_loop)
+
+
 def _squared_norm_of(x: Term) -> Term | None:
     """The tensor of which `x` has the squared norms: a sum of squares, or the diagonal of its products with itself."""
     x = core(x)
