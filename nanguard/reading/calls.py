@@ -30,6 +30,7 @@ from nanguard.reading.values import (
     opaque,
     to_term,
 )  # fmt: skip
+from nanguard.reading.walking import written
 from nanguard.term import Term, const, is_number, make, number, symbol, walk
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Call:
 
 def label(node: ast.expr) -> str:
     """What a call is called in messages."""
-    return ast.unparse(node.func)[:60] if isinstance(node, ast.Call) else ast.unparse(node)[:60]
+    return written(node.func if isinstance(node, ast.Call) else node)[:60]
 
 
 def _super(call: Call) -> Value | None:

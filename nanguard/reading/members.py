@@ -35,6 +35,7 @@ from nanguard.reading.values import (
     terms_in,
     to_term,
 )
+from nanguard.reading.walking import written
 from nanguard.term import Attr, Term, const, make, symbol
 
 _CONSTANTS: Mapping[str, float] = {
@@ -139,7 +140,7 @@ class Members(Recording):
     def size_of(self, value: Shape, node: ast.Subscript, state: State, frame: Frame) -> Value:
         """``x.shape[1]``: the number of entries along a dimension, of all where that is not known."""
         key = known(self.evaluate(node.slice, state, frame)) if not isinstance(node.slice, ast.Slice) else None
-        return size(value.term, key.value if key is not None else ast.unparse(node.slice))
+        return size(value.term, key.value if key is not None else written(node.slice))
 
     def item(self, value: Items, node: ast.Subscript, state: State, frame: Frame) -> Value:
         key = known(self.evaluate(node.slice, state, frame))
@@ -155,13 +156,13 @@ class Members(Recording):
         if values in ([0], [1]) and all(map(_is_pair, alternatives(term))):
             return term if values == [0] else symbol(f"indices of {term.op}", "index")
         if len(values) == 1 and isinstance(values[0], str) and values[0] != "...":  # of a table that is an argument
-            result = make("pick", (term,), (("dim", None), ("index", ast.unparse(node.slice)[:60])))
+            result = make("pick", (term,), (("dim", None), ("index", written(node.slice)[:60])))
         elif len(plain) == len(values):
             result = make("index", (term,), (("key", tuple(plain)),))
         elif len(values) == 1 and isinstance(values[0], Term) and all(map(is_mask, alternatives(values[0]))):
             result = make("masked_select", (self.selected(term, values[0]), values[0]))
         else:
-            result = make("pick", (term,), (("dim", None), ("index", ast.unparse(node.slice)[:60])))
+            result = make("pick", (term,), (("dim", None), ("index", written(node.slice)[:60])))
         return self.record(result, node, state, frame)
 
     def selected(self, term: Term, mask: Term) -> Term:
@@ -252,7 +253,7 @@ class Members(Recording):
         if isinstance(value, Term) and _is_pair(value) and count == 2:
             return [value, symbol(f"indices of {value.op}", "index")]
         if isinstance(value, Term) and value.op in ("opaque", "symbol"):
-            names = [ast.unparse(target) if isinstance(target, ast.Name | ast.Attribute) else "" for target in targets]
+            names = [written(target) if isinstance(target, ast.Name | ast.Attribute) else "" for target in targets]
             return [make("opaque", (value,), (("name", name or f"{value.name}[{index}]"),))
                     for index, name in enumerate(names)]  # fmt: skip
         if isinstance(value, Term) and value.op not in ("const", "arange", "either"):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nanguard.reading.values import Value
-from nanguard.reading.walking import inside
+from nanguard.reading.walking import below, inside
 from nanguard.term import Term
 
 _MOST = 8  # results kept for one key, which differ in what was decided on the way
@@ -93,13 +93,8 @@ def _names(node: ast.expr) -> tuple[str, ...]:
         part = waiting.pop()
         if type(part) is ast.Name:
             found[part.id] = None
-            continue
-        for name in part._fields:
-            value = getattr(part, name)
-            if type(value) is list:
-                waiting.extend([item for item in value if item is not None])
-            elif isinstance(value, ast.expr | ast.arguments):
-                waiting.append(value)
+        else:
+            waiting.extend(below(part))
     if "super" in found:  # it means the object at hand and the class around the function
         found.update({"self": None, "__class__": None})
     return tuple(found)

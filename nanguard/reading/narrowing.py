@@ -192,6 +192,8 @@ def plain_numbers(function: ast.AST) -> frozenset[str]:
     """
     found: set[str] = set()
     for node in inside(function):
+        if type(node) not in _TELLING:
+            continue
         match node:
             case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
                 found.update(_compared(test))
@@ -200,6 +202,9 @@ def plain_numbers(function: ast.AST) -> frozenset[str]:
             case ast.Call(func=ast.Name(id="range") | ast.Attribute(value=ast.Name(id="math")), args=args):
                 found.update(arg.id for arg in args if isinstance(arg, ast.Name))
     return frozenset(found)
+
+
+_TELLING = frozenset({ast.If, ast.IfExp, ast.While, ast.Assert, ast.BinOp, ast.Call})
 
 
 def _compared(test: ast.expr) -> Iterator[str]:

@@ -41,7 +41,8 @@ def _risky_signs() -> frozenset[type[ast.AST]]:
 
 
 def _is_risky(word: str) -> bool:
-    return word in _risky_words() or word.rstrip("_") in _risky_words()
+    words = _risky_words()
+    return word in words or (word[-1:] == "_" and word.rstrip("_") in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def _names(statement: ast.stmt) -> Names:
     """The names in a statement, down to its last expression."""
     words, signs = _risky_words(), _risky_signs()
     uses: set[str] = set()
+    attributes: set[str] = set()
     imports: list[tuple[str, int]] = []
     risky = False
     stack: list[ast.AST] = [statement]
@@ -147,14 +149,18 @@ def _names(statement: ast.stmt) -> Names:
         elif type(node) is ast.Constant:
             risky = risky or (isinstance(node.value, str) and node.value in words)
         elif type(node) is ast.Attribute:
-            risky = risky or _is_risky(node.attr)
+            attributes.add(node.attr)
             stack.append(node.value)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             imports.extend(_imported(node))
         else:
             risky = risky or type(node) in signs
             stack.extend(below(node))
-    risky = risky or any(map(_is_risky, uses)) or any(_is_risky(name.rpartition(".")[2]) for name, _ in imports)
+    risky = (
+        risky
+        or any(map(_is_risky, uses | attributes))
+        or any(_is_risky(name.rpartition(".")[2]) for name, _ in imports)
+    )
     return Names(frozenset(uses), tuple(imports), risky)
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 
 from nanguard.reading.values import Many, Value, known, option
+from nanguard.reading.walking import written
 from nanguard.term import symbol
 
 _SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|axis|axes|count|length|steps|width|height)(_|$)|^classes$")
@@ -15,7 +16,7 @@ _MASKS = ("mask",)
 def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
     """What is known of a parameter from its name, its annotation and its default; else it is a `plain` symbol."""
     name = arg.arg
-    annotation = ast.unparse(arg.annotation) if arg.annotation is not None else ""
+    annotation = written(arg.annotation) if arg.annotation is not None else ""
     kind = kind_of(name, annotation, plain)
     constant = known(default) if default is not None else None
     if constant is not None:

@@ -21,6 +21,7 @@ from nanguard.reading.values import (
     opaque,
     terms_in,
 )
+from nanguard.reading.walking import written
 from nanguard.term import Term, const, make, walk
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -201,7 +202,7 @@ class Statements(Expressions):
     def with_(self, node: ast.With | ast.AsyncWith, state: State, frame: Frame) -> list[State]:
         before = state.without_gradient
         for item in node.items:
-            text = ast.unparse(item.context_expr)
+            text = written(item.context_expr)
             value = self.worked_out(item.context_expr, state, frame)
             if "no_grad" in text or "inference_mode" in text:
                 state.without_gradient = True

@@ -19,7 +19,9 @@ def below(node: ast.AST) -> list[ast.AST]:
     for name in _PARTS[type(node)]:
         value = getattr(node, name, None)
         if type(value) is list:
-            found.extend([part for part in value if isinstance(part, ast.AST)])
+            for part in value:
+                if isinstance(part, ast.AST):
+                    found.append(part)
         elif isinstance(value, ast.AST):
             found.append(value)
     return found
@@ -31,4 +33,18 @@ def inside(node: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        waiting.extend(below(node))
+        if _PARTS[type(node)]:
+            waiting.extend(below(node))
+
+
+def written(node: ast.expr) -> str:
+    """An expression as `ast.unparse` writes it, which takes long for a name with dots."""
+    names: list[str] = []
+    part = node
+    while type(part) is ast.Attribute:
+        names.append(part.attr)
+        part = part.value
+    if type(part) is not ast.Name:
+        return ast.unparse(node)
+    names.append(part.id)
+    return ".".join(reversed(names))
