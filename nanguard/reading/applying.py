@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from nanguard import ops
+from nanguard.ops.names import on_numbers, shows
 from nanguard.reading.calls import ADDING, KNOWN, Call, label
 from nanguard.reading.containers import extended
 from nanguard.reading.members import Members, size
@@ -33,11 +34,6 @@ from nanguard.reading.values import (
     to_term,
 )
 from nanguard.term import Term, const, is_number
-
-_LOGGERS = frozenset({
-    "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
-    "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",
-})  # fmt: skip
 
 
 class Applying(Members):
@@ -125,7 +121,7 @@ class Applying(Members):
         held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
         if isinstance(function, TensorMethod):
             held.insert(0, function.term)
-        (self.shown if label(node).rpartition(".")[2] in _LOGGERS else self.handed).update(held)
+        (self.shown if shows(label(node)) else self.handed).update(held)
         return opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
 
     def external(
@@ -137,8 +133,9 @@ class Applying(Members):
         if inside is not None:
             return self.apply(inside, args, keywords, node, state, frame)
         name = name.replace("torch.Tensor.", "Tensor.")
-        if name.startswith("numpy.") and all((held := known(arg)) is not None and is_number(held) for arg in args):
-            name = name.replace("numpy.", "math.", 1) if name.replace("numpy.", "math.", 1) in ops.spellings() else name
+        plain = on_numbers(name)
+        if plain != name and plain in ops.spellings() and all(map(_is_known_number, args)):
+            name = plain
         handler = KNOWN.get(name)
         if handler is not None:
             found = handler(Call(self, args, keywords, node, state, frame))
@@ -198,6 +195,11 @@ class Applying(Members):
             if found is not None:
                 return found
         return self.unknown(module.name, args, keywords, module, node)
+
+
+def _is_known_number(value: Value) -> bool:
+    held = known(value)
+    return held is not None and is_number(held)
 
 
 def _adds(function: Value) -> bool:

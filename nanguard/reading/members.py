@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nanguard import ops
+from nanguard.ops.names import CONSTANTS
 from nanguard.reading.calls import of_every_module
 from nanguard.reading.containers import entry, with_item
 from nanguard.reading.narrowing import is_mask, narrow
@@ -37,13 +38,6 @@ from nanguard.reading.values import (
 )
 from nanguard.reading.walking import written
 from nanguard.term import Attr, Term, const, make, symbol
-
-_CONSTANTS: Mapping[str, float] = {
-    "math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf"),
-    "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
-    "math.tau": 6.283185307179586, "torch.inf": float("inf"), "numpy.inf": float("inf"),
-    "torch.nan": float("nan"), "math.nan": float("nan"), "numpy.nan": float("nan"),
-}  # fmt: skip
 
 
 class Members(Recording):
@@ -80,8 +74,8 @@ class Members(Recording):
 
     def plain(self, value: External) -> Value:
         """A name of another file as a number or text, if it is that there; functions are followed when called."""
-        if value.name in _CONSTANTS:  # from torch import inf
-            return const(_CONSTANTS[value.name])
+        if value.name in CONSTANTS:  # from torch import inf
+            return const(CONSTANTS[value.name])
         found = self.followed(value)
         return found if isinstance(found, Term) and found.op == "const" else value
 

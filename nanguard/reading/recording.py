@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from nanguard import ops
 from nanguard.matching.interval import Interval
+from nanguard.ops.names import of_numbers
 from nanguard.reading.decisions import Decisions
 from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.narrowing import chosen, is_mask
@@ -177,7 +178,7 @@ class Recording(Decisions):
             row = ops.row(term.op)
             if row is not None and not row.pure:  # every draw is another one
                 term = opaque(name, (), f"{node.lineno}:{node.col_offset}") if row.range is None else _drawn(term, node)
-            if name.startswith("math."):  # of a Python number: it raises, and has no gradient
+            if of_numbers(name):
                 constant = all(arg.op == "const" for arg in term.args)
                 results.append(term if constant else make("detach", (term,)))
                 continue

@@ -1,0 +1,34 @@
+"""Names: what is known of functions and constants by their names alone, beside the operations of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Numbers under a name, which programs use as they use a literal.
+CONSTANTS: Mapping[str, float] = {
+    "math.pi": 3.141592653589793, "math.e": 2.718281828459045, "math.inf": float("inf"),
+    "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
+    "math.tau": 6.283185307179586, "torch.inf": float("inf"), "numpy.inf": float("inf"),
+    "torch.nan": float("nan"), "math.nan": float("nan"), "numpy.nan": float("nan"),
+}  # fmt: skip
+
+_LOGGERS = frozenset({
+    "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
+    "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",
+})  # fmt: skip
+_MATH, _NUMPY = "math.", "numpy."
+
+
+def shows(name: str) -> bool:
+    """Whether a call of something unknown only shows what it is given: it prints or logs it, as its name says."""
+    return name.rpartition(".")[2] in _LOGGERS
+
+
+def of_numbers(name: str) -> bool:
+    """Whether a function works on a number of Python: outside of its domain it raises, and it has no gradient."""
+    return name.startswith(_MATH)
+
+
+def on_numbers(name: str) -> str:
+    """The function of Python's own that a function of numpy is for a single number: ``math.log`` for ``numpy.log``."""
+    return _MATH + name.removeprefix(_NUMPY) if name.startswith(_NUMPY) else name
