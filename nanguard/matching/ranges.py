@@ -86,10 +86,11 @@ class RangeTable:
         kind = node.attr("kind")
         ends = bool(node.attr("low_open")), bool(node.attr("high_open"))
         facts = Interval(float(low), float(high), *ends, dtype=self.dtype)  # type: ignore[arg-type]
-        if kind == "tensor" and facts.unknown and _POSITIVE.search(node.name):
-            return replace(facts, low=0.0, low_open=True)
-        if kind == "tensor" and facts.unknown and _MAGNITUDE.search(node.name):
-            return replace(facts, low=0.0)
+        if kind == "tensor" and facts.unknown and not node.attr("raw"):
+            if _POSITIVE.search(node.name):
+                return replace(facts, low=0.0, low_open=True)
+            if _MAGNITUDE.search(node.name):
+                return replace(facts, low=0.0)
         match kind:
             case "size":
                 return replace(facts, low=max(facts.low, 1.0), integer=True, nonzero=True)

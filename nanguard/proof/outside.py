@@ -48,8 +48,11 @@ def taken(proof: Proof, match: Match, matcher: Matcher, term: Term, around: Sequ
     """Whether the selections that `term` goes into take it where it goes wrong: they do not guard it.
 
     Only a ``where`` can be asked, by a test that is worked out from what the term is worked out from; one by class
-    takes every entry of some class.  Any other test is believed to be a guard.
+    takes every entry of some class.  Any other test is believed to be a guard, and so are two of them: one before, to
+    make the argument safe, and one after.
     """
+    if any((row := ops.row(node.op)) is not None and row.decides is not None for node in walk(match.root)):
+        return False
     tests: list[tuple[Term, bool]] = []  # and whether the term is the first of the branches
     for user in around:
         row = ops.row(user.op)

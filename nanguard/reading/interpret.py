@@ -12,7 +12,7 @@ from pathlib import Path
 from nanguard.reading.memory import Known, Memory, relevant
 from nanguard.reading.narrowing import plain_numbers
 from nanguard.reading.outline import Outline, outlined
-from nanguard.reading.parameters import defaults_of, parameter
+from nanguard.reading.parameters import defaults_of, is_raw, parameter
 from nanguard.reading.project import Project
 from nanguard.reading.scope import Scope
 from nanguard.reading.state import Frame, State
@@ -346,6 +346,8 @@ class Interpreter(Statements):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
             module = self.annotated(arg, function) if default is None else None
             known_of = module or parameter(arg, default, "number" if arg.arg in numbers else plain)
+            if isinstance(known_of, Term) and known_of.attr("kind") == "tensor" and is_raw(arg.arg, function.node):
+                known_of = symbol(arg.arg, "tensor", raw=True)
             state.env[arg.arg] = stated(known_of, ranges.get(arg.arg))
         first = [*spec.posonlyargs, *spec.args][:1]
         if instance is not None and first:

@@ -155,6 +155,8 @@ class Members(Recording):
             result = make("index", (term,), (("key", tuple(plain)),))
         elif len(values) == 1 and isinstance(values[0], Term) and all(map(is_mask, alternatives(values[0]))):
             result = make("masked_select", (self.selected(term, values[0]), values[0]))
+        elif len(values) == 1 and isinstance(values[0], Term) and _is_identity(term):  # the rows of the classes
+            result = make("to", (make("one_hot", (values[0],), (("num_classes", "?"),)),))
         else:
             result = make("pick", (term,), (("dim", None), ("index", written(node.slice)[:60])))
         return self.record(result, node, state, frame)
@@ -279,6 +281,13 @@ class Members(Recording):
 def _unread(value: Value) -> bool:
     """Whether a value is an object whose constructor has not been read."""
     return isinstance(value, Instance) and value.build is not None
+
+
+def _is_identity(term: Term) -> bool:
+    """Whether a term is the identity matrix, which has a row for each class."""
+    while term.op == "detach":
+        term = term.args[0]
+    return term.op == "eye"
 
 
 def _is_tuple(part: Term, count: int) -> bool:

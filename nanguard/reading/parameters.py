@@ -11,6 +11,7 @@ from nanguard.term import symbol
 
 _SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|axis|axes|count|length|steps|width|height)(_|$)|^classes$")
 _MASKS = ("mask",)
+_SCALES = re.compile(r"scale|sigma|std|bandwidth|temperature|concentration|rate|mag|spec|psd")
 
 
 def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
@@ -49,6 +50,21 @@ def kind_of(name: str, annotation: str, plain: str) -> str:
     if any(word in name.lower() for word in _MASKS):
         return "mask"
     return plain if not annotation else "tensor"
+
+
+_OF_ANYTHING = frozenset({"sigmoid", "softplus", "exp", "tanh"})  # what makes something positive or bounded of any number
+
+
+def is_raw(name: str, function: ast.AST) -> bool:
+    """Whether a function puts an argument through a sigmoid or the like: whatever it is called, it has any sign."""
+    if not _SCALES.search(name):
+        return False
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _OF_ANYTHING:
+            given = node.args[0] if node.args else node.func.value
+            if isinstance(given, ast.Name) and given.id == name:
+                return True
+    return False
 
 
 def _words(annotation: str) -> set[str]:
