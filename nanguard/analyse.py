@@ -176,13 +176,13 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
     """Whether what becomes of a value makes a hazard of it one that nobody meets.
 
     A mask drops values that are not finite; it does not repair a gradient, since 0 times inf is nan.  A choice between
-    two forms is one for the more accurate.
+    two forms is one for the more accurate, and an order is hardly ever another for the digits that are lost.
     """
     if uses.logged:
         return True
     if uses.detached and hazard != "forward-nonfinite":
         return True
-    if (uses.offset or uses.chosen) and hazard == "accuracy-loss":
+    if (uses.offset or uses.chosen or uses.placed) and hazard == "accuracy-loss":
         return True
     if uses.caught and not repairable and hazard == "forward-nonfinite":
         return True

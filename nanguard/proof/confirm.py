@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import thread_time
@@ -28,7 +29,7 @@ from nanguard.proof.points import Point, Values, at, given, magnitude, many, mea
 from nanguard.proof.run import gradient, run
 from nanguard.proof.thresholds import thresholds
 from nanguard.proof.witness import witnessed
-from nanguard.term import Term, fill, make, substitute, symbol, walk
+from nanguard.term import Term, fill, make, number, substitute, symbol, walk
 
 _MOST_TAKEN = 80  # points at which the branch of a selection is looked at where it is taken
 _EDGES = 4  # failing points of a branch, of which it may be the last that the test keeps it from
@@ -169,7 +170,7 @@ def causes(cut: Cut, match: Match, point: Point, kind: str, dtype: str) -> bool:
     not taken must spoil the gradient, and the one that is taken must not.
     """
     if match.variant.untaken:
-        return _untaken(cut, match, point, dtype)
+        return not _outside(cut, match, point) and _untaken(cut, match, point, dtype)
     if match.variant.stable is None and match.variant.exact is None and _has_nan(cut, point, dtype):
         return False
     if not cut.bound:
@@ -209,6 +210,25 @@ def branch(match: Match, text: str) -> Term:
     if named in pattern.args and match.root.op == pattern.op:
         return match.root.args[pattern.args.index(named)]
     return fill(named, match.bindings, match.attrs)
+
+
+_GIVEN = re.compile(r"(^|_)(target|targets|label|labels|true|t|y|gt|count|counts)$")  # what data are called
+
+
+def _outside(cut: Cut, match: Match, point: Point) -> bool:
+    """Whether a point has negative data where the program tests whether they are above 0: they are 0 or more."""
+    compared = {
+        arg
+        for test in _tests(match)
+        for node in walk(test)
+        if node.op in ("gt", "lt", "eq", "ne", "ge", "le") and any(number(other) == 0 for other in node.args)
+        for arg in node.args
+    }
+    return any(
+        leaf in compared and _GIVEN.search(leaf.name) is not None and min(values) < 0
+        for leaf, values in zip(cut.free, point.values, strict=True)
+        if leaf.op == "symbol"
+    )
 
 
 def _untaken(cut: Cut, match: Match, point: Point, dtype: str) -> bool:

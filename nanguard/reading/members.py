@@ -37,7 +37,7 @@ from nanguard.reading.values import (
     to_term,
 )
 from nanguard.reading.walking import written
-from nanguard.term import Attr, Term, const, make, symbol
+from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
 
 
 class Members(Recording):
@@ -156,7 +156,7 @@ class Members(Recording):
         elif len(values) == 1 and isinstance(values[0], Term) and all(map(is_mask, alternatives(values[0]))):
             result = make("masked_select", (self.selected(term, values[0]), values[0]))
         elif len(values) == 1 and isinstance(values[0], Term) and _is_identity(term):  # the rows of the classes
-            result = make("to", (make("one_hot", (values[0],), (("num_classes", "?"),)),))
+            result = make("to", (make("one_hot", (values[0],), (("num_classes", UNKNOWN),)),))
         else:
             result = make("pick", (term,), (("dim", None), ("index", written(node.slice)[:60])))
         return self.record(result, node, state, frame)

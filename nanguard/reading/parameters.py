@@ -52,7 +52,7 @@ def kind_of(name: str, annotation: str, plain: str) -> str:
     return plain if not annotation else "tensor"
 
 
-_OF_ANYTHING = frozenset({"sigmoid", "softplus", "exp", "tanh"})  # what makes something positive or bounded of any number
+_OF_ANYTHING = frozenset({"sigmoid", "softplus", "exp", "tanh"})  # positive or bounded, of any number
 
 
 def is_raw(name: str, function: ast.AST) -> bool:

@@ -21,7 +21,8 @@ class Uses:
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
     digits that a small value has lost do not count; `logged`: it is printed or logged, and that is all;
     `weighed`: it is the logarithm of what it is multiplied by, as in an entropy, or of what a mask tests that it is
-    multiplied by: where that is next to 0, so is the product, whatever the logarithm is.
+    multiplied by: where that is next to 0, so is the product, whatever the logarithm is; `placed`: only where the
+    largest or the smallest of its entries stand is asked.
     """
 
     masked: bool = False
@@ -32,6 +33,7 @@ class Uses:
     offset: bool = False
     logged: bool = False
     weighed: bool = False
+    placed: bool = False
 
 
 _FAR = 12  # operations around a value that are looked at
@@ -100,7 +102,15 @@ class UseTable:
             offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
             logged=term not in self.handed and all(self.of(user).logged for user, _ in every),
             weighed=bool(users) and all(_weighs(user, term) for user, _ in users),
+            placed=all(self.gives_places(user) or (self.of(user).placed and _passes(user)) for user, _ in every),
         )
+
+    def gives_places(self, user: Term) -> bool:
+        """Whether nothing but the places of some entries is taken: their values are not used."""
+        row = ops.row(user.op)
+        if row is None or not row.pair:
+            return user.op == "argmax"
+        return not self.users.get(user) and user not in self.returned and user not in self.handed
 
 
 def _compares(user: Term) -> bool:
