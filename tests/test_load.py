@@ -36,6 +36,7 @@ RUN = [
     ("try:\n    import not_there_at_all as value\nexcept ImportError:\n    value = None", None),
     ("from warnings import catch_warnings\nwith catch_warnings():\n    value = 4", 4),
     ("value = lambda x: x", None),
+    ("import torch\ndef parse(): pass\nopt = parse()\nvalue = 3\nlayer = torch.nn.Linear(opt.size, 2)", 3),
 ]
 
 

@@ -268,6 +268,7 @@ class _Filter:
 
     imported: dict[str, str]
     skipped: list[str] = field(default_factory=list)
+    perhaps: set[str] = field(default_factory=set)  # of these, names that are bound where nothing fails
 
     def statements(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
         """The statements that are run."""
@@ -276,11 +277,11 @@ class _Filter:
     def statement(self, node: ast.stmt) -> ast.stmt | None:
         """The part of a statement that is run."""
         match node:
-            case ast.Assign(value=value) | ast.AugAssign(value=value) if self.simple(value):
+            case ast.Assign(value=value) | ast.AugAssign(value=value) if self.runs(value):
                 return node
             case ast.AnnAssign(value=None):
                 return node
-            case ast.AnnAssign(value=value) if self.simple(value):
+            case ast.AnnAssign(value=value) if self.runs(value):
                 return node
             case ast.If(test=test) if _is_main(test):
                 return None
@@ -288,6 +289,7 @@ class _Filter:
                 self.within(node)
                 return node
             case ast.Try():
+                self.perhaps.update(_bound(node))
                 self.skipped.extend(_bound(node))  # where an import fails and its handler ends in a raise
                 self.within(node)
                 return node
@@ -298,6 +300,18 @@ class _Filter:
             return node
         self.skipped.extend(_bound(node))
         return None
+
+    def runs(self, value: ast.expr | None) -> bool:
+        """Whether the value of an assignment is worked out.
+
+        A call that is given what was not run is not: what stands in for that is no size of a layer, say.
+        """
+        if not self.simple(value):
+            return False
+        unbound = set(self.skipped) - self.perhaps
+        calls = (part for part in ast.walk(value) if isinstance(part, ast.Call)) if value is not None else ()
+        given = (part for call in calls for part in ast.walk(call))
+        return not any(isinstance(part, ast.Name) and part.id in unbound for part in given)
 
     def within(self, node: ast.stmt | ast.excepthandler) -> None:
         """Leave only what is run inside a compound statement."""
