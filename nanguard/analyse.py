@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nanguard import collector, ops
 from nanguard.finding import FileResult, Finding, Note, Span, Target
+from nanguard.reading import precision
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.read import Reading, modules, read, span
 from nanguard.reading.recording import Place
@@ -45,6 +46,14 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrower:
+    """The suspects in what a program converts to a half dtype."""
+
+    matcher: Matcher
+    suspects: tuple[Suspect, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """What reading a file without torch gives: its targets, and how many places need a proof."""
 
@@ -53,16 +62,19 @@ class Scan:
     suspects: tuple[Suspect, ...]
     reading: Reading
     matcher: Matcher | None  # none was needed where nothing is risky
+    narrower: tuple[Narrower, ...] = ()
 
     @property
     def unproved(self) -> tuple[Finding, ...]:
         """The suspects as findings that are merely possible, one for each expression, for a run without torch."""
         settled = Settled()
         found: list[Finding] = []
-        for suspect in _outermost_first(self.suspects):
-            if not suspect.behind and not settled.covers(suspect):
-                settled.add(suspect)
-                found.append(_finding(suspect, self.reading, "float32", None))
+        narrower = [(part.matcher.ranges.dtype, part.suspects) for part in self.narrower]
+        for dtype, listed in (("float32", self.suspects), *narrower):
+            for suspect in _outermost_first(listed):
+                if not suspect.behind and not settled.covers(suspect):
+                    settled.add(suspect)
+                    found.append(_finding(suspect, self.reading, dtype, None))
         return tuple(one_for_each(found))
 
 
@@ -82,7 +94,19 @@ def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: S
         return Scan(result, 0, (), reading, None)
     matcher = _matcher(settings.dtypes[0], settings)
     found = list(suspects(reading, matcher, _codes(settings), names, concerned))
-    return Scan(result, len(found), tuple(found), reading, matcher)
+    narrower = tuple(_narrower(reading, settings, names))
+    count = len(found) + sum(len(part.suspects) for part in narrower)
+    return Scan(result, count, tuple(found), reading, matcher, narrower)
+
+
+def _narrower(reading: Reading, settings: Settings, names: Sequence[str] | None) -> Iterator[Narrower]:
+    """What goes wrong since a program converts to a half dtype by itself, which does not hold its constants."""
+    terms = [place.term for place in reading.places]
+    for dtype in sorted(precision.converts(terms).difference(settings.dtypes)):
+        concerned = precision.rounded_away(terms, dtype)
+        if concerned:
+            matcher = _matcher(dtype, settings)
+            yield Narrower(matcher, tuple(suspects(reading, matcher, _codes(settings), names, concerned)))
 
 
 def _ranges(settings: Settings) -> Callable[[str, str], Mapping[str, Range]] | None:
@@ -190,8 +214,12 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
 
 
 def outweighed(hazard: str, uses: Uses) -> bool:
-    """Whether what a logarithm has lost is multiplied by next to 0: the entropy ``p * log(p + eps)`` is right."""
-    return uses.weighed and hazard in ("dead-gradient", "accuracy-loss")
+    """Whether what is lost counts for nothing in what becomes of the value.
+
+    It is the logarithm of what it is multiplied by, which is next to 0 there: the entropy ``p * log(p + eps)`` is
+    right.  Or another form is taken where a bound takes over: ``where(x > 20, x, log1p(exp(x.clamp(max=20))))``.
+    """
+    return (uses.weighed or uses.chosen) and hazard in ("dead-gradient", "accuracy-loss")
 
 
 def _of_data(root: Term) -> bool:
@@ -262,6 +290,8 @@ def stages(
     found: list[Finding] = []
     if scanned.matcher is not None:
         found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings, time_left))
+    for part in scanned.narrower:
+        found.extend(prove(scanned.reading, part.suspects, part.matcher, settings, time_left))
     for dtype in settings.dtypes[1:]:
         matcher = _matcher(dtype, settings)
         listed = tuple(suspects(scanned.reading, matcher, _codes(settings), names))

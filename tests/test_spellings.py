@@ -558,7 +558,6 @@ ALSO: dict[str, str] = {
     "torch.log(torch.exp(x) * y.relu())": "NG120",
     "p = torch.sigmoid(x) * torch.sigmoid(y)\nreturn p * torch.log2(p)": "NG120",
     "torch.sqrt(1 - F.cosine_similarity(x, y))": "NG410",
-    "u = torch.rand_like(x)\nreturn torch.log(u) - torch.log(1 - u)": "NG217",
     "torch.log(x.relu() + 1) - torch.log(x.relu() + 1 + y.relu())": "NG401",
     "torch.log(torch.cumsum(torch.exp(x), 1))": "NG104",
     "x.exp().cumsum(0).log()": "NG104",

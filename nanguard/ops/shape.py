@@ -70,15 +70,19 @@ MOVEMENTS = (
           " torch.split(x;size,dim) Tensor.split(x;size,dim)", selects=True),
 )  # fmt: skip
 
+_CONVERSIONS = tuple(
+    f"Tensor.{method}(x) -> to(x, dtype='{dtype}')"
+    for method, dtype in (("half", "float16"), ("bfloat16", "bfloat16"), ("float", "float32"), ("double", "float64"))
+)
+
 CASTS = (*(
-    Op(name, signature(params), CAST, f"Tensor.{name}", listed(spellings, name), range=_same)
-    for name, params, spellings in (
-        ("to", "x; dtype=None", "Tensor.to Tensor.type Tensor.type_as(x;other) Tensor.float(x) Tensor.double(x)"
-         " Tensor.half(x) Tensor.bfloat16(x) Tensor.cuda(x) Tensor.cpu(x) torch.as_tensor"
-         " torch.tensor torch.from_numpy"),
+    Op(name, signature(params), CAST, f"Tensor.{name}", listed(spellings, name) + more, range=_same)
+    for name, params, spellings, more in (
+        ("to", "x; dtype=None", "Tensor.to Tensor.type Tensor.type_as(x;other) Tensor.cuda(x) Tensor.cpu(x)"
+         " torch.as_tensor torch.tensor torch.from_numpy", _CONVERSIONS),
         ("contiguous", "x", "Tensor.contiguous Tensor.clone torch.clone Tensor.requires_grad_(x)"
-         " nn.Identity[] torch.atleast_1d torch.atleast_2d Tensor.retain_grad"),
-        ("dropout", "x; p=0.5, training=False", "F.dropout nn.Dropout[p=0.5] F.dropout1d F.dropout2d"),
+         " nn.Identity[] torch.atleast_1d torch.atleast_2d Tensor.retain_grad", ()),
+        ("dropout", "x; p=0.5, training=False", "F.dropout nn.Dropout[p=0.5] F.dropout1d F.dropout2d", ()),
     )),
     # a number of Python, or an array of numpy, has no gradient
     Op("detach", signature("x"), CAST, "Tensor.detach", ("Tensor.detach", "Tensor.detach_", "Tensor.item(x)",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanguard import ops
+from nanguard.floats import FORMATS
 from nanguard.matching.interval import Interval
 from nanguard.ops.names import of_numbers
 from nanguard.reading.decisions import Decisions
@@ -231,11 +232,18 @@ def _drawn(term: Term, node: ast.expr) -> Term:
     """The random numbers of one place: a symbol with the range of the operation."""
     row = ops.row(term.op)
     interval = row.range() if row is not None and row.range is not None else Interval()
-    return symbol(f"{term.op} at {node.lineno}:{node.col_offset}", "tensor", low=interval.low, high=interval.high)
+    ends = {"high_open": True} if interval.high_open else {}
+    name = f"{term.op} at {node.lineno}:{node.col_offset}"
+    return symbol(name, "tensor", low=interval.low, high=interval.high, **ends)
+
+
+_DTYPES = {**{name: name for name in FORMATS}, "half": "float16", "float": "float32", "double": "float64"}
 
 
 def _argument(value: Value) -> Attr:
     """A value as the ops table takes it."""
     if type(value) is Items:
         return tuple(_argument(item) for item in value.items)
+    if isinstance(value, External) and value.name.removeprefix("torch.") in _DTYPES:
+        return _DTYPES[value.name.removeprefix("torch.")]
     return to_term(value)
