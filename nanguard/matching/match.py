@@ -75,6 +75,20 @@ def _stable_already(match: Match) -> bool:
     return bool(match.rest) and match.joined == "add" and _holds(match.root, replace(match, rest=()).wording(stable))
 
 
+def _guarded_truly(found: list[Match]) -> list[Match]:
+    """Without those behind guards that all stand inside of what the variables of a rule stand for, if it fits so too.
+
+    Of ``log(exp(x / (s + 0.01)))`` the offset is no guard.
+    """
+    plain = {match.rule.code for match in found if not match.guards}
+    return [match for match in found if match.rule.code not in plain or not _guards_operands(match)]
+
+
+def _guards_operands(match: Match) -> bool:
+    inside = set(walk(*match.bindings.values(), *match.rest))
+    return bool(match.guards) and inside.issuperset(match.guards)
+
+
 def _holds(root: Term, form: Term) -> bool:
     """Whether a sum has a form among its summands: ``q + log1p(x) - log1p(-x)``, in any order of these."""
     nodes = set(walk(root))
@@ -145,6 +159,7 @@ class Matcher:
         found = [match for match in found if not _stable_already(match)]
         if len(found) < 2:
             return found
+        found = _guarded_truly(found)
         guarded = {match.rule.code for match in found if match.guards}
         return sorted(found, key=lambda match: (match.rule.code in guarded and self.holds(match), *_rank(match)))
 

@@ -175,6 +175,10 @@ PRODUCTS = (
        "Tensor.mm", "torch.bmm", "Tensor.bmm", "torch.mv", "operator.matmul", "Tensor.mv",
        "F.linear(x, weight) -> matmul(x, t(weight))"),
        "sum(unsqueeze(x, dim=-1) * unsqueeze(other, dim=-3), dim=-2, keepdim=false)", _product),
+    Op("det", signature("x"), COMPOSITE, "torch.linalg.det", ("torch.linalg.det", "torch.det", "Tensor.det"), None,
+       _free, square=True),
+    Op("logdet", signature("x"), COMPOSITE, "torch.logdet", ("torch.logdet", "Tensor.logdet"), "log(det(x))",
+       _free, square=True),
     Op("linear", signature("x; weight=None, bias=None"), COMPOSITE, None, (
         "F.linear", "nn.Linear[in_features=None, out_features=None, bias=True](x;weight=None,bias=None)",
         "nn.LazyLinear[out_features=None](x;weight=None)", "nn.Bilinear[a=None, b=None](x;weight=None)",

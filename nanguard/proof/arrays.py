@@ -259,6 +259,29 @@ def _matmul(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: 
     return Array(tuple(shape), result.entries)
 
 
+_LARGEST_MATRIX = 4  # rows of a matrix whose determinant is still written out
+
+
+def _det(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
+    """The determinants of square matrices, each by its first row."""
+    (x,) = _arrays(operands)
+    if len(x.shape) < 2 or x.shape[-1] != x.shape[-2] or not 0 < x.shape[-1] <= _LARGEST_MATRIX:
+        raise NotEvaluable(f"no determinant of entries in the shape {list(x.shape)} is written out")
+    side = x.shape[-1]
+    rows = [x.entries[start : start + side] for start in range(0, len(x.entries), side)]
+    return Array(x.shape[:-2], tuple(_by_first_row(rows[at : at + side]) for at in range(0, len(rows), side)))
+
+
+def _by_first_row(rows: Sequence[tuple[Dual, ...]]) -> Dual:
+    if len(rows) == 1:
+        return rows[0][0]
+    total = _ZERO
+    for place, entry in enumerate(rows[0]):
+        minor = entry * _by_first_row([(*row[:place], *row[place + 1 :]) for row in rows[1:]])
+        total = total - minor if place % 2 else total + minor
+    return total
+
+
 def _counted(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
     """What torch makes of the nearest floats, where its result is whole numbers without a slope."""
     torch = load_torch()
@@ -290,6 +313,7 @@ _SPECIAL: Mapping[str, Callable[[Balls, ops.Op, Sequence[Array | None], Attrs], 
     "kl_div": _kl_div,
     "sort": _sort,
     "matmul": _matmul,
+    "det": _det,
     "masked_select": _first,
     "full": _first,
     "numel": _numel,

@@ -190,4 +190,5 @@ ERFINV = Function(arb.erfinv, lambda x, y: divide(ONE, _bell(y)), low=-ONE, high
 LOG_GAMMA = Function(_log_gamma, lambda x, y: DIGAMMA.at(x), at_low=POSITIVE, at_high=POSITIVE)
 DIGAMMA: Function = Function(arb.digamma, lambda x, y: TRIGAMMA.at(x), at_high=POSITIVE)
 TRIGAMMA: Function = Function(_trigamma, None, at_high=ZERO)
+I0 = Function(lambda x: x.bessel_i(arb(0)), lambda x, y: x.bessel_i(arb(1)), at_low=POSITIVE, at_high=POSITIVE)
 FLOOR = Function(arb.floor, None, at_low=NEGATIVE, at_high=POSITIVE)

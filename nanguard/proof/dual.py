@@ -169,6 +169,7 @@ class Dual:
     erfinv = _smooth(balls.ERFINV)
     lgamma = _smooth(balls.LOG_GAMMA)
     digamma = _smooth(balls.DIGAMMA)
+    i0 = _smooth(balls.I0)
     floor = _smooth(balls.FLOOR)
 
     def round(self) -> Dual:

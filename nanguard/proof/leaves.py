@@ -23,6 +23,7 @@ DIRECTED = (
 SMALL = (1e-5, -1e-5, 1e-4, -1e-4, 1e-3, -1e-3, 1e-2, -1e-2, 0.1, -0.1, 1e-6, -1e-6, 1e-7, -1e-7, 1e-8, -1e-8, 1e-12)
 NEAR = (1.0, 10.0, 100.0)  # sizes at which nearly equal entries are tried
 COARSE = (0.0, 1.0, -1.0, 10.0, -10.0, 20.0, -20.0, 100.0, -100.0, 120.0, -120.0)
+BASE_TWO = (150.0, -150.0)  # what 120 is to e, to 2: exponents that overflow and underflow in float32
 _LARGEST = 128.0
 _SMALLEST = 1e-6
 _LEAST = 1e-20  # of an input that is not 0: a program does not meet one that is next to 0 and not 0
@@ -246,10 +247,13 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
 
 def is_leaf(node: Term) -> bool:
     """Whether a term is a leaf of what can be run: nothing says how it is computed (a layer with weights, say)."""
+    return ops.row(node.op) is None or node.op in ("opaque", "either") or is_entry(node) or _has_weights(node)
+
+
+def _has_weights(node: Term) -> bool:
+    """Whether a term is a layer, whose weights are not among its operands."""
     row = ops.row(node.op)
-    if row is None or node.op in ("opaque", "either") or is_entry(node):
-        return True
-    return row.torch is None and row.means is None and row.exact is None and row.family == ops.COMPOSITE
+    return row is not None and row.family == ops.COMPOSITE and not (row.torch or row.means or row.exact)
 
 
 def _by_entry(node: Term) -> bool:
@@ -269,8 +273,12 @@ def _is_flat(root: Term) -> bool:
             continue
         seen.add(node)
         row = ops.row(node.op)
+        if _has_weights(node):
+            return False
         if node.op in ("const", "detach") or node.attr("kind") == "mask" or node.attr("buffer"):
             continue
+        if node.op == "opaque" and not node.args and node.name.startswith("torch."):
+            continue  # torch.linspace(0, 1, steps): made of settings alone
         if row is not None and (row.mask or row.flat):
             continue
         if not node.args:
@@ -326,8 +334,13 @@ def _ordinary(interval: Interval, value: float) -> float:
     return value if value == 0 or abs(value) >= _LEAST else interval.clip(math.copysign(_SMALLEST, value))
 
 
-def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tuple[float, ...]]:
-    """Vectors of `count` entries of an interval: all alike, one that stands out, alternating, nearly equal."""
+def vectors(
+    interval: Interval, count: int, listed: Sequence[float], rows: bool = False
+) -> list[tuple[float, ...]]:  # fmt: skip
+    """Vectors of `count` entries of an interval: all alike, one that stands out, alternating, nearly equal.
+
+    With `rows`, the first half far from the second, too.
+    """
     rest = _ordinary(interval, interval.clip(0.0))
     result: dict[tuple[float, ...], None] = {}
     for value in candidates(interval, listed):
@@ -335,11 +348,20 @@ def vectors(interval: Interval, count: int, listed: Sequence[float]) -> list[tup
         result[(value,) + (rest,) * (count - 1)] = None
         opposite = _ordinary(interval, interval.clip(-value))
         result[tuple(value if index % 2 == 0 else opposite for index in range(count))] = None
+        if rows and abs(value) >= 100:  # a row that lies far from another one
+            result[(value,) * (count // 2) + (rest,) * (count - count // 2)] = None
         if value in NEAR:  # where a difference cancels: neighbouring entries, and the two halves
             beside = interval.clip(value * (1 + 2.0 ** -(interval.format.bits // 2)))
             result[tuple(value if index % 2 == 0 else beside for index in range(count))] = None
             result[(value,) * (count // 2) + (beside,) * (count - count // 2)] = None
     return list(result)
+
+
+def diagonals(interval: Interval, side: int, listed: Sequence[float]) -> Iterator[tuple[float, ...]]:
+    """Square matrices with one value of a list in their diagonal and zeros elsewhere, where an interval has both."""
+    if interval.holds(0.0):
+        for value in candidates(interval, listed):
+            yield tuple(value if place % (side + 1) == 0 else 0.0 for place in range(side * side))
 
 
 def close(choices: Sequence[Sequence[tuple[float, ...]]]) -> Iterator[tuple[tuple[float, ...], ...]]:

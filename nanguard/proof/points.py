@@ -13,15 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nanguard import ops
 from nanguard.matching.match import Matcher
 from nanguard.proof import leaves
 from nanguard.proof.exact import NotEvaluable
 from nanguard.proof.leaves import Cut
 from nanguard.proof.run import gradient, run
-from nanguard.term import Term
+from nanguard.term import Term, walk
 
 Values = tuple[tuple[float, ...], ...]  # the entries of each free leaf
 
+_SQUARE = (4, 4)  # of matrices of which a product of that many diagonal entries is taken
 _SHAPES = ((2,), (2, 2), (2, 3), (2, 4), (2, 2, 2), (1, 2, 2, 2), (4, 4))
 _MOST = 260  # combinations of vectors
 _MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
@@ -56,6 +58,7 @@ def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
     small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
     listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
     if cut.elementwise:
+        listed = (*listed, *leaves.BASE_TWO) if len(cut.free) == 1 else listed
         choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
         if len(cut.free) > 2:
             choices = [[(v,) for v in leaves.candidates(interval, leaves.COARSE)] for interval in intervals]
@@ -65,15 +68,22 @@ def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
             raise NotEvaluable("the term does not act entry by entry")
         yield from found
         return
-    shape = fitting(cut, matcher)
+    square = any((row := ops.row(node.op)) is not None and row.square for node in walk(cut.root))
+    shape = _SQUARE if square and _fits(cut, _SQUARE, matcher) else fitting(cut, matcher)
     count = math.prod(shape)
     listed = listed if len(cut.free) == 1 else leaves.COARSE
-    vectors = [leaves.vectors(interval, count, listed) for interval in intervals]
+    rowed = len(intervals) == 1 and len(shape) > 1
+    vectors = [leaves.vectors(interval, count, listed, rowed) for interval in intervals]
+    if square and shape == _SQUARE:
+        vectors = [
+            [*leaves.diagonals(interval, _SQUARE[0], listed), *vector]
+            for interval, vector in zip(intervals, vectors, strict=True)
+        ]
     rows = sorted(leaves.combined(vectors, _MOST), key=_plainness)
     found = many(cut, rows, shape, dtype)
-    alone = at(cut, rows[0], shape, dtype) if rows else None
+    single = at(cut, rows[0], shape, dtype) if rows else None
     first = next(found, None) if found is not None else None
-    if found is None or first is None or alone is None or not _alike(first.output, alone.output):
+    if found is None or first is None or single is None or not _alike(first.output, single.output):
         yield from _singly(cut, rows, shape, dtype)
         return
     yield first
@@ -171,13 +181,17 @@ def all_finite(tensor: Tensor) -> Tensor:
 
 def fitting(cut: Cut, matcher: Matcher) -> tuple[int, ...]:
     """The first shape of the leaves with which the term runs."""
+    found = next((shape for shape in _SHAPES if _fits(cut, shape, matcher)), None)
+    if found is None:
+        raise NotEvaluable("no shape of the inputs fits the term")
+    return found
+
+
+def _fits(cut: Cut, shape: tuple[int, ...], matcher: Matcher) -> bool:
+    """Whether the term runs with leaves of a shape."""
     ordinary = [matcher.ranges.interval(leaf).clip(0.5) for leaf in cut.free]
-    for shape in _SHAPES:
-        count = math.prod(shape)
-        values = tuple((value,) * count for value in ordinary)
-        if at(cut, values, shape, matcher.ranges.dtype) is not None:
-            return shape
-    raise NotEvaluable("no shape of the inputs fits the term")
+    values = tuple((value,) * math.prod(shape) for value in ordinary)
+    return at(cut, values, shape, matcher.ranges.dtype) is not None
 
 
 def given(cut: Cut, values: Sequence[Sequence[float]], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:

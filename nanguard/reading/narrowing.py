@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -197,7 +198,7 @@ def plain_numbers(function: ast.AST) -> frozenset[str]:
         match node:
             case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
                 found.update(_compared(test))
-            case ast.BinOp(op=ast.Pow(), right=ast.Name(id=name)):
+            case ast.BinOp(op=ast.Pow(), left=base, right=ast.Name(id=name)) if not _is_e(base):
                 found.add(name)
             case ast.Call(func=ast.Name(id="range") | ast.Attribute(value=ast.Name(id="math")), args=args):
                 found.update(arg.id for arg in args if isinstance(arg, ast.Name))
@@ -219,6 +220,16 @@ def _compared(test: ast.expr) -> Iterator[str]:
             yield name
         case ast.Compare(left=other, comparators=[ast.Name(id=name)]) if _is_number(other):
             yield name
+
+
+def _is_e(node: ast.expr) -> bool:
+    """Whether a base is e, as ``math.e`` or in digits: its powers are exponentials, of tensors too."""
+    match node:
+        case ast.Attribute(attr="e"):
+            return True
+        case ast.Constant(value=float() as value):
+            return abs(value - math.e) < 1e-3
+    return False
 
 
 def _is_number(node: ast.expr) -> bool:

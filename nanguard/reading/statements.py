@@ -34,6 +34,7 @@ class Statements(Expressions):
         super().__init__(path)
         self.project = project
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
+        self.turning = False  # the first turn of a loop is being read
 
     def block(self, body: Sequence[ast.stmt], states: list[State], frame: Frame) -> list[State]:
         """The states after some statements; paths that return or raise have ended."""
@@ -162,18 +163,43 @@ class Statements(Expressions):
         return results
 
     def loop(self, node: ast.For | ast.AsyncFor, state: State, frame: Frame) -> list[State]:
-        """A loop: its body once, with what it carries from turn to turn unknown."""
+        """A loop: its body once, with what it carries from turn to turn unknown, and its first turn."""
         item = self.element(self.worked_out(node.iter, state, frame))
         inside = self.carried(node, state)
+        if self.begins(inside, state):
+            first = state.copy()
+            self.assign(node.target, item, first, frame)
+            self.first_turn(node, first, frame)
         self.assign(node.target, item, inside, frame)
         return self.after_loop(node, state, inside, frame)
 
     def while_(self, node: ast.While, state: State, frame: Frame) -> list[State]:
         inside = self.carried(node, state)
+        if self.begins(inside, state):
+            for branch in [branch for outcome, branch in self.decide(node.test, state.copy(), frame) if outcome][:1]:
+                self.first_turn(node, branch, frame)
         entered = [branch for outcome, branch in self.decide(node.test, inside, frame) if outcome]
         if not entered:
             return self.block(node.orelse, [state], frame)
         return self.after_loop(node, state, entered[0], frame)
+
+    def begins(self, inside: State, before: State) -> bool:
+        """Whether the first turn of a loop says more than any turn: a tensor goes into it that later turns change.
+
+        A loop inside of one is not begun a second time: that would double the work with each level.
+        """
+        if self.turning or self.hurried:
+            return False
+        changed = (name for name, held in inside.env.own.items() if held is not before.env.get(name))
+        return any(isinstance(held := before.env.get(name), Term) and held.op != "const" for name in changed)
+
+    def first_turn(self, node: ast.For | ast.AsyncFor | ast.While, state: State, frame: Frame) -> None:
+        """The body of a loop with what goes into its first turn, for the places in it alone."""
+        self.turning = True
+        try:
+            self.block(node.body, [state], frame)
+        finally:
+            self.turning = False
 
     def after_loop(
         self, node: ast.For | ast.AsyncFor | ast.While, before: State, inside: State, frame: Frame
@@ -243,12 +269,22 @@ def totalled(after: Value | None, carried: Value | None, before: Value | None) -
     """
     if not (isinstance(after, Term) and isinstance(carried, Term) and isinstance(before, Term)):
         return None
-    if after.op != "add" or carried.op != "opaque" or carried not in after.args or before.op == "symbol":
+    if carried.op != "opaque" or before.op == "symbol":
         return None
-    added = after.args[1] if after.args[0] is carried else after.args[0]
-    if any(node is carried for node in walk(added)):
+    added = _added(after, carried)
+    if added is None or any(node is carried for node in walk(added)):
         return None
     return make("add", (before, make("sum", (added,), (("dim", 0), ("keepdim", False)))))
+
+
+def _added(after: Term, carried: Term) -> Term | None:
+    """What a sum has beside one of its summands, None where that is not in it or is all of it."""
+    if after.op != "add":
+        return None
+    if carried in after.args:
+        return after.args[1] if after.args[0] is carried else after.args[0]
+    rest = _added(after.args[0], carried)
+    return make("add", (rest, after.args[1])) if rest is not None else None
 
 
 def _loaded(target: ast.expr) -> ast.expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from nanguard import ops
@@ -93,7 +93,9 @@ class UseTable:
         if all(self.of(user).compared and _passes(user) for user, _ in users):
             return Uses(compared=True)
         return Uses(
-            masked=all(_selects(user, index) or (self.of(user).masked and _passes(user)) for user, index in users),
+            masked=all(
+                _selects(user, index, term) or (self.of(user).masked and _passes(user)) for user, index in users
+            ),
             caught=all(_catches(user, index) or (self.of(user).caught and _passes(user)) for user, index in users),
             chosen=all(
                 _chooses(user, index, term) or (self.of(user).chosen and _passes(user)) for user, index in users
@@ -119,9 +121,23 @@ def _compares(user: Term) -> bool:
     return row is not None and row.mask
 
 
-def _selects(user: Term, index: int) -> bool:
+def _selects(user: Term, index: int, term: Term) -> bool:
     row = ops.row(user.op)
-    return row is not None and index in row.masked
+    return row is not None and index in row.masked and not _alternates(user, index, term)
+
+
+def _alternates(user: Term, index: int, term: Term) -> bool:
+    """Whether a selection is between two formulas by something else: it keeps a value from none of its edges."""
+    if user.op != "where":
+        return False
+    test, other = user.args[0], user.args[3 - index]
+    if not test.args or not set(_leaves(other)):
+        return False
+    return set(_leaves(test)).isdisjoint(_leaves(term))
+
+
+def _leaves(term: Term) -> Iterator[Term]:
+    return (node for node in walk(term) if node.op in ("symbol", "opaque"))
 
 
 def _catches(user: Term, index: int) -> bool:

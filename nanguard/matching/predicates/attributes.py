@@ -23,6 +23,15 @@ def along_one(ranges: Ranges, dim: Attr) -> bool:
     return isinstance(dim, int)
 
 
+def elsewhere(ranges: Ranges, dim: Attr, other: Attr) -> bool:
+    """A dimension that is not the other one: both counted from the same end, or one is all of several."""
+    if dim is None:
+        return isinstance(other, int) and other != 0
+    if not isinstance(dim, int) or not isinstance(other, int):
+        return False
+    return dim != other and (dim < 0) == (other < 0)
+
+
 def constant_along(ranges: Ranges, x: Term, dim: Attr) -> bool:
     """`x` is the same all along a dimension: a number, or a reduction over that dimension or over all of them."""
     if number(x) is not None or x.attr("kind") in ("number", "size"):

@@ -89,6 +89,14 @@ def kernel(ranges: Ranges, x: Term) -> bool:
     return bool(others) and all(ranges.interval(part).nonnegative for part in others)
 
 
+def unscaled(ranges: Ranges, x: Term) -> bool:
+    """The exponent of a kernel that no setting scales: minus a distance as it is."""
+    x = core(x)
+    if not kernel(ranges, x):
+        return False
+    return not any(origins.attribute(ranges, part) or origins.setting(ranges, part) for part in x.args[1:])
+
+
 def logged(ranges: Ranges, x: Term) -> bool:
     """A logarithm as it stands: its exponential is what it was taken of, which was finite."""
     return all(core(part).op in ("log", "log2", "log10", "log1p") for part in (x.args if x.op == "either" else (x,)))

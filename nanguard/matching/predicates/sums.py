@@ -25,6 +25,22 @@ def totals(ranges: Ranges, x: Term) -> bool:
     return bool(parts) and all(part.op == "sum" or any(arg.op == "sum" for arg in part.args) for part in parts)
 
 
+def product_of_totals(ranges: Ranges, x: Term) -> bool:
+    """A product of several such totals or sums of them, of which a root is taken: it is 0 where one of them is."""
+    factors = [part for part in x.args if number(part) is None] if x.op == "mul" else []
+    return len(factors) > 1 and all(total(ranges, part) or totals(ranges, part) for part in factors)
+
+
+def part_of_itself(ranges: Ranges, p: Term) -> bool:
+    """A quotient of a sum by itself and more: ``tp / (tp + fp + fn)``, which is 1 where there is no more."""
+    below = [core(part.args[0]) for part in p.args if part.op == "pow" and number(part.args[1]) == -1]
+    above = [core(part) for part in p.args if part.op != "pow"]
+    if p.op != "mul" or len(below) != 1 or len(above) != 1 or below[0].op != "add":
+        return False
+    parts = above[0].args if above[0].op == "add" else (above[0],)
+    return set(parts) < set(below[0].args) and any(total(ranges, part) for part in parts)
+
+
 def two_squares(ranges: Ranges, x: Term) -> bool:
     """A sum of two squares: what hypot is the root of."""
     return x.op == "add" and len(x.args) == 2 and all(arg.op == "pow" and number(arg.args[1]) == 2 for arg in x.args)
