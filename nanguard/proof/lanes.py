@@ -68,16 +68,19 @@ class Lanes(Dual):
 
     Nothing can be differentiated by it.  Bounds are never infinite inward, and both nan where the number is undefined
     for certain; `exponent` is the logarithm of the number where it was made from that, and bounded where it overflows.
-    It is the sum of its `parts`, where it has any, which may be known more closely.
+    It is the sum of its `parts`, where it has any, which may be known more closely; the hyperbolic tangent of its
+    `angle`, or 1 less its `complement`, where it was made so.
     """
 
-    __slots__ = ("exponent", "high", "low", "parts")
+    __slots__ = ("angle", "complement", "exponent", "high", "low", "parts")
 
     def __init__(
-        self, low: Tensor, high: Tensor, exponent: Lanes | None = None, parts: tuple[Lanes, Lanes] | None = None
+        self, low: Tensor, high: Tensor, exponent: Lanes | None = None, parts: tuple[Lanes, Lanes] | None = None,
+        angle: Lanes | None = None, complement: Lanes | None = None,
     ) -> None:  # fmt: skip
         super().__init__(_NOTHING)
         self.low, self.high, self.exponent, self.parts = low, high, exponent, parts
+        self.angle, self.complement = angle, complement
 
     def __repr__(self) -> str:
         return f"Lanes({self.low}, {self.high})"
@@ -113,6 +116,8 @@ class Lanes(Dual):
         y = _lanes(other)
         if y is self:
             return self._with(torch.zeros_like(self.low), torch.zeros_like(self.low))
+        if y.complement is not None and not self.low.dim() and bool((self.low == 1) & (self.high == 1)):
+            return y.complement
         if y.parts is not None:
             return (self - y.parts[0]) - y.parts[1]
         return _outward(self.low - y.high, self.high - y.low)
@@ -121,7 +126,9 @@ class Lanes(Dual):
         y = _lanes(other)
         if y is self:
             size = self.abs()
-            return _outward(size.low * size.low, size.high * size.high, 0.0).where(self.known)
+            found = _outward(size.low * size.low, size.high * size.high, 0.0).where(self.known)
+            rest = _slope_of_tanh(self.angle) if self.angle is not None else None
+            return Lanes(found.low, found.high, complement=rest)
         if self.exponent is not None and y.exponent is not None:
             return (self.exponent + y.exponent).exp()
         return _hull((self.low * y.low, self.low * y.high, self.high * y.low, self.high * y.high), self, y)
@@ -201,7 +208,8 @@ class Lanes(Dual):
         return self._above(0.0, torch.sqrt, closed=True)
 
     def tanh(self) -> Lanes:
-        return self._risen(self.low.tanh(), self.high.tanh(), -1.0, 1.0)
+        found = self._risen(self.low.tanh(), self.high.tanh(), -1.0, 1.0)
+        return Lanes(found.low, found.high, angle=self)
 
     def erf(self) -> Lanes:
         return self._risen(self.low.erf(), self.high.erf(), -1.0, 1.0)
@@ -389,6 +397,11 @@ def _lanes(value: Dual | Number) -> Lanes:
     if isinstance(value, Dual):
         raise NotEvaluable("a number without bounds")
     return _constant(value)
+
+
+def _slope_of_tanh(x: Lanes) -> Lanes:
+    """1 - tanh(x)**2, as (2 / (exp(x) + exp(-x)))**2."""
+    return ((_constant(2).log() - _log_of_sum((x, -x))) * 2).exp()
 
 
 def _nan_where(bound: Tensor, undefined: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ BOUNDED = ("float16", "bfloat16", "float32")  # dtypes in which bounds in float6
 _SPARE = 14  # bits by which bounds are closer than the numbers of the dtype
 _CHECKED = 64  # inputs at which ball arithmetic goes over what bounds say; fewer where entries meet
 _CHECKED_TOGETHER = 8
+_AT_ONCE = 8  # of them at once, so that one that balls cannot tell spares the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,31 +167,39 @@ def _bounded(
     settled = (low.isnan() | beyond | (near & within)).all(1)
     values = values.where(~beyond, math.inf)
     places = settled.nonzero().flatten()
-    places = places[:: max(1, len(places) // (_CHECKED if cut.elementwise else _CHECKED_TOGETHER))]
-    if len(places):
-        balls = _exactly(cut, columns, shape, dtype, places)
-        if balls.shape != low[places].shape:
+    picked = places[:: max(1, len(places) // (_CHECKED if cut.elementwise else _CHECKED_TOGETHER))]
+    for part, balls in _evaluated(cut, columns, shape, dtype, picked, _AT_ONCE):
+        if not balls.decided:  # bounds may know more than the highest precision
+            continue
+        truth = _row(balls, len(part))
+        if truth.shape != low[part].shape:
             return None
-        inside = (low[places] <= balls) & (balls <= high[places])
-        if not bool((inside | (balls.isnan() & low[places].isnan())).all()):
+        inside = (low[part] <= truth) & (truth <= high[part])
+        if not bool((inside | (truth.isnan() & low[part].isnan())).all()):
             return None
     return values, settled
 
 
 def _exactly(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str, places: Tensor) -> Tensor:
     """The exact values at some of the inputs, as the floats next to them, by ball arithmetic."""
-    parts = places.split(_CHUNK)
-    return torch.cat([_values(cut, [column[part] for column in columns], shape, dtype) for part in parts])
+    found = _evaluated(cut, columns, shape, dtype, places, _CHUNK)
+    return torch.cat([_row(balls, len(part)) for part, balls in found])
 
 
-def _values(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str) -> Tensor:
-    count = len(columns[0])
-    if cut.elementwise:
-        found = exact.evaluate(cut.reference, _given(cut, columns, (count,), dtype), bits=_BITS).values
-        return torch.tensor(found, dtype=torch.float64).expand(count).unsqueeze(1)  # a constant has one for all
-    rows = zip(*(column.unbind() for column in columns), strict=True)
-    listed = [exact.evaluate(cut.reference, _given(cut, row, shape, dtype), bits=_BITS).values for row in rows]
-    return torch.tensor(listed, dtype=torch.float64)
+def _row(balls: exact.Exact, count: int) -> Tensor:
+    """The entries of each of some inputs; of a constant there is one for all."""
+    values = torch.tensor(balls.values, dtype=torch.float64)
+    return values.expand(count).unsqueeze(1) if len(values) == 1 else values.reshape(count, -1)
+
+
+def _evaluated(
+    cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str, places: Tensor, together: int
+) -> Iterator[tuple[Tensor, exact.Exact]]:
+    """Balls at some of the inputs, of so many together where the term acts entry by entry, else of one."""
+    for part in places.split(together if cut.elementwise else 1):
+        rows = [column[part] if cut.elementwise else column[part].squeeze(0) for column in columns]
+        within = (len(part),) if cut.elementwise else shape
+        yield part, exact.evaluate(cut.reference, _given(cut, rows, within, dtype), bits=_BITS)
 
 
 def _given(cut: Cut, tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: str) -> dict[Term, Tensor]:

@@ -54,33 +54,39 @@ class Shown:
 
 @dataclass(slots=True)
 class Subjects:
-    """Reads each file once for each dtype, and each rule's example once."""
+    """Reads each file once for each dtype, and each rule's example once.
+
+    Of a file only the functions `names` are read, where they are given; all of it where a finding is in none of these.
+    """
 
     settings: Settings
-    scans: dict[tuple[str, str], analyse.Scan | None] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
     examples: dict[tuple[str, str], Subject | None] = field(default_factory=dict)
+    scans: dict[tuple[str, str, tuple[str, ...] | None], analyse.Scan | None] = field(default_factory=dict)
 
     def of(self, finding: Finding) -> Subject | None:
         """The subject of a finding."""
         dtype = finding.witness.dtype if finding.witness else self.settings.dtypes[0]
-        scanned = self.scan(finding.span.path, dtype)
-        for suspect in scanned.suspects if scanned is not None else ():
-            same = span(suspect.place.path, suspect.place.node) == finding.span
-            if same and suspect.match.rule.code == finding.code and scanned is not None and scanned.matcher is not None:
-                names = scanned.reading.site(suspect.place, suspect.uses.masked).names
-                return Subject(suspect.match, scanned.matcher, names)
+        for names in dict.fromkeys((self.names, None)):
+            scanned = self.scan(finding.span.path, dtype, names)
+            for suspect in scanned.suspects if scanned is not None else ():
+                same = span(suspect.place.path, suspect.place.node) == finding.span
+                if same and suspect.match.rule.code == finding.code and scanned is not None and scanned.matcher:
+                    found = scanned.reading.site(suspect.place, suspect.uses.masked).names
+                    return Subject(suspect.match, scanned.matcher, found)
         return self.example(finding.code, dtype)
 
-    def scan(self, path: str, dtype: str) -> analyse.Scan | None:
+    def scan(self, path: str, dtype: str, names: tuple[str, ...] | None = None) -> analyse.Scan | None:
         """A file as it is read in a dtype; None where it cannot be read (any more)."""
-        if (path, dtype) not in self.scans:
+        key = (path, dtype, names)
+        if key not in self.scans:
             try:
                 source = source_text(path)
                 settings = replace(self.settings, dtypes=(dtype,), static=True, select=("ALL",), ignore=())
-                self.scans[path, dtype] = analyse.scan(path, source, discover.parse(path, source), settings, None)
+                self.scans[key] = analyse.scan(path, source, discover.parse(path, source), settings, names)
             except NanguardError:
-                self.scans[path, dtype] = None
-        return self.scans[path, dtype]
+                self.scans[key] = None
+        return self.scans[key]
 
     def example(self, code: str, dtype: str = "float32") -> Subject | None:
         """The first bad example of a rule that is found in a dtype."""

@@ -40,14 +40,12 @@ class Worker:
 
     settings: Settings
     known: set[str] = field(default_factory=set)  # keys of figures that it has told of
-    examples: Subjects = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.examples = Subjects(self.settings)
+    examples: dict[tuple[str, str], Subject | None] = field(default_factory=dict)  # of rules, by code and dtype
 
     def work(self, asked: Asked) -> Found:
         """What is to be known of the findings of a file."""
-        subjects = Subjects(self.settings, examples=self.examples.examples)
+        names = tuple(sorted({finding.target for finding in asked.findings}))
+        subjects = Subjects(self.settings, names, self.examples)
         figures: dict[str, Figure | None] = {}
         return Found(tuple(self._facts(finding, subjects, figures) for finding in asked.findings), figures)
 
