@@ -80,13 +80,17 @@ def quiet() -> Iterator[io.StringIO]:
             torch.set_grad_enabled(grad)  # a run that was broken off may leave it changed
 
 
-def saving_apart() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def saving_apart() -> Iterator[None]:
     """Runs inside are out of sight of those who count the tensors that are saved for gradients: checkpoints."""
 
     def kept(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
 
-    return torch.autograd.graph.saved_tensors_hooks(kept, kept)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(RuntimeError):  # an older torch refuses it inside of transforms, where nobody counts
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(kept, kept))
+        yield
 
 
 def replay(run: Run, inputs: Sequence[torch.Tensor], modules: Sequence[nn.Module] = (), seed: int = 0) -> Outcome:
