@@ -446,9 +446,11 @@ class Recorder(fx.Tracer):
     def answering(self) -> Iterator[None]:
         """While this lasts, `isinstance` and `torch.is_tensor` see symbolic values as what they stand for.
 
-        Distributions do not check their arguments, which would be control flow on values.
+        Distributions do not check their arguments, which would be control flow on values.  `torch.arange` takes
+        symbolic sizes, which up to torch 2.5 it refuses before anything could step in.
         """
         instance, tensor, checks = builtins.isinstance, torch.is_tensor, Distribution._validate_args
+        counting = torch.arange
 
         def is_instance(value: Any, classes: Any) -> bool:
             if type(value) is Value and _asks(sys._getframe(1).f_code.co_filename):
@@ -458,14 +460,23 @@ class Recorder(fx.Tracer):
         def is_tensor(value: Any) -> bool:
             return self.is_instance(value, torch.Tensor) if type(value) is Value else tensor(value)
 
+        def arange(*args: Any, **kwargs: Any) -> Any:
+            if any(type(value) is Value for value in (*args, *kwargs.values())):
+                return self.intercept(counting, args, kwargs)
+            return counting(*args, **kwargs)
+
         builtins.isinstance, torch.is_tensor = is_instance, is_tensor  # type: ignore[assignment]
+        torch.arange = arange
         Distribution.set_default_validate_args(False)
         try:
             with _Mode(self):
                 yield
         finally:
-            builtins.isinstance, torch.is_tensor = instance, tensor
+            builtins.isinstance, torch.is_tensor, torch.arange = instance, tensor, counting
             Distribution.set_default_validate_args(checks)
+
+
+_MODULE = nn.Module.__setattr__.__code__.co_filename
 
 
 class _Mode(TorchFunctionMode):
@@ -479,8 +490,11 @@ class _Mode(TorchFunctionMode):
 
 
 def _asks(path: str) -> bool:
-    """Whether `isinstance` in a file is the program's: in its own files, and in the distributions of torch."""
-    return is_user_file(path) or "distributions" in path
+    """Whether `isinstance` in a file is the program's: in its own files, and in the distributions of torch.
+
+    So it is where a module asks whether what becomes a buffer is a tensor.
+    """
+    return is_user_file(path) or "distributions" in path or path == _MODULE
 
 
 def contexts() -> tuple[Any, ...]:
