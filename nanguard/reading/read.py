@@ -236,7 +236,10 @@ def named(place: Place, lines: Sequence[bytes]) -> dict[Term, str]:
             text = segment(lines, node)
             for term in (value, *_taken(value, place.term)):
                 texts[term] = min(texts.get(term, text), text, key=len)
+    own = {node.id: place.values[node] for node in inside if isinstance(node, ast.Name) and node in place.values}
     for name, value in place.env.items():
+        if own.get(name, value) is not value:  # a comprehension around has another value under this name
+            continue
         members = value.held.items() if isinstance(value, Instance) else ()
         for text, held in ((name, value), *((f"{name}.{attr}", held) for attr, held in members)):
             if is_option(held):  # computed with, it is no None

@@ -102,6 +102,12 @@ def fix(
         return None
     eps = context.eps if context.eps is not None else default_eps(template, context.dtype)
     extra = {"eps": const(eps)} if any(node == var("eps") for node in walk(template)) else {}
+    if _recast(match):
+        return None
+    detached = _detached(match) if site.term is match.root else match
+    if detached is None:
+        return None
+    match = detached
     term = match.replacement(template, extra)
     if context.ranges is not None and _takes_all(term, context.ranges):
         return None
@@ -127,6 +133,50 @@ def fix(
     if match.variant.hazard == "misuse":  # it computes something else, as it is meant to: not for a tool to do
         return Fix(kind, one_line(text), False)
     return Fix(kind, one_line(text), safe, put.edits)
+
+
+_SAME = ("contiguous", "assume", "detach")  # what a value goes through as it is
+
+
+def _recast(match: Match) -> bool:
+    """Whether matching has looked through a cast, a move to a device or a dropout that a replacement would not have.
+
+    A cast of a test or of a number takes nothing away.
+    """
+    wanted = {*match.bindings.values(), *match.rest}
+    through = (node for node in walk(*match.root.args, known=wanted) if ops.family(node) == ops.CAST)
+    inner = (node.args[0] for node in through if node.op not in _SAME)
+    return any(not ops.compares(term) and term.attr("kind") not in ("mask", "number", "size") for term in inner)
+
+
+def _detached(match: Match) -> Match | None:
+    """A match whose variables get no gradient where they got none: matching looks through ``p.detach()``.
+
+    None where one of them gets a gradient on one way and none on another.
+    """
+    wanted = {*match.bindings.values(), *match.rest}
+    ways: dict[Term, set[bool]] = {}
+    waiting, seen = [(arg, False) for arg in match.root.args], set[tuple[Term, bool]]()
+    while waiting:
+        term, cut = waiting.pop()
+        if (term, cut) in seen:
+            continue
+        seen.add((term, cut))
+        if term in wanted:
+            ways.setdefault(term, set()).add(cut)
+        else:
+            waiting.extend((arg, cut or term.op == "detach") for arg in term.args)
+    if not any(cut for _, cut in seen):
+        return match
+    free = [term for term in wanted if term.op != "const" and ways.get(term) != {False}]
+    if any(ways.get(term) != {True} for term in free):
+        return None
+    wrapped = {term: make("detach", (term,)) for term in free}
+    return replace(
+        match,
+        bindings={name: wrapped.get(term, term) for name, term in match.bindings.items()},
+        rest=tuple(wrapped.get(term, term) for term in match.rest),
+    )
 
 
 def _takes_all(replacement: Term, ranges: RangeTable) -> bool:
@@ -162,10 +212,14 @@ def _worded(
     taken = settings | {name for text in texts for name in names_of(text)}
     numbers = given(match, template, extra)
     everything = _under_casts({**before, **site.names})
-    for words, names in (
+    ways = [
         (Words(_under_casts({**numbered, **site.names}), modules, settings=context.settings), settings),
         (Words(everything, modules, context.moves, context.settings), taken),
-    ):
+    ]
+    written_out = (part for part in walk(term, known=ways[0][0].terms) if part.op == "const")
+    if any(part in before and part not in numbered for part in written_out):
+        del ways[0]  # a setting of an earlier statement, which callers may give another value
+    for words, names in ways:
         written = spelled(term, words)
         if written is None:
             continue

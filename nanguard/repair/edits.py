@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nanguard.finding import Edit, Span
-from nanguard.repair.ground import Ground, comments, dotted, names_in, parsed_at
+from nanguard.repair.effects import acts, heirs_differ, known, rebound
+from nanguard.repair.ground import Function, Ground, comments, dotted, names_in, parsed_at
 from nanguard.repair.imports import torch_import
-from nanguard.repair.reaching import Reach, is_number, of_torch
+from nanguard.repair.reaching import Reach, is_number
+from nanguard.repair.storage import of_torch, written_by
 
 _ONCE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # what may be done neither twice nor never
 
@@ -121,11 +123,10 @@ class _Change:
 
     @cached_property
     def overridable(self) -> bool:
-        """Whether a method is left out that a subclass may define otherwise."""
-        return any(
-            isinstance(part, ast.Call) and (dotted(part.func) or "").startswith("self.") and not of_torch(part)
-            for part in self.left
-        )
+        """Whether a call is left out of a method that a subclass may define otherwise, or of a function elsewhere."""
+        calls = [part for part in self.left if isinstance(part, ast.Call) and not of_torch(part)]
+        tree = self.ground.tree
+        return any((dotted(part.func) or "").startswith("self.") or not known(part, tree) for part in calls)
 
     def settings(self, tensors: frozenset[str] | None) -> set[str]:
         """The arguments and attributes that go and are no tensors: without them the new expression holds for these."""
@@ -140,6 +141,8 @@ class _Change:
             return False
         if any(isinstance(part, ast.Call) and _elsewhere(part, self.ground.tree) for part in self.left):
             return False
+        if any(self._does(part) for part in self.left):
+            return False
         reach = Reach(self.ground, self.node)
         seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)]) - self.modules
         now = names_in([self.value])
@@ -149,7 +152,17 @@ class _Change:
             return False
         if not reach.undisturbed(dropped | new):
             return False
-        behind = {name for value in reach.sources(dropped) for name in names_in([value])}
+        if (seen | now) & rebound(self.ground.tree) or any(map(reach.left_open, dropped | new)):
+            return False
+        if not isinstance(self.node, ast.expr) and not self._in_place_again() and not reach.its_own(self._written()):
+            return False
+        sources = reach.sources(dropped)
+        parts = [part for value in reach.sources(dropped, now) for part in ast.walk(value)]
+        if any(acts(part, self.ground.tree) for part in parts):
+            return False
+        if any(self._left_to_callers(part) for part in (*ast.walk(self.node), *parts)):
+            return False
+        behind = {name for value in sources for name in names_in([value])}
         if reach.unsettled & (seen | behind):
             return False
         if sure:
@@ -162,6 +175,35 @@ class _Change:
             return reach.holds(seen, new, self.met)
         rarer = {name for name in seen if _count(self.node, name) > _count(self.value, name)}
         return reach.holds(dropped, set()) and not any(map(reach.ambiguous, rarer - dropped))
+
+    def _does(self, part: ast.AST) -> bool:
+        """Whether a part of the old expression that goes does more than to give a value, or gives another dtype."""
+        if acts(part, self.ground.tree):
+            return True
+        if not isinstance(part, ast.Call):
+            return False
+        return bool(list(written_by(part))) or any(keyword.arg in ("out", "dtype") for keyword in part.keywords)
+
+    def _left_to_callers(self, part: ast.AST) -> bool:
+        """Whether callers, or heirs of the class around, say what a call does: of a parameter, or with ``**kw``."""
+        if not isinstance(part, ast.Call):
+            return False
+        around = next((node for node in self.ground.outwards(self.node) if isinstance(node, Function)), None)
+        given = around.args if around is not None else None
+        if given is not None and _given_by_callers(part, given):
+            return True
+        within = next((node for node in self.ground.outwards(self.node) if isinstance(node, ast.ClassDef)), None)
+        return heirs_differ(part, within, self.ground.tree)
+
+    def _in_place_again(self) -> bool:
+        """Whether an augmented assignment stays one."""
+        return isinstance(self.node, ast.AugAssign) and _operand(self.node, self.value) is not None
+
+    def _written(self) -> str:
+        """The name that an assignment writes into."""
+        assert isinstance(self.node, ast.AugAssign | ast.Assign)
+        target = self.node.target if isinstance(self.node, ast.AugAssign) else self.node.targets[0]
+        return dotted(target.value if isinstance(target, ast.Subscript) else target) or ""
 
     def spoken(self, given: frozenset[object], tensors: frozenset[str] | None) -> bool:
         """Whether no number or text of the new expression stands for a setting that goes.
@@ -191,8 +233,23 @@ class _Change:
         if any(self.kept[part] != count for part, count in before.items()):
             return False
         calls = Counter(ast.dump(part) for part in ast.walk(self.node) if isinstance(part, ast.Call))
+        acting = {ast.dump(part) for part in ast.walk(self.node) if acts(part, self.ground.tree)}
+        if any(self.kept[part] != calls[part] for part in acting & calls.keys()):
+            return False
         others = (part for part in ast.walk(self.value) if isinstance(part, ast.Call) and not of_torch(part))
         return all(self.kept[ast.dump(part)] <= calls[ast.dump(part)] for part in others)
+
+
+def _given_by_callers(call: ast.Call, given: ast.arguments) -> bool:
+    """Whether the function of a call is an argument that has a default, or an argument is spread out in it."""
+    plain = [*given.posonlyargs, *given.args]
+    optional = [*plain[len(plain) - len(given.defaults) :], *given.kwonlyargs]
+    spread = [node.value for node in call.args if isinstance(node, ast.Starred)]
+    spread += [keyword.value for keyword in call.keywords if keyword.arg is None]
+    every = {arg.arg for arg in ast.walk(given) if isinstance(arg, ast.arg)}
+    return (isinstance(call.func, ast.Name) and call.func.id in {arg.arg for arg in optional}) or any(
+        isinstance(value, ast.Name) and value.id in every for value in spread
+    )
 
 
 Literal = tuple[bool, object]  # whether it is an argument or an index; numbers have their sign only there
@@ -283,13 +340,21 @@ def _spliced(span: Span, node: Replaceable, text: str, value: ast.expr, ground: 
         name = ground.text(written.value)
         whole = f"{name} = ({text})" if "\n" in text else f"{name} = {text}"
         return Edit(ground.span(span.path, node), whole), False
-    target = _as_loaded(node.target)
-    match value:
-        case ast.BinOp(left=left, op=op, right=right) if type(op) is type(node.op) and ast.dump(left) == target:
-            edit = _bracketed(ground.span(span.path, node.value), ast.unparse(right), right, ground)
-            return (edit, True) if edit is not None else None
+    right = _operand(node, value)
+    if right is not None:
+        edit = _bracketed(ground.span(span.path, node.value), ast.unparse(right), right, ground)
+        return (edit, True) if edit is not None else None
     head = ground.text(node.target)
     return (Edit(span, f"{head} = {text}"), False) if "\n" not in text else (Edit(span, f"{head} = (\n{text})"), False)
+
+
+def _operand(node: ast.AugAssign, value: ast.expr) -> ast.expr | None:
+    """The right side of an augmented assignment that gives a value, None where it takes a plain one."""
+    match value:
+        case ast.BinOp(left=left, op=op, right=right):
+            same = type(op) is type(node.op) and ast.dump(left) == _as_loaded(node.target)
+            return right if same else None
+    return None
 
 
 def _as_loaded(target: ast.expr) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from nanguard.finding import Edit, Span
 from nanguard.repair.edits import Placed, apply
 from nanguard.repair.ground import Function, Ground, ground, names_in
-from nanguard.repair.reaching import Reach, preceding, written_by
+from nanguard.repair.reaching import Reach, preceding
+from nanguard.repair.storage import written_by
 from nanguard.repair.unused import pure
 
 _ONLY_SOMETIMES = (

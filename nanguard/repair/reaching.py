@@ -7,16 +7,16 @@ bound, what was written in place, under another name too.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 
-from nanguard import ops
-from nanguard.repair.ground import Function, Ground, bound_in, dotted, names_in
+from nanguard.repair.effects import written_by_call
+from nanguard.repair.ground import Function, Ground, bound_in, names_in
+from nanguard.repair.storage import of_torch, shares, stored_by, through, written_by
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
-_HARMLESS = ("requires_grad_", "retain_grad_", "share_memory_")  # they leave the values as they are
 
 
 class NotSure(Exception):
@@ -82,6 +82,17 @@ class Reach:
             return True
         return name in self.inner
 
+    def left_open(self, name: str) -> bool:
+        """Whether it is open at the place what a name holds: behind a block that may have been left anywhere."""
+        inner: ast.AST = self.place
+        for above in self.ground.outwards(self.place):
+            if isinstance(above, ast.Try | ast.TryStar) and inner not in (*above.body, *above.orelse):
+                others = () if isinstance(inner, ast.ExceptHandler) else (*above.orelse, *above.handlers)
+                if any(binds(part, name) for part in (*above.body, *others)):
+                    return True
+            inner = above
+        return False
+
     # --- values ------------------------------------------------------------------------------------------------------
 
     def holds(self, dropped: set[str], new: set[str], met: frozenset[str] = frozenset()) -> bool:
@@ -108,15 +119,18 @@ class Reach:
             return False
         return True
 
-    def sources(self, names: set[str]) -> list[ast.expr]:
-        """The expressions that some names may have their values from, and those that these names have theirs from."""
+    def sources(self, names: set[str], until: Container[str] = ()) -> list[ast.expr]:
+        """The expressions that some names may have their values from, and those that these names have theirs from.
+
+        What names in `until` have theirs from is not looked at.
+        """
         found: dict[ast.expr, None] = {}
-        waiting, seen = list(names), set(names)
+        waiting, seen = [name for name in names if name not in until], set(names)
         while waiting:
             for value, read in _values_of(self.scope).get(waiting.pop(), ()):
                 if value not in found:
                     found[value] = None
-                    waiting.extend(read - seen)
+                    waiting.extend(name for name in read - seen if name not in until)
                     seen |= read
         return list(found)
 
@@ -209,8 +223,9 @@ class Reach:
             for part in ast.walk(inner)
         }
         for node in ast.walk(self.scope):
-            for name in written_by(node):
-                followed = node not in within and _through(node) == name
+            called = written_by_call(node, self.ground.tree) if isinstance(node, ast.Call) else ()
+            for name in (*written_by(node), *called):
+                followed = node not in within and through(node) == name
                 start = getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
                 if start < end or any(loop.lineno <= start[0] <= (loop.end_lineno or 0) for loop in loops):
                     yield name, followed
@@ -227,7 +242,7 @@ class Reach:
         }
         for node in ast.walk(self.scope):
             for target, value in _assigned(node):
-                group = set(_stored_by(target))
+                group = set(stored_by(target))
                 for name in names_in(list(shares(value))) - modules:
                     group |= {name}
                 for name in list(group):
@@ -274,105 +289,6 @@ def plain(value: ast.expr) -> bool:
         if isinstance(node, ast.Call) and not of_torch(node):
             return False
     return True
-
-
-def of_torch(call: ast.Call) -> bool:
-    """Whether a call is, by its name, one of the ops table."""
-    return bool(operations(call))
-
-
-def operations(call: ast.Call) -> frozenset[str]:
-    """The operations of the table that a call may be, by its last name."""
-    func = call.func
-    if isinstance(func, ast.Call):  # nn.Sigmoid()(x)
-        func = func.func
-    name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
-    return _by_last_name().get(name.rstrip("_"), frozenset())
-
-
-@cache
-def _by_last_name() -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = {}
-    for full, listed in ops.spellings().items():
-        found.setdefault(full.rpartition(".")[2], set()).update(spelling.op for spelling in listed)
-    return {name: frozenset(listed) for name, listed in found.items()}
-
-
-def _families(call: ast.Call) -> set[str]:
-    return {ops.rows()[op].family for op in operations(call)}
-
-
-def shares(value: ast.expr) -> Iterator[ast.expr]:
-    """The parts of an expression whose storage its result may share."""
-    match value:
-        case ast.BinOp() | ast.UnaryOp() | ast.Compare() | ast.Constant():
-            return
-        case ast.Call() if _families(value) and not _families(value) & {ops.MOVEMENT, ops.CAST}:
-            return
-        case ast.Subscript(value=inner) | ast.Attribute(value=ast.Subscript() | ast.Call() as inner):
-            yield from shares(inner)
-        case ast.ListComp(elt=inner) | ast.GeneratorExp(elt=inner):
-            yield from shares(inner)
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
-            for part in parts:
-                yield from shares(part)
-        case ast.Call(func=ast.Attribute(value=inner), args=args):
-            yield from shares(inner)
-            for arg in args:
-                yield from shares(arg)
-        case _:
-            yield value
-
-
-def written_by(node: ast.AST) -> Iterator[str]:
-    """The names whose storage a node writes into."""
-    match node:
-        case ast.Call(func=ast.Attribute(value=owner, attr=name)) if name.endswith("_") and not name.startswith("__"):
-            if name not in _HARMLESS:
-                yield from _roots(owner)
-                if node.args and isinstance(node.args[0], ast.expr):
-                    yield from _roots(node.args[0])
-        case ast.AugAssign(target=target):
-            yield from _roots(target)
-        case ast.Subscript(value=owner, ctx=ast.Store() | ast.Del()):
-            yield from _roots(owner)
-    if isinstance(node, ast.Call):
-        for keyword in node.keywords:
-            if keyword.arg == "out":
-                yield from _roots(keyword.value)
-            if keyword.arg == "inplace" and node.args:
-                yield from _roots(node.args[0])
-
-
-def _through(node: ast.AST) -> str | None:
-    """The name, or attribute of ``self``, through which a method, an index or an assignment writes."""
-    match node:
-        case ast.Call(func=ast.Attribute(value=owner)):
-            if any(keyword.arg in ("out", "inplace") for keyword in node.keywords):
-                return None
-        case (
-            ast.AugAssign(target=ast.Subscript(value=owner)) | ast.AugAssign(target=owner) | ast.Subscript(value=owner)
-        ):
-            pass
-        case _:
-            return None
-    return dotted(owner)
-
-
-def _stored_by(target: ast.expr) -> Iterator[str]:
-    """The names that an assignment binds or writes through, not those that say where."""
-    match target:
-        case ast.Subscript(value=owner):
-            yield from names_in([owner])
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
-            for part in parts:
-                yield from _stored_by(part)
-        case _:
-            yield from names_in([target])
-
-
-def _roots(node: ast.expr) -> set[str]:
-    return names_in(list(shares(node)))
 
 
 def is_number(node: ast.expr) -> bool:

@@ -132,7 +132,7 @@ def _write(term: Term, words: Words, level: int) -> str:
     if term.op == "index" and term.attr("key") is not UNKNOWN:
         return f"{_write(term.args[0], words, _ATOM)}[{_key(term.attr('key'))}]"
     row = ops.row(term.op)
-    if row is None or term.op in _WORDLESS:
+    if row is None or term.op in _WORDLESS or row.family == ops.LEAF:  # whose dtype and device are not in its term
         raise Unprintable(term.op)
     sign = infix(term.op)
     if sign is not None:

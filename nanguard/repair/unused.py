@@ -8,8 +8,10 @@ from typing import TypeGuard
 
 from nanguard import ops
 from nanguard.finding import Edit, Span
+from nanguard.repair.effects import acts
 from nanguard.repair.ground import Ground, comments, names_in
-from nanguard.repair.reaching import operations, plain, preceding
+from nanguard.repair.reaching import plain, preceding
+from nanguard.repair.storage import operations
 
 _SEES_NAMES = frozenset({"locals", "vars", "eval", "exec", "dir", "breakpoint"})
 
@@ -90,6 +92,8 @@ def _removable(statement: ast.Assign, ground: Ground) -> bool:
     above = ground.parents[statement]
     calls = [node for node in ast.walk(statement.value) if isinstance(node, ast.Call)]
     if isinstance(above, ast.ClassDef | ast.Module) or not plain(statement.value) or not pure(calls):
+        return False
+    if any(acts(part, ground.tree) for part in ast.walk(statement.value)):
         return False
     blocks = (getattr(above, name, None) for name in ("body", "orelse", "finalbody"))
     block = next(list(block) for block in blocks if isinstance(block, list) and statement in block)
