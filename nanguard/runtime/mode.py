@@ -347,7 +347,13 @@ class Peephole(TorchFunctionMode):
         wanted = {root, *leaves.values()}
         free = _independent(set(leaves.values()))
         inputs = [node for node in self.tape.graph.nodes if node.op == "placeholder"]
-        return any(self.agrees_from(drawn, self.between(drawn, wanted), root, plan, leaves) for drawn in (free, inputs))
+        dtype = self.values[root].dtype
+        raised = (torch.float32, None) if dtype in (torch.float16, torch.bfloat16) else (None,)  # see `rewriting`
+        return any(
+            self.agrees_from(drawn, self.between(drawn, wanted), root, plan, leaves, least)
+            for least in raised
+            for drawn in (free, inputs)
+        )
 
     def between(self, drawn: Sequence[fx.Node], wanted: set[fx.Node]) -> list[fx.Node]:
         """The nodes of the tape, in their order, through which the wanted ones depend on the drawn ones."""
@@ -363,9 +369,9 @@ class Peephole(TorchFunctionMode):
 
     def agrees_from(
         self, drawn: Sequence[fx.Node], chain: Sequence[fx.Node], root: fx.Node, plan: Plan,
-        leaves: Mapping[Term, fx.Node],
+        leaves: Mapping[Term, fx.Node], least: torch.dtype | None,
     ) -> bool:  # fmt: skip
-        """Whether it agrees for values of some nodes, from which a chain of others is computed again."""
+        """Whether it agrees for values of some nodes, of a dtype at least, from which a chain is computed again."""
         if len(chain) > _CHAIN or not all(map(pure, chain)):
             return False
         relative = GUARDED if plan.match.guards else CLOSE
@@ -380,7 +386,7 @@ class Peephole(TorchFunctionMode):
             for context in alone:
                 stack.enter_context(context)
             for draw in range(_DRAWS):
-                values = {**self.values, **_drawn(drawn, self.values, draw)}
+                values = {**self.values, **_drawn(drawn, self.values, draw, least)}
                 free = [values[node] for node in drawn if values[node].is_floating_point()]
                 try:
                     again = _again(chain, values)
@@ -491,7 +497,9 @@ def _again(chain: Sequence[fx.Node], values: Mapping[fx.Node, Any]) -> dict[fx.N
     return done
 
 
-def _drawn(nodes: Sequence[fx.Node], values: Mapping[fx.Node, Any], draw: int) -> dict[fx.Node, Any]:
+def _drawn(
+    nodes: Sequence[fx.Node], values: Mapping[fx.Node, Any], draw: int, least: torch.dtype | None
+) -> dict[fx.Node, Any]:  # fmt: skip
     """Harmless values in the place of floating tensors: between 0 and 1, around 0, or between -1 and 0."""
     found: dict[fx.Node, Any] = {}
     generator = torch.Generator().manual_seed(draw)
@@ -501,7 +509,8 @@ def _drawn(nodes: Sequence[fx.Node], values: Mapping[fx.Node, Any], draw: int) -
             shape = tuple(value.shape)
             unit = 0.05 + 0.9 * torch.rand(shape, generator=generator)
             drawn = (unit, 4 * unit - 2, -unit)[draw]
-            found[node] = drawn.to(value.device, value.dtype).requires_grad_()
+            dtype = value.dtype if least is None else torch.promote_types(value.dtype, least)
+            found[node] = drawn.to(value.device, dtype).requires_grad_()
     return found
 
 

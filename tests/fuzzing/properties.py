@@ -339,7 +339,9 @@ def _compare(
         for name in old:
             _finite(what, dtype, given, f"slope by {name}", old[name], new[name], steepest=100.0)
         return True
-    _entries(what, dtype, given, "value", before, after, true, 4 * noise)
+    made_by = [rule for rule in rules.load().rules if rule.code in codes]
+    kept = max((rule.ulps.of(dtype) for rule in made_by), default=0.0) * FORMATS[dtype].eps
+    _entries(what, dtype, given, "value", before, after, true, 4 * noise, kept)
     if noise == math.inf or not before.isfinite().all():
         return True
     try:
@@ -347,13 +349,12 @@ def _compare(
     except (exact.Unknown, OverflowError):
         return True
     shaken = shakiness(one.entry, one.program, given, old)
-    units = max((rule.slope_ulps.of(dtype) for rule in rules.load().rules if rule.code in codes), default=0.0)
+    kept = max((rule.slope_ulps.of(dtype) for rule in made_by), default=0.0) * FORMATS[dtype].eps
     largest = max((abs(slope) for listed in exactly.values() for slope in listed if slope is not None), default=0.0)
     for name in old:
-        # rules keep to so many units of eps times max(1, exact), and what is around them may magnify that: by how much,
-        # the largest slope shows, beside which another one may cancel
-        noise = 4 * shaken[name] + units * FORMATS[dtype].eps * max(1.0, largest)
-        _entries(what, dtype, given, f"slope by {name}", old[name], new[name], exactly[name], noise)
+        # what is around a rule may magnify its error: by how much, the largest slope shows, beside which others cancel
+        noise = 4 * shaken[name] + kept * largest
+        _entries(what, dtype, given, f"slope by {name}", old[name], new[name], exactly[name], noise, kept)
     return True
 
 
@@ -379,17 +380,20 @@ def _finite(
 
 def _entries(
     what: str, dtype: str, given: Mapping[str, torch.Tensor], of: str, before: torch.Tensor, after: torch.Tensor,
-    true: Sequence[float | None], noise: float,
+    true: Sequence[float | None], noise: float, kept: float,
 ) -> None:  # fmt: skip
-    eps, largest = FORMATS[dtype].eps, FORMATS[dtype].max
-    finite = [abs(value) for value in true if value is not None and abs(value) <= largest]
-    size = max(finite, default=0.0)
+    """Raise `Wrong` where an entry is worse than before, beyond some noise and the relative error that rules keep to.
+
+    That is relative to 1 or to the largest entry, as it is in the proof of rules.
+    """
+    largest = FORMATS[dtype].max
+    size = max((abs(value) for value in true if value is not None and abs(value) <= largest), default=0.0)
+    slack = kept * max(1.0, size) + FORMATS[dtype].tiny + noise
     olds, news = before.double().reshape(-1).tolist(), after.double().reshape(-1).tolist()
     for old, new, right in zip(olds, news, true, strict=True):
         if right is None or not math.isfinite(right) or abs(right) > largest:
             continue
         was, is_ = abs(old - right), abs(new - right)
-        slack = 64 * eps * size + FORMATS[dtype].tiny + noise
         if was <= 0.1 * max(1.0, abs(right)) and not is_ <= 2 * was + slack:
             raise Wrong(f"{what}: {of} in {dtype} is {new!r}, was {old!r}, exact {right!r}\n  at {dict(given)}")
 
