@@ -155,6 +155,7 @@ def test_what_is_stable_already_is_no_match(text: str) -> None:
         "torch.clamp(torch.exp(torch.exp(x)), max=10)",  # the exponential inside overflows all the same
         "1 - torch.prod(1 - x.abs().rsqrt(), 1)",  # what is above 1 has no bound of 1 that is met in vain
         "torch.log(torch.special.ndtr(x).clamp(1e-12, 0.5))",
+        "torch.log((torch.sigmoid(x) - torch.sigmoid(y)).clamp(min=1e-8))",  # x may be below y
     ],
 )
 def test_what_an_operand_must_be_for_a_fix_is_asked(text: str) -> None:
