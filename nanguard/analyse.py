@@ -366,11 +366,18 @@ def prove(
     for place in reading.places if ordered else ():
         if place.depth > 0 and place.node in suspicious:
             called.setdefault(place.term, []).append(place)
-    ordered.sort(key=lambda suspect: id(suspect) in spread or _done_by_called(suspect, called, suspicious))
+    roots = {(suspect.match.rule.code, suspect.match.root) for suspect in ordered}
+    ordered.sort(
+        key=lambda suspect: (
+            id(suspect) in spread or _done_by_called(suspect, called, suspicious) or goes_on(suspect.match, roots)
+        )
+    )
     for suspect in ordered:
         if settled.covers(suspect) or any(part.place.node in settled.nodes for part in spread.get(id(suspect), ())):
             continue
         if _done_by_called(suspect, called, settled.nodes):
+            continue
+        if goes_on(suspect.match, settled.roots):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
         called_there = paths.caller(site, suspect.match, suspect.place)
@@ -445,6 +452,12 @@ def _parts(suspect: Suspect, others: Mapping[Term, Suspect]) -> list[Suspect]:
     return found
 
 
+def goes_on(match: Match, roots: Container[tuple[str, Term]]) -> bool:
+    """Whether a match is about what its rule finds further inside, beside its operands: a quotient divided further."""
+    code, operands = match.rule.code, set(walk(*match.bindings.values()))
+    return any((code, term) in roots for term in walk(*match.root.args) if term not in operands)
+
+
 def _done_by_called(suspect: Suspect, called: Mapping[Term, Sequence[Place]], nodes: Container[ast.expr]) -> bool:
     """Whether all that goes wrong in a suspect is what functions that are called there do at some of these nodes.
 
@@ -475,11 +488,13 @@ class Settled:
         self.nodes: set[ast.expr] = set()
         self.inside: set[Term] = set()
         self.where: set[tuple[str, str, Term]] = set()  # the same by the function that a finding stands in
+        self.roots: set[tuple[str, Term]] = set()  # what has a finding, with the code of the rule
         self.sums: set[tuple[str, ast.expr]] = set()  # rules, and the sums and parts of sums that they have found
 
     def add(self, suspect: Suspect) -> None:
         """Take the place, and what lies between the root of the match and its variables."""
         self.nodes.add(suspect.place.node)
+        self.roots.add((suspect.match.rule.code, suspect.match.root))
         if suspect.match.rest and suspect.match.joined == "add":
             self.sums.update((suspect.match.rule.code, part) for part in _sums(suspect.place.node))
         bound = set(walk(*suspect.match.bindings.values(), *suspect.match.rest))

@@ -357,7 +357,6 @@ def f(x):
     width = q.shape[1]
     q /= q.sum()
     for _ in range(2):
-        q /= torch.sum(q, dim=1, keepdim=True)
         q /= width
     q *= width
     return q

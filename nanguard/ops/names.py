@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 # Numbers under a name, which programs use as they use a literal.
@@ -16,12 +17,18 @@ _LOGGERS = frozenset({
     "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
     "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",
 })  # fmt: skip
+_KEPT = re.compile(r"(^|[._])(logs|logger|log_dict|log_vars|metrics|stats)$")  # what is kept to be looked at
+_KEEPERS = frozenset({"update", "append"})
 _MATH, _NUMPY = "math.", "numpy."
 
 
 def shows(name: str) -> bool:
-    """Whether a call of something unknown only shows what it is given: it prints or logs it, as its name says."""
-    return name.rpartition(".")[2] in _LOGGERS
+    """Whether a call of something unknown only shows what it is given: it prints or logs it, as its name says.
+
+    ``self.log``, ``self.last_logs.update``.
+    """
+    owner, _, function = name.rpartition(".")
+    return function in _LOGGERS or (function in _KEEPERS and _KEPT.search(owner) is not None)
 
 
 def of_numbers(name: str) -> bool:

@@ -275,11 +275,13 @@ def _det(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Att
 def _by_first_row(rows: Sequence[tuple[Dual, ...]]) -> Dual:
     if len(rows) == 1:
         return rows[0][0]
-    total = _ZERO
-    for place, entry in enumerate(rows[0]):
-        minor = entry * _by_first_row([(*row[:place], *row[place + 1 :]) for row in rows[1:]])
-        total = total - minor if place % 2 else total + minor
-    return total
+    first, *others = (
+        entry * _by_first_row([(*row[:place], *row[place + 1 :]) for row in rows[1:]])
+        for place, entry in enumerate(rows[0])
+    )
+    for place, part in enumerate(others):
+        first = first + part if place % 2 else first - part
+    return first
 
 
 def _counted(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:

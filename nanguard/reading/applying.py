@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping, Sequence
 
 from nanguard import ops
@@ -35,15 +34,6 @@ from nanguard.reading.values import (
     to_term,
 )
 from nanguard.term import Term, const, is_number
-
-
-_LOGS = re.compile(r"(^|_)(logs|logger|log_dict|log_vars|metrics|stats)$")  # what values to be looked at are kept in
-
-
-def _logs(node: ast.expr) -> bool:
-    """Whether a call prints or logs what it is given: ``self.log(name, x)``, ``self.last_logs.update(loss=x)``."""
-    *owner, name = label(node).split(".")
-    return shows(name) or (name in ("update", "append") and bool(owner) and _LOGS.search(owner[-1]) is not None)
 
 
 class Applying(Members):
@@ -131,7 +121,7 @@ class Applying(Members):
         held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
         if isinstance(function, TensorMethod):
             held.insert(0, function.term)
-        (self.shown if _logs(node) else self.handed).update(held)
+        (self.shown if shows(label(node)) else self.handed).update(held)
         return opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
 
     def external(

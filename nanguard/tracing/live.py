@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from nanguard.analyse import harmless, one_for_each, outweighed
+from nanguard.analyse import goes_on, harmless, one_for_each, outweighed
 from nanguard.finding import Finding, Report, Span, Target
 from nanguard.matching import match as matching
 from nanguard.matching import rules
@@ -93,7 +93,7 @@ def findings(
             continue
         if not site.doubtful.isdisjoint(_about(match)):
             continue
-        if told and any((match.rule.code, term) in told for term in walk(match.root)):
+        if told and goes_on(match, told):
             continue
         proof = confirm(match, matcher, site.names.get)
         if proof is not None and outweighed(proof.hazard, uses):
