@@ -26,8 +26,8 @@ STATES = (NONFINITE, SLOPE, DEAD, OUTSIDE, UNDEFINED)  # each a bit, from the lo
 
 _CHUNK = 256  # inputs whose exact values are worked out at once: a hard one among them makes all of them slow
 _BITS = 2048  # of precision, at most
-_LOOKS = 12  # inputs of a run of small gradients at which the exact one is worked out; fewer where entries meet
-_LOOKS_TOGETHER = 4
+_LOOKS = 12  # inputs of a run of small gradients at which the exact one is worked out; fewer where runs are short
+_FEW_LOOKS = 4
 _ORDINARY = 1e-2  # a gradient that is missed when it is gone
 _GONE = 2.0**-12  # of that
 BOUNDED = ("float16", "bfloat16", "float32")  # dtypes in which bounds in float64 can say how many digits are right
@@ -251,7 +251,7 @@ def _dead(cut: Cut, run: _Run, known: Tensor, exactly: _Slopes) -> Tensor:
     small = torch.zeros_like(known)
     for part in run.slopes:
         small |= part.abs().lt(_GONE).any(1) & known if part is not None else False
-    looks = _LOOKS if cut.elementwise else _LOOKS_TOGETHER
+    looks = _LOOKS if cut.elementwise and len(cut.free) == 1 else _FEW_LOOKS
     picked: list[tuple[int, int]] = []  # an input that is looked at, and up to which one it speaks for others
     for first, last in _runs(small):
         starts = sorted({*range(first, last + 1, max(1, (last + 1 - first) // looks)), last})
