@@ -14,6 +14,7 @@ from nanguard.finding import FileResult, Report, Witness
 from nanguard.lazy import load_torch
 from nanguard.report.json import render
 from nanguard.settings import Settings
+from nanguard.tracing.deadline import OutOfTime
 from nanguard.tracing.load import load_module
 
 torch = load_torch()
@@ -219,3 +220,27 @@ def test_without_traces_nothing_is_run(tmp_path: Path) -> None:
     path.write_text(SOURCE, encoding="utf-8")
     found = examine(str(path), SOURCE, Settings(static=True), ("log_sigmoid",))
     assert [finding.witness.level for finding in found.findings if finding.witness] == ["expression"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("of the program\nand more"), "ValueError: of the program"),
+        (OutOfTime(), "it takes too long"),
+    ],
+)
+def test_a_search_that_is_broken_off_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, words: str
+) -> None:
+    def broken(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr("nanguard.tracing.traced.reach", broken)
+    text = "import torch\n\ndef loss(x):\n    return torch.log(torch.sigmoid(x))\n"
+    path = tmp_path / "m.py"
+    path.write_text(text, encoding="utf-8")
+    result = examine(str(path), text, Settings(timeout=100), None)
+    assert [finding.code for finding in result.findings] == ["NG101"]
+    (note,) = result.notes
+    assert note.message.endswith(f"was broken off: {words}")
+    assert (note.line, note.failed, note.warning) == (3, False, False)  # shown with -v

@@ -96,10 +96,14 @@ def traced(
         found.extend(added)
         seen.append(result)
         yield Stage(FileResult(path, (result,), tuple(added), ()), last=False)
+    notes: list[Note] = []
+    named = {target.name: target for target in targets}
     for name, captures in captured.items():
-        _reach(found, name, captures, Sources({path: source}), budget)
+        ended = _reach(found, name, captures, Sources({path: source}), budget)
+        if ended is not None:
+            notes.append(_not_reached(named[name], ended))
     hurried = time.monotonic() > last  # what a busy machine left out, another run may have
-    whole = FileResult(path, tuple(seen), tuple(found), ())
+    whole = FileResult(path, tuple(seen), tuple(found), tuple(notes))
     yield Stage(whole, last=True, seen=looked_for(), hurried=hurried)
 
 
@@ -150,22 +154,38 @@ def _in_float32(finding: Finding) -> bool:
     return finding.witness is not None and finding.witness.dtype == "float32"
 
 
-def _reach(found: list[Finding], name: str, captures: Captures, sources: Sources, budget: _Budget) -> None:
-    """Give the findings of a target witnesses for the whole function, where some are reached."""
+def _reach(
+    found: list[Finding], name: str, captures: Captures, sources: Sources, budget: _Budget
+) -> BaseException | None:  # fmt: skip
+    """Give the findings of a target witnesses for the whole function, where some are reached.
+
+    What ended the search before its time is returned: the program runs there, and may raise anything.
+    """
     places = [index for index, finding in enumerate(found) if finding.target == name and _in_float32(finding)]
     if not places or budget.over(_REACHING):
-        return
+        return None
     limit = min(budget.end(_REACHING), worked() + _REACH)
-    with suppress(Exception, OutOfTime), within(2 * _REACH):
-        given = captures.inputs(limit)
-        asked = [found[index] for index in places]
-        for index, way in reach(captures.subject, given, asked, sources, limit):
-            finding = found[places[index]]
-            assert finding.witness is not None
-            witness = replace(
-                finding.witness, level="function", arguments=way.arguments, call=way.call, outcome=way.outcome
-            )
-            found[places[index]] = replace(finding, witness=witness)
+    try:
+        with within(2 * _REACH):
+            given = captures.inputs(limit)
+            asked = [found[index] for index in places]
+            for index, way in reach(captures.subject, given, asked, sources, limit):
+                finding = found[places[index]]
+                assert finding.witness is not None
+                witness = replace(
+                    finding.witness, level="function", arguments=way.arguments, call=way.call, outcome=way.outcome
+                )
+                found[places[index]] = replace(finding, witness=witness)
+    except (Exception, OutOfTime) as error:
+        return error
+    return None
+
+
+def _not_reached(target: Target, error: BaseException) -> Note:
+    """A note about a function for the whole of which no failing inputs could be looked for to the end."""
+    words = "it takes too long" if isinstance(error, OutOfTime) else f"{type(error).__name__}: {error}".splitlines()[0]
+    message = f"{target.name}: the search for inputs of the whole function that fail was broken off: {words}"
+    return Note("NG001", target.path, target.span.line, message, failed=False)
 
 
 def _as_given(site: Site, path: str) -> Site:
