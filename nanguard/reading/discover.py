@@ -156,10 +156,18 @@ def definitions(tree: ast.Module) -> Iterator[Definition]:
         waiting.extend((child, prefix, around) for child in reversed(_statements(node)))
 
 
+_BODIES = ("body", "handlers", "cases", "orelse", "finalbody")
+_HELD = {  # by the kind of node
+    kind: tuple(name for name in _BODIES if name in kind._fields)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
+
+
 def _statements(node: ast.AST) -> list[ast.AST]:
     """The statements, handlers and cases directly inside a node: only these can hold a definition."""
     inside: list[ast.AST] = []
-    for field in ("body", "handlers", "cases", "orelse", "finalbody"):
+    for field in _HELD[type(node)]:
         part = getattr(node, field, None)
         if isinstance(part, list):  # the body of a conditional expression or a lambda is no list
             inside.extend(part)

@@ -142,9 +142,9 @@ def documented(function: Function) -> dict[str, Range]:
     """The parameters that a docstring says are probabilities: ``probs: values in [0, 1]``."""
     if isinstance(function.node, ast.Lambda):
         return {}
+    if not _SHARE.search(ast.get_docstring(function.node, clean=False) or ""):
+        return {}  # as nearly always, before its lines are set right
     text = ast.get_docstring(function.node) or ""
-    if not _SHARE.search(text):
-        return {}
     spec = function.node.args
     names = {arg.arg for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
     found: dict[str, Range] = {}
