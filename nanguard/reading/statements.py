@@ -35,6 +35,7 @@ class Statements(Expressions):
         self.project = project
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
         self.turning = False  # the first turn of a loop is being read
+        self.leaving: list[list[State]] = []  # for each loop that is read, the states at its breaks and continues
 
     def block(self, body: Sequence[ast.stmt], states: list[State], frame: Frame) -> list[State]:
         """The states after some statements; paths that return or raise have ended."""
@@ -59,8 +60,11 @@ class Statements(Expressions):
                 self.assign(target, self.worked_out(value, state, frame), state, frame)
             case ast.AugAssign():
                 self.augmented(node, state, frame)
-            case ast.Raise() | ast.Break() | ast.Continue():
-                return [] if isinstance(node, ast.Raise) else [state]
+            case ast.Raise():
+                return []
+            case ast.Break() | ast.Continue():  # the path goes on after the turn
+                self.leaving[-1].append(state)
+                return []
             case ast.Assert(test=test):
                 return [branch for outcome, branch in self.decide(test, state, frame) if outcome]
             case ast.Delete(targets=targets):
@@ -205,7 +209,9 @@ class Statements(Expressions):
         self, node: ast.For | ast.AsyncFor | ast.While, before: State, inside: State, frame: Frame
     ) -> list[State]:  # fmt: skip
         carried = {name: inside.env.get(name) for name in self.memory.bound(node)}
+        self.leaving.append([])
         after = self.block(node.body, [inside], frame)
+        after.extend(limit(self.leaving.pop(), 1 if self.hurried else MAX_STATES))
         before = before.copy()
         for name, held in carried.items():
             totals = [totalled(state.env.get(name), held, before.env.get(name)) for state in after]
