@@ -160,8 +160,20 @@ def foretold(ranges: Ranges, p: Term) -> bool:
 
 
 def apart(ranges: Ranges, x: Term, y: Term) -> bool:
-    """No tensor goes into both."""
-    return not any(node.op in ("symbol", "opaque") for node in set(walk(x)) & set(walk(y)))
+    """No tensor goes into both: what a call gives, or a part of an argument, is one by itself."""
+    return _tensors(x).isdisjoint(_tensors(y))
+
+
+def _tensors(x: Term) -> set[Term]:
+    """The outermost leaves of a term."""
+    below, found = [x], set[Term]()
+    while below:
+        node = below.pop()
+        if node.op in ("symbol", "opaque"):
+            found.add(node)
+        else:
+            below.extend(node.args)
+    return found
 
 
 def called_log(ranges: Ranges, x: Term) -> bool:
@@ -176,6 +188,6 @@ def length(ranges: Ranges, n: Term) -> bool:
 
 def setting(ranges: Ranges, x: Term) -> bool:
     """A number or a size: a constant, an argument that is no tensor, or a product of such."""
-    if x.op in ("mul", "pow"):
+    if x.op in ("mul", "pow", "floordiv"):
         return all(setting(ranges, part) for part in x.args)
     return number(x) is not None or x.attr("kind") == "number" or ops.size(x)
