@@ -200,10 +200,12 @@ class Statements(Expressions):
     def first_turn(self, node: ast.For | ast.AsyncFor | ast.While, state: State, frame: Frame) -> None:
         """The body of a loop with what goes into its first turn, for the places in it alone."""
         self.turning = True
+        self.leaving.append([])
         try:
             self.block(node.body, [state], frame)
         finally:
             self.turning = False
+            self.leaving.pop()
 
     def after_loop(
         self, node: ast.For | ast.AsyncFor | ast.While, before: State, inside: State, frame: Frame
