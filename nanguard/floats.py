@@ -81,6 +81,7 @@ class Format:
         return -self.above(-value)
 
 
+HALVES = ("float16", "bfloat16")
 FORMATS = {
     "float16": Format("float16", 11, -14, 15),
     "bfloat16": Format("bfloat16", 8, -126, 127),

@@ -23,7 +23,9 @@ SWEEP = [ROWS, 40 * ROWS - 20, 300 * ROWS - 150]
 # The ways make the same calls in the same order, so that they agree bit for bit, but for these.
 SHARED = {  # the source writes an operand twice of which the others have one value, whose gradient is one sum
     "NG133": "softplus(x) + 0.1 is the argument of two calls",
+    "NG136": "x * y is the argument of two calls",
     "NG413": "x ** 2 is below the root and the divisor",
+    "NG430": "x ** 2 is below both roots",
 }
 HALF = (torch.float16, torch.bfloat16)
 SHARED_IN_HALF = {

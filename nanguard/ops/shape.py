@@ -79,7 +79,7 @@ CASTS = (*(
     Op(name, signature(params), CAST, f"Tensor.{name}", listed(spellings, name) + more, range=_same)
     for name, params, spellings, more in (
         ("to", "x; dtype=None", "Tensor.to Tensor.type Tensor.type_as(x;other) Tensor.cuda(x) Tensor.cpu(x)"
-         " torch.as_tensor torch.tensor torch.from_numpy", _CONVERSIONS),
+         " torch.as_tensor torch.tensor torch.scalar_tensor torch.from_numpy", _CONVERSIONS),
         ("contiguous", "x", "Tensor.contiguous Tensor.clone torch.clone Tensor.requires_grad_(x)"
          " nn.Identity[] torch.atleast_1d torch.atleast_2d Tensor.retain_grad", ()),
         ("dropout", "x; p=0.5, training=False", "F.dropout nn.Dropout[p=0.5] F.dropout1d F.dropout2d", ()),

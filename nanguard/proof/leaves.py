@@ -23,7 +23,7 @@ DIRECTED = (
 SMALL = (1e-5, -1e-5, 1e-4, -1e-4, 1e-3, -1e-3, 1e-2, -1e-2, 0.1, -0.1, 1e-6, -1e-6, 1e-7, -1e-7, 1e-8, -1e-8, 1e-12)
 NEAR = (1.0, 10.0, 100.0)  # sizes at which nearly equal entries are tried
 COARSE = (0.0, 1.0, -1.0, 10.0, -10.0, 20.0, -20.0, 100.0, -100.0, 120.0, -120.0)
-BASE_TWO = (150.0, -150.0)  # what 120 is to e, to 2: exponents that overflow and underflow in float32
+_BASE_TWO = (150.0, -150.0)  # exponents of 2 that overflow and underflow in float32
 _LARGEST = 128.0
 _SMALLEST = 1e-6
 _LEAST = 1e-20  # of an input that is not 0: a program does not meet one that is next to 0 and not 0
@@ -247,13 +247,16 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
 
 def is_leaf(node: Term) -> bool:
     """Whether a term is a leaf of what can be run: nothing says how it is computed (a layer with weights, say)."""
-    return ops.row(node.op) is None or node.op in ("opaque", "either") or is_entry(node) or _has_weights(node)
+    row = ops.row(node.op)
+    if row is None or node.op in ("opaque", "either") or is_entry(node):
+        return True
+    return row.torch is None and row.means is None and row.exact is None and row.family == ops.COMPOSITE
 
 
 def _has_weights(node: Term) -> bool:
     """Whether a term is a layer, whose weights are not among its operands."""
     row = ops.row(node.op)
-    return row is not None and row.family == ops.COMPOSITE and not (row.torch or row.means or row.exact)
+    return row is not None and row.torch is None and any(name == "weight" for name, _ in row.signature.attrs)
 
 
 def _by_entry(node: Term) -> bool:
@@ -311,6 +314,13 @@ def below_guards(root: Term) -> tuple[float, ...]:
     """What lies below the small constants of a term: where an eps or a bound takes over."""
     constants = {number(node) for node in walk(root) if node.op == "const"}
     return tuple(sorted(value / 8 for value in constants if value is not None and 0 < value < min(SMALL, key=abs)))
+
+
+def slow_exponents(root: Term) -> tuple[float, ...]:
+    """Exponents for a term that raises 2, or another base below e, to a power: they are larger than those of e."""
+    powers = (node for node in walk(root) if node.op in ("exp2", "pow"))
+    bases = (2.0 if node.op == "exp2" else number(node.args[0]) for node in powers)
+    return _BASE_TWO if any(base is not None and 1 < base < math.e for base in bases) else ()
 
 
 @lru_cache(maxsize=64)  # a few lists in a few dtypes are asked for again and again

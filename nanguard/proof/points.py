@@ -58,7 +58,7 @@ def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
     small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
     listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
     if cut.elementwise:
-        listed = (*listed, *leaves.BASE_TWO) if len(cut.free) == 1 else listed
+        listed = (*listed, *leaves.slow_exponents(cut.root))
         choices = [[(value,) for value in leaves.candidates(interval, listed)] for interval in intervals]
         if len(cut.free) > 2:
             choices = [[(v,) for v in leaves.candidates(interval, leaves.COARSE)] for interval in intervals]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nanguard import ops
-from nanguard.floats import FORMATS, Format
+from nanguard.floats import FORMATS, HALVES, Format
 from nanguard.term import Term, number, walk
 
-HALVES = ("float16", "bfloat16")
 _NUMBERS = ("number", "size", "option", "mask", "index")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanguard import ops
-from nanguard.floats import FORMATS
+from nanguard.floats import HALVES
 from nanguard.matching.interval import Interval
 from nanguard.ops.names import of_numbers
 from nanguard.reading.decisions import Decisions
@@ -237,13 +237,13 @@ def _drawn(term: Term, node: ast.expr) -> Term:
     return symbol(name, "tensor", low=interval.low, high=interval.high, **ends)
 
 
-_DTYPES = {**{name: name for name in FORMATS}, "half": "float16", "float": "float32", "double": "float64"}
+_HALVES = {**{name: name for name in HALVES}, "half": "float16"}
 
 
 def _argument(value: Value) -> Attr:
     """A value as the ops table takes it."""
     if type(value) is Items:
         return tuple(_argument(item) for item in value.items)
-    if isinstance(value, External) and value.name.removeprefix("torch.") in _DTYPES:
-        return _DTYPES[value.name.removeprefix("torch.")]
+    if isinstance(value, External) and value.name.removeprefix("torch.") in _HALVES:
+        return _HALVES[value.name.removeprefix("torch.")]
     return to_term(value)

@@ -92,7 +92,7 @@ def starts_above(ranges: Ranges, x: Term, value: float) -> bool:
     return isinstance(start, float) and start > value
 
 
-_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var")
+_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var", "amax", "amin")
 
 
 def length_of_noise(ranges: Ranges, x: Term) -> bool:
