@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from nanguard import ops
+from nanguard.floats import FORMATS, Format
 from nanguard.matching import pattern
 from nanguard.matching.interval import Interval, point
 from nanguard.matching.normal import Normalizer
@@ -121,7 +122,8 @@ class RangeTable:
         for source, relation in self.relations.get(head.op, ()):
             for bound in pattern.match(source, head, leave_rest=False):
                 if all(c.holds(bound.terms, bound.attrs, self) for c in relation.when):
-                    interval = interval.within(relation.low, relation.high)
+                    form = interval.format
+                    interval = interval.within(_rounded(relation.low, form), _rounded(relation.high, form))
                     if relation.within is not None:
                         hull = self.interval(bound.terms[relation.within])
                         interval = interval.within(*_widened(hull))
@@ -133,6 +135,13 @@ def _widened(hull: Interval) -> tuple[float, float]:
     """The ends of a range, with what weights add that sum to 1 only give or take their rounding."""
     slack = 1e-4 * max((abs(end) for end in (hull.low, hull.high) if math.isfinite(end)), default=0.0)
     return hull.low - slack, hull.high + slack
+
+
+def _rounded(bound: float, form: Format) -> float:
+    """A bound of a relation in a dtype: one that is no whole number has what rounding adds in float32, as 1.0000004."""
+    if math.isinf(bound) or bound.is_integer() or form.eps <= FORMATS["float32"].eps:
+        return bound
+    return bound + math.copysign(8 * form.eps * abs(bound), bound)
 
 
 def range_table(dtype: str, relations: Sequence[Relation], normal: Normalizer) -> RangeTable:

@@ -127,7 +127,8 @@ def _cosh(x: Interval) -> Interval:
 
 def _pow(x: Interval, exponent: Interval) -> Interval:
     if exponent.low == exponent.high:
-        return iv.power(x, exponent.low)
+        result = iv.power(x, exponent.low)
+        return replace(result, may_nan=result.may_nan or exponent.may_nan)
     if x.nonnegative and x.high <= 1 and exponent.low >= 1:  # of a number below 1 no such power is 1
         return Interval(0.0, x.high, high_open=x.high_open, may_nan=x.may_nan or exponent.may_nan, dtype=x.dtype)
     # a hyper-parameter of which nothing is known is not taken for a negative exponent

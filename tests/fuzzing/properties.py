@@ -228,6 +228,8 @@ def _assumed_not(node: Term, fault: str, found: RangeTable) -> bool:
         return True  # an exponent of which nothing is known is taken for a number above 0
     if node.op == "sum" and node.args[0].op == "mul" and "normalize" in {part.op for part in node.args[0].args}:
         return True  # of vectors along the same dimension, not one against the rows of a matrix
+    if any(arg.op == "normalize" for arg in node.args) and fault not in ("nan", "inf"):
+        return True  # of vectors whose squares do not underflow
     free = any(not found.interval(arg).bounded for arg in node.args)
     many = ops.family(node) != ops.ELEMENTWISE  # of many entries, it is not known how many
     near = any(end == 0 for arg in node.args for end in (found.interval(arg).low, found.interval(arg).high))
