@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -128,22 +128,55 @@ def _given(function: Defined, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
 
 
 def effect(function: Defined, tree: ast.Module) -> Effect:
-    """What a function of a file does beside giving a value; of one that calls itself that is not asked again."""
-    return _effect(function, tree, frozenset())
+    """What a function of a file does beside giving a value."""
+    return _effects(tree)[function]
 
 
-@lru_cache(maxsize=256)
-def _effect(function: Defined, tree: ast.Module, above: frozenset[Defined]) -> Effect:
-    if function in above:
-        return Effect(False, frozenset())
+@lru_cache(maxsize=16)
+def _effects(tree: ast.Module) -> Mapping[Defined, Effect]:
+    """The same for all functions of a file: what each does itself, and then what those do that it calls."""
+    own = {function: _own(function, tree) for listed in _functions(tree).values() for function in listed}
+    found = {function: Effect(one.acts, one.outside(one.reached)) for function, one in own.items()}
+    changed = True
+    while changed:
+        changed = False
+        for function, one in own.items():
+            acting, reached = found[function].acts, set(found[function].writes)
+            for other, given in one.calls:
+                acting = acting or found[other].acts
+                reached |= one.outside({name for key, names in given if key in found[other].writes for name in names})
+            new = Effect(acting or not reached <= one.parameters or bool(reached & {"self", "cls"}), frozenset(reached))
+            if new != found[function]:
+                found[function], changed = new, True
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What a function does itself, the names through which it writes, and what it calls with which of its names."""
+
+    acts: bool
+    reached: frozenset[str]
+    calls: Sequence[tuple[Defined, Sequence[tuple[str, set[str]]]]]
+    parameters: frozenset[str]
+    local: frozenset[str]
+    sources: Mapping[str, set[str]]
+
+    def outside(self, names: Iterable[str]) -> frozenset[str]:
+        """The names, of those whose storage some names may share, that are none of the function's own."""
+        roots = {name.split(".")[0] for name in names}
+        behind = {source for root in roots for source in self.sources.get(root, {root})}
+        return frozenset(behind - self.local)
+
+
+def _own(function: Defined, tree: ast.Module) -> _Own:
     inside = list(ast.walk(ast.Module(function.body, [])))
-    sources = _sources(function, inside)
-    parameters = {arg.arg for arg in ast.walk(function.args) if isinstance(arg, ast.arg)}
-    own = bound_in(function) - parameters
-    writes: set[str] = set()
+    parameters = frozenset(arg.arg for arg in ast.walk(function.args) if isinstance(arg, ast.arg))
     acting = False
+    reached: set[str] = set()
+    calls: list[tuple[Defined, Sequence[tuple[str, set[str]]]]] = []
     for node in inside:
-        reached: set[str] = set(written_by(node))
+        reached.update(written_by(node))
         match node:
             case ast.Global() | ast.Nonlocal() | ast.Yield() | ast.YieldFrom() | ast.Await():
                 acting = True
@@ -156,14 +189,10 @@ def _effect(function: Defined, tree: ast.Module, above: frozenset[Defined]) -> E
             case ast.Call(func=ast.Attribute(value=owner, attr=name)) if name in _CHANGES:
                 reached |= _roots(owner)
         for other in called(node, tree):
-            found = _effect(other, tree, above | {function})
-            acting = acting or found.acts
             given = _given(other, node) if isinstance(node, ast.Call) else ()
-            reached |= {name for key, value in given if key in found.writes for name in _roots(value)}
-        behind = {source for name in reached for source in sources.get(name.split(".")[0], {name.split(".")[0]})}
-        writes |= behind & parameters
-        acting = acting or bool(behind - parameters - own) or bool(behind & {"self", "cls"})
-    return Effect(acting, frozenset(writes))
+            calls.append((other, [(key, _roots(value)) for key, value in given]))
+    local = frozenset(bound_in(function) - parameters)
+    return _Own(acting, frozenset(reached), calls, parameters, local, _sources(inside))
 
 
 def _roots(owner: ast.expr) -> set[str]:
@@ -173,7 +202,7 @@ def _roots(owner: ast.expr) -> set[str]:
     return names_in(list(shares(owner)))
 
 
-def _sources(function: Defined, inside: Sequence[ast.AST]) -> Mapping[str, set[str]]:
+def _sources(inside: Sequence[ast.AST]) -> Mapping[str, set[str]]:
     """The names whose storage each name of a function may share, with itself."""
     found: dict[str, set[str]] = {}
     for node in inside:
