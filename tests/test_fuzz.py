@@ -336,6 +336,7 @@ RANGES = [
     ("normalize(1 / x, 1e-12, p=2.0, dim=1)", {}, "float32", [math.nan]),
     ("x ** sqrt(log(sigmoid(y)))", {}, "float32", [math.nan]),
     ("vector_norm(normalize(x, 1e-12, p=2.0, dim=1), ord=2, dim=1, keepdim=false)", {}, "float16", [1.001]),
+    ("sum(softmax(x, dim=1), dim=1, keepdim=true)", {}, "float16", [0.999, 1.0, 1.001]),
     ("prod(square(1 / log_softmax(x, dim=1)))", {}, "float16", [math.nan]),  # 0 by underflow, times inf
     ("binary_cross_entropy(x, y, reduction='sum')", {"low": 0.0, "high": 1.0}, "float32", [250.0]),
 ]  # fmt: skip

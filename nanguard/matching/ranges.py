@@ -123,7 +123,7 @@ class RangeTable:
             for bound in pattern.match(source, head, leave_rest=False):
                 if all(c.holds(bound.terms, bound.attrs, self) for c in relation.when):
                     form = interval.format
-                    interval = interval.within(_rounded(relation.low, form), _rounded(relation.high, form))
+                    interval = interval.within(_rounded(relation.low, form, -1), _rounded(relation.high, form, 1))
                     if relation.within is not None:
                         hull = self.interval(bound.terms[relation.within])
                         interval = interval.within(*_widened(hull))
@@ -137,11 +137,11 @@ def _widened(hull: Interval) -> tuple[float, float]:
     return hull.low - slack, hull.high + slack
 
 
-def _rounded(bound: float, form: Format) -> float:
+def _rounded(bound: float, form: Format, outwards: int) -> float:
     """A bound of a relation in a dtype: one that is no whole number has what rounding adds in float32, as 1.0000004."""
     if math.isinf(bound) or bound.is_integer() or form.eps <= FORMATS["float32"].eps:
         return bound
-    return bound + math.copysign(8 * form.eps * abs(bound), bound)
+    return bound + outwards * 8 * form.eps * abs(bound)
 
 
 def range_table(dtype: str, relations: Sequence[Relation], normal: Normalizer) -> RangeTable:
