@@ -366,10 +366,12 @@ def prove(
     for place in reading.places if ordered else ():
         if place.depth > 0 and place.node in suspicious:
             called.setdefault(place.term, []).append(place)
-    roots = {(suspect.match.rule.code, suspect.match.root) for suspect in ordered}
+    roots = {(suspect.match.rule.code, suspect.match.root): suspect.place.node.lineno for suspect in ordered}
     ordered.sort(
         key=lambda suspect: (
-            id(suspect) in spread or _done_by_called(suspect, called, suspicious) or goes_on(suspect.match, roots)
+            id(suspect) in spread
+            or _done_by_called(suspect, called, suspicious)
+            or goes_on(suspect.match, roots, _lines(suspect.place.node))
         )
     )
     for suspect in ordered:
@@ -377,7 +379,7 @@ def prove(
             continue
         if _done_by_called(suspect, called, settled.nodes):
             continue
-        if goes_on(suspect.match, settled.roots):
+        if goes_on(suspect.match, settled.roots, _lines(suspect.place.node)):
             continue
         site: Site = reading.site(suspect.place, suspect.uses.caught)
         called_there = paths.caller(site, suspect.match, suspect.place)
@@ -452,10 +454,18 @@ def _parts(suspect: Suspect, others: Mapping[Term, Suspect]) -> list[Suspect]:
     return found
 
 
-def goes_on(match: Match, roots: Container[tuple[str, Term]]) -> bool:
-    """Whether a match is about what its rule finds further inside, beside its operands: a quotient divided further."""
+def goes_on(match: Match, roots: Mapping[tuple[str, Term], int], lines: range) -> bool:
+    """Whether a match is about what its rule finds in an earlier statement: a quotient that is divided further.
+
+    `roots` are such findings with their lines, `lines` those of the match.  What its operands do is their own matter.
+    """
     code, operands = match.rule.code, set(walk(*match.bindings.values()))
-    return any((code, term) in roots for term in walk(*match.root.args) if term not in operands)
+    found = (roots.get((code, term)) for term in walk(*match.root.args) if term not in operands)
+    return any(line is not None and line not in lines for line in found)
+
+
+def _lines(node: ast.expr) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _done_by_called(suspect: Suspect, called: Mapping[Term, Sequence[Place]], nodes: Container[ast.expr]) -> bool:
@@ -488,13 +498,13 @@ class Settled:
         self.nodes: set[ast.expr] = set()
         self.inside: set[Term] = set()
         self.where: set[tuple[str, str, Term]] = set()  # the same by the function that a finding stands in
-        self.roots: set[tuple[str, Term]] = set()  # what has a finding, with the code of the rule
+        self.roots: dict[tuple[str, Term], int] = {}  # what has a finding, with the code of the rule, and its line
         self.sums: set[tuple[str, ast.expr]] = set()  # rules, and the sums and parts of sums that they have found
 
     def add(self, suspect: Suspect) -> None:
         """Take the place, and what lies between the root of the match and its variables."""
         self.nodes.add(suspect.place.node)
-        self.roots.add((suspect.match.rule.code, suspect.match.root))
+        self.roots[suspect.match.rule.code, suspect.match.root] = suspect.place.node.lineno
         if suspect.match.rest and suspect.match.joined == "add":
             self.sums.update((suspect.match.rule.code, part) for part in _sums(suspect.place.node))
         bound = set(walk(*suspect.match.bindings.values(), *suspect.match.rest))

@@ -241,6 +241,9 @@ class Lanes(Dual):
     def erfinv(self) -> Lanes:
         raise NotEvaluable("no bounds of erfinv are known")
 
+    def i0(self) -> Lanes:
+        raise NotEvaluable("no bounds of i0 are known")
+
     def lgamma(self) -> Lanes:
         raise NotEvaluable("no bounds of lgamma are known")
 

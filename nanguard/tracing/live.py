@@ -78,7 +78,7 @@ def findings(
     matcher = proving.matcher(ruleset, dtype)
     codes = selected(settings, ruleset.rules)
     inside: set[Term] = set()
-    told = {(code, site.term) for site in traced.sites for code in proving.told.get(site.span, ())}
+    told = {(code, site.term): site.span.line for site in traced.sites for code in proving.told.get(site.span, ())}
     sites: list[Site] = []
     for site in traced.sites:
         key = (site.span, site.term, dtype)
@@ -93,7 +93,7 @@ def findings(
             continue
         if not site.doubtful.isdisjoint(_about(match)):
             continue
-        if told and goes_on(match, told):
+        if told and goes_on(match, told, range(site.span.line, site.span.end_line + 1)):
             continue
         proof = confirm(match, matcher, site.names.get)
         if proof is not None and outweighed(proof.hazard, uses):
