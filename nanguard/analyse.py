@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what a file in which nothing is risky does not need
 
 _PROVING = 0.3  # part of the time limit of a file in which what reading suspects is proved, before it is traced
 _STATIC = 0.7  # the same where it is not traced: the rest is for what is under way then
+_WAITING = 0.1  # beside these, by the clock on the wall, on a machine that is busy: there the process is ended at 1
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
 
@@ -284,7 +285,8 @@ def stages(
     `tell` is told of the files that an import of the file's looks for, with their stamps, before that import goes on.
     """
     began = time.monotonic()
-    time_left = ProofTime(worked() + settings.timeout * (_STATIC if settings.static else _PROVING))
+    part = _STATIC if settings.static else _PROVING
+    time_left = ProofTime(worked() + settings.timeout * part, began + settings.timeout * (part + _WAITING))
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
@@ -322,14 +324,18 @@ def understood(reading: Reading) -> set[Span]:
 
 @dataclass(slots=True)
 class ProofTime:
-    """The time for the proofs of a file: `until` is one of `worked`, `left` counts what was not put to the proof."""
+    """The time for the proofs of a file: `until` is one of `worked`, `last` one of `time.monotonic`.
+
+    `left` counts what was not put to the proof.
+    """
 
     until: float = math.inf
+    last: float = math.inf
     left: int = 0
 
     def over(self) -> bool:
         """Whether the time is up for what is to be proved next, which is counted then."""
-        if worked() <= self.until:
+        if worked() <= self.until and time.monotonic() <= self.last:
             return False
         self.left += 1
         return True

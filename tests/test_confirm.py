@@ -59,9 +59,11 @@ def test_what_is_loaded_before_the_first_exact_value_is_not_the_search(monkeypat
     assert found("torch.log(1 + x)", "NG401").witness is not None
 
 
-def test_proofs_for_which_there_is_no_time_left_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = chain([0.0, 0.0], repeat(8.0))  # the limit is set, what comes first is proved, the time is up
-    monkeypatch.setattr("nanguard.analyse.worked", lambda: next(clock))
+@pytest.mark.parametrize("clock", ["worked", "time.monotonic"])
+def test_proofs_for_which_there_is_no_time_left_are_said(monkeypatch: pytest.MonkeyPatch, clock: str) -> None:
+    times = chain([0.0, 0.0], repeat(9.0))  # the limit is set, what comes first is proved, the time is up
+    monkeypatch.setattr("nanguard.analyse.worked", lambda: 0.0)
+    monkeypatch.setattr(f"nanguard.analyse.{clock}", lambda: next(times))
     source = (
         HEAD + "def f(x):\n    return torch.log(torch.sigmoid(x))\n\ndef g(x):\n    return torch.log(1 + torch.exp(x))"
     )
