@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # what a file in which nothing is risky does not need
 
 _PROVING = 0.3  # part of the time limit of a file in which what reading suspects is proved, before it is traced
 _STATIC = 0.7  # the same where it is not traced: the rest is for what is under way then
-_WAITING = 0.1  # beside these, by the clock on the wall, on a machine that is busy: there the process is ended at 1
+_LAST = 0.8  # part of it by the clock on the wall, after which no proof is begun: the process is ended at 1
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
 
@@ -286,7 +286,7 @@ def stages(
     """
     began = time.monotonic()
     part = _STATIC if settings.static else _PROVING
-    time_left = ProofTime(worked() + settings.timeout * part, began + settings.timeout * (part + _WAITING))
+    time_left = ProofTime(worked() + settings.timeout * part, began + settings.timeout * _LAST)
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
