@@ -221,6 +221,7 @@ BROKEN = {
     "predicate of nothing": (LOG + 'when = ["ends_at(z, 0)"]\n', "which the pattern does not bind", 6),
     "predicate of too little": (LOG + 'when = ["ends_at(x)"]\n', "another number of arguments", 6),
     "branch": (LOG + 'untaken = "z"\n', "'z' is a branch", 6),
+    "logits of nothing": (LOG + 'logits = "z"\n', "'z' is no variable", 6),
     "text for a number": (LOG + 'ulps = "a"\n', "'ulps' must be a number", 6),
     "unknown dtype": (LOG + "ulps = {float8 = 1}\n", "unknown key 'float8' of ulps", 6),
     "number for a text": (LOG + "why = 3\n", "'why' must be a text", 6),
@@ -230,6 +231,7 @@ BROKEN = {
     "example without text": (LOG + "[[example]]\nbad = 3\n", "'bad' must be a text", 7),
     "columns of another example": (LOG + '[[example]]\nbad = "x"\nat = "y"\n', "'at' must be a part", 8),
     "relation": ('[[relation]]\nmatch = "x"\nlow = "a"\n', "'low' must be a number", 3),
+    "range of nothing": ('[[relation]]\nmatch = "log(x)"\nwithin = "z"\n', "'within' must be a variable", 3),
     "identity": ('[[identity]]\nfrom = "log(x)"\nto = "y"\n', "'to' uses 'y'", 2),
     "identity of a whole expression": (
         '[[identity]]\nfrom = "log(x)"\nto = "x"\nwhen = ["divides()"]\n',
