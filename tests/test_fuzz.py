@@ -334,6 +334,7 @@ RANGES = [
     ("floordiv(1 / x, 2)", {}, "float32", [math.nan]),
     ("mod(x, y)", {}, "float32", [math.nan]),
     ("normalize(1 / x, 1e-12, p=2.0, dim=1)", {}, "float32", [math.nan]),
+    ("exp2(x)", {"low": -100.0}, "bfloat16", [7.888609052210118e-31, INF]),
     ("x ** sqrt(log(sigmoid(y)))", {}, "float32", [math.nan]),
     ("vector_norm(normalize(x, 1e-12, p=2.0, dim=1), ord=2, dim=1, keepdim=false)", {}, "float16", [1.001]),
     ("sum(softmax(x, dim=1), dim=1, keepdim=true)", {}, "float16", [0.999, 1.0, 1.001]),

@@ -78,6 +78,13 @@ def _exp(x: Interval) -> Interval:
     return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
 
 
+def _exp2(x: Interval) -> Interval:
+    result = iv.rising(x, math.exp2, 0.0, INF)
+    overflows = x.high > math.log2(x.format.max)
+    kept = x.high <= 0 and x.low == -INF
+    return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
+
+
 def _log1p(x: Interval) -> Interval:
     """Of x itself: 1 + x has lost the digits of a small one."""
     inside = x.within(-1.0, INF)
@@ -364,7 +371,7 @@ COMPARISONS = (
 
 EXPONENTIAL = (
     _row("exp", _UNARY, range=_exp, exact=lambda x: x.exp(), singular=True),
-    _row("exp2", _UNARY, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
+    _row("exp2", _UNARY, range=_exp2, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
     _row("expm1", _UNARY, range=_expm1, exact=lambda x: x.expm1(),
          singular=True),
     _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True,
