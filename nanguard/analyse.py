@@ -285,8 +285,8 @@ def stages(
     `tell` is told of the files that an import of the file's looks for, with their stamps, before that import goes on.
     """
     began = time.monotonic()
-    part = _STATIC if settings.static else _PROVING
-    time_left = ProofTime(worked() + settings.timeout * part, began + settings.timeout * _LAST)
+    share = _STATIC if settings.static else _PROVING
+    time_left = ProofTime(worked() + settings.timeout * share, began + settings.timeout * _LAST)
     tree = ast.parse(source)
     scanned = scan(path, source, tree, settings, names)
     found: list[Finding] = []
