@@ -163,6 +163,8 @@ def suspects(
     for place in places:
         if concerned is not None and place.term not in concerned:
             continue
+        if _only_detaches(place):
+            continue
         if place.depth > 0 and place.target.endswith(".__init__"):  # it was read on its own, with what it is given
             continue
         for match in _matches(place.term, matcher):
@@ -184,6 +186,14 @@ def suspects(
                 continue
             counts[key] = counts.get(key, 0) + 1
             yield Suspect(match, place, uses, table.around(place.term), behind)
+
+
+def _only_detaches(place: Place) -> bool:
+    """Whether an expression is one that cuts off the gradient of another, which has a place of its own."""
+    if place.term.op != "detach":
+        return False
+    inner = place.term.args[0]
+    return any(place.values.get(part) is inner for part in ast.walk(place.node) if isinstance(part, ast.expr))
 
 
 def _matches(term: Term, matcher: Matcher) -> list[Match]:

@@ -635,6 +635,122 @@ def case(x, y):
         return deep() + x
     return inner(y)
 """,
+    "autocast": """
+def case(x, y):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        p = torch.softmax(x.float(), 1)
+        r = torch.log(p)
+    assert r.dtype == torch.float32
+    return r.double()
+""",
+    "alias via method": """
+class K:
+    def keep(self, t):
+        self.t = t
+    def bump(self):
+        self.t.add_(1)
+def case(x, y):
+    x = x * 1
+    k = K(); k.keep(x)
+    p = torch.sigmoid(x)
+    k.bump()
+    return torch.log(p) + x
+""",
+    "alias via attr": """
+class S: pass
+def case(x, y):
+    x = x * 1
+    s = S()
+    s.v = x
+    p = torch.sigmoid(x)
+    s.v.add_(1)
+    return torch.log(p) + x
+""",
+    "alias detach": """
+def case(x, y):
+    x = x * 1
+    d = x.detach()
+    p = torch.sigmoid(x)
+    d.add_(1)
+    return torch.log(p).detach() + d
+""",
+    "comprehension walrus": """
+def case(x, y):
+    p = torch.sigmoid(x)
+    vals = [x := t for t in (y, y * 2)]
+    return torch.log(p) + x + vals[0]
+""",
+    "delattr": """
+class M:
+    def go(self, x, y):
+        self.a = x
+        p = torch.sigmoid(self.a)
+        del self.a
+        return torch.log(p)
+def case(x, y):
+    return M().go(x, y)
+""",
+    "vars update": """
+class M:
+    def go(self, x, y):
+        self.a = x
+        p = torch.sigmoid(self.a)
+        self.__dict__.update(a=y)
+        return torch.log(p) + self.a
+def case(x, y):
+    return M().go(x, y)
+""",
+    "sorted key": """
+def case(x, y):
+    ps = sorted([torch.sigmoid(x), torch.sigmoid(y)], key=lambda p: torch.log(p).sum().item())
+    return torch.log(ps[0]) + ps[1]
+""",
+    "no_grad decorator": """
+@torch.no_grad()
+def prob(x):
+    return torch.sigmoid(x)
+def case(x, y):
+    return torch.log(prob(x)) * y
+""",
+    "enable grad inside": """
+def case(x, y):
+    with torch.no_grad():
+        with torch.enable_grad():
+            p = torch.sigmoid(x)
+        r = torch.log(p)
+    return r * y
+""",
+    "with suppress": """
+import contextlib
+def case(x, y):
+    p = torch.sigmoid(x)
+    with contextlib.suppress(ZeroDivisionError):
+        1 / 0
+        x = y
+    return torch.log(p) + x
+""",
+    "partial": """
+from functools import partial
+sm = partial(torch.softmax, dim=0)
+def case(x, y):
+    return torch.log(sm(x))
+""",
+    "map": """
+def case(x, y):
+    a, b = map(torch.sigmoid, (x, y))
+    c, d = map(torch.log, (a, b))
+    return torch.log(a) + c + d * 2
+""",
+    "float": """
+def case(x, y):
+    p = torch.sigmoid(x.sum())
+    return float(torch.log(p)) * y + torch.log(torch.sigmoid(y.mean())).item() * x
+""",
+    "reversed": """
+def case(x, y):
+    a, b = reversed([torch.sigmoid(x), torch.softmax(y, 1)])
+    return torch.log(a) + 2 * torch.log(b)
+""",
 }
 
 

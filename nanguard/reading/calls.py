@@ -88,6 +88,21 @@ def _listed(call: Call) -> Value | None:
     return call.args[0] if isinstance(call.args[0], Items | Many) else Many(call.reader.element(call.args[0]))
 
 
+def _sorted(call: Call) -> Value | None:
+    """The items in an order that is not known."""
+    match call.args:
+        case [Items(items=items)] if items:
+            return Items((either(list(items)),) * len(items))
+    return _listed(call)
+
+
+def _reversed(call: Call) -> Value | None:
+    match call.args:
+        case [Items(items=items)]:
+            return Items(items[::-1])
+    return _listed(call)
+
+
 def _dict(call: Call) -> Value | None:
     """dict(a=1), dict(table), OrderedDict([("a", 1)])"""
     items: dict[object, Value] = {}
@@ -364,7 +379,7 @@ def _without_gradient(value: Value) -> Value:
 ADDING = ("torch.nn.Module.add_module", "torch.nn.Module.append")
 KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
-    "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _listed, "builtins.reversed": _listed,
+    "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _sorted, "builtins.reversed": _reversed,
     "builtins.set": _listed, "builtins.dict": _dict, "collections.OrderedDict": _dict, "torch.nn.ModuleDict": _dict,
     "torch.nn.ParameterDict": _dict, "torch.nn.ModuleList": _listed, "torch.nn.ParameterList": _listed,
     "builtins.map": _map, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,

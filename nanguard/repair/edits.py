@@ -154,6 +154,8 @@ class _Change:
             return False
         if (seen | now) & rebound(self.ground.tree) or any(map(reach.left_open, dropped | new)):
             return False
+        if any(map(reach.taken_away, dropped | new)):
+            return False
         if not isinstance(self.node, ast.expr) and not self._in_place_again() and not reach.its_own(self._written()):
             return False
         sources = reach.sources(dropped)

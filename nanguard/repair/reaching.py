@@ -93,6 +93,20 @@ class Reach:
             inner = above
         return False
 
+    def taken_away(self, name: str) -> bool:
+        """Whether the function deletes an attribute, or binds a name inside of a comprehension or a table of names."""
+        for node in ast.walk(self.scope):
+            match node:
+                case ast.Attribute(attr="__dict__") if name.startswith("self."):
+                    return True
+                case ast.Attribute(ctx=ast.Del()) if _names(node, name):
+                    return True
+                case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                    inside = (part for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
+                    if any(part.target.id == name for part in inside):
+                        return True
+        return False
+
     # --- values ------------------------------------------------------------------------------------------------------
 
     def holds(self, dropped: set[str], new: set[str], met: frozenset[str] = frozenset()) -> bool:

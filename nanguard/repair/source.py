@@ -13,7 +13,8 @@ from nanguard.term import UNKNOWN, Attr, Term, fill, infix, make, number, walk
 
 _ATOM, _UNARY = 9, 6
 _MOST = 200  # operations in a replacement: a longer one nobody reads
-_WORDLESS = ("opaque", "either", "pick", "sort", "unbind", "stack")  # what they take is not all in their terms
+# what they take is not all in their terms
+_WORDLESS = ("opaque", "either", "pick", "sort", "unbind", "stack", "to", "dropout")
 
 
 class Unprintable(Exception):
