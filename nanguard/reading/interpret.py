@@ -281,6 +281,7 @@ class Interpreter(Statements):
         self.objects.clear()
         self.memory = Memory()
         self.places.clear()
+        self.begun.clear()
 
     # --- other files of the project ----------------------------------------------------------------------------------
 

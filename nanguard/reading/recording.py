@@ -68,6 +68,8 @@ class Recording(Decisions):
         super().__init__()
         self.path = path  # of the file that is read
         self.places: dict[tuple[ast.expr, Term], Place] = {}
+        self.turning = False  # the first turn of a loop is being read
+        self.begun: set[tuple[ast.expr, Term]] = set()  # the places that such a turn has, and others may have
         self.kin: dict[Term, Term] = {}  # values with alternatives, and what these are worked out from
         self.steps = 0  # expressions that were read for the target at hand; one of another file counts for several
         self.taken = 0  # the same for the targets before
@@ -220,7 +222,8 @@ class Recording(Decisions):
         if state.without_gradient and term.op != "const" and not is_mask(term):  # a test has no gradient anyway
             term = make("detach", (term,))
         key = (node, term)
-        if key not in self.places:
+        if key not in self.places or (key in self.begun and not self.turning):  # what is in scope is that of any turn
+            (self.begun.add if self.turning else self.begun.discard)(key)
             if frame.snapshot is None:
                 frame.snapshot = state.env.copy()
             self.placed.add(frame.qualname)

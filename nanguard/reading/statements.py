@@ -34,7 +34,6 @@ class Statements(Expressions):
         super().__init__(path)
         self.project = project
         self.wholes: dict[ast.AugAssign, ast.BinOp] = {}  # what an augmented assignment computes
-        self.turning = False  # the first turn of a loop is being read
         self.leaving: list[list[State]] = []  # for each loop that is read, the states at its breaks and continues
 
     def block(self, body: Sequence[ast.stmt], states: list[State], frame: Frame) -> list[State]:
