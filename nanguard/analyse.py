@@ -158,7 +158,7 @@ def suspects(
     places = [place for place in reading.places if _asked(place.target, names)]
     places.sort(key=lambda place: place.depth > 0)
     table: UseTable | None = None
-    begun = set(_begun(places))
+    begun: set[ast.expr] = set()
     counts: dict[tuple[ast.expr, str, bool], int] = {}
     for place in places:
         if concerned is not None and place.term not in concerned:
@@ -175,6 +175,7 @@ def suspects(
                 table = UseTable(
                     [place.term for place in reading.places], reading.returned, reading.shown, reading.handed
                 )
+                begun.update(_begun(places))
             uses = table.of(place.term)
             repairable = match.variant.stable is not None
             behind = harmless(match.variant.hazard, repairable, uses)

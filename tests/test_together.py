@@ -351,7 +351,8 @@ def test_what_nothing_is_known_of_is_called_by_its_name() -> None:
     assert not any("opaque" in name or "External" in name for name in finding.witness.inputs)
 
 
-GOING_ON = """
+GOING_ON = (
+    """
 def f(x):
     q = torch.exp(x)
     width = q.shape[1]
@@ -360,13 +361,25 @@ def f(x):
         q /= width
     q *= width
     return q
-"""
+""",
+    """
+def f(x, b):
+    y = torch.exp(x)
+
+    y = y / y.sum()
+    for _ in range(3):
+        y = y / b
+        y = y / y.sum(1, keepdim=True)
+    return y * b
+""",
+)
 
 
+@pytest.mark.parametrize("program", GOING_ON, ids=["in place", "in a loop"])
 @pytest.mark.parametrize("static", [True, False])
-def test_what_goes_on_is_reported_where_it_begins(static: bool, tmp_path: Path) -> None:
+def test_what_goes_on_is_reported_where_it_begins(program: str, static: bool, tmp_path: Path) -> None:
     path = tmp_path / "loss.py"
-    path.write_text(HEAD + GOING_ON)
+    path.write_text(HEAD + program)
     report = check_paths([str(path)], Settings(static=static, quiet=True))
     assert [(finding.code, finding.span.line - HEAD.count("\n")) for finding in report.findings] == [("NG107", 5)]
 
