@@ -196,6 +196,13 @@ def test_another_nanguard_has_other_results(project: Path, worker: Worker, monke
     assert known(project, "clean.py") is not None
 
 
+def test_the_sources_of_every_folder_and_the_rules_tell_one_checkout_from_another() -> None:
+    named = {Path(line.rpartition(".py:")[0] + ".py") for line in key_module.own() if ".py:" in line}
+    package = Path(key_module.__file__).parent.parent
+    assert named == set(package.rglob("*.py"))
+    assert sum(".toml:" in line for line in key_module.own()) == len(list((package.parent / "rules").glob("*.toml")))
+
+
 def test_what_was_proved_depends_on_the_packages_that_are_installed(
     project: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,12 +49,10 @@ def own() -> Iterator[str]:
     rules = _PACKAGE.parent / "rules"
     if (_PACKAGE / "_rules").is_dir():
         return
-    for folder in (_PACKAGE, *_folders(_PACKAGE), rules):
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else ():
-            if entry.name.endswith((".py", ".toml")):
-                yield f"{entry.path}:{stamp(entry.path)}"
-
-
-def _folders(package: Path) -> list[Path]:
-    """The folders of a package; it has one level of them."""
-    return sorted(Path(entry.path) for entry in os.scandir(package) if entry.is_dir() and entry.name[0] != "_")
+    for top in (_PACKAGE, rules):
+        for folder, folders, names in os.walk(top):
+            folders[:] = sorted(name for name in folders if not name.startswith("_"))
+            for name in sorted(names):
+                if name.endswith((".py", ".toml")):
+                    path = os.path.join(folder, name)
+                    yield f"{path}:{stamp(path)}"
