@@ -47,9 +47,8 @@ class Balls(Evaluator[Array | None]):
     With `snap`, a result that cannot be told from a float is taken to be it.
     """
 
-    def __init__(self) -> None:
-        self.snap = False
-        self.layouts: dict[object, tuple[Shape, list[int]]] = {}
+    def __init__(self, snap: bool = False) -> None:
+        self.snap = snap
 
     def constant(self, value: Attr) -> Array | None:
         if value is None:
@@ -83,29 +82,9 @@ class Balls(Evaluator[Array | None]):
             return operands[0]
         return self.by_meaning(row, operands, attrs)
 
-    def layout(self, key: object, shapes: Sequence[Shape], move: Callable[..., Any]) -> tuple[Shape, list[int]]:
-        """Where a movement takes the entries of operands of these shapes.
-
-        torch moves their numbers (from 1 on, through all operands; 0 stands for the number zero) and is asked
-        once for each `key`, whatever the precision.
-        """
-        key = (key, *shapes)
-        if key not in self.layouts:
-            torch, numbers, start = load_torch(), [], 1
-            for shape in shapes:
-                count = math.prod(shape)
-                numbers.append(torch.arange(start, start + count).reshape(shape))
-                start += count
-            try:
-                moved = move(*numbers)
-            except (RuntimeError, IndexError, ValueError, TypeError) as error:
-                raise NotEvaluable(f"operands of shapes {list(shapes)} do not fit") from error
-            self.layouts[key] = tuple(moved.shape), moved.flatten().tolist()
-        return self.layouts[key]
-
     def move(self, key: object, operands: Sequence[Array], move: Callable[..., Any]) -> Array:
-        """The operands with their entries where `move` takes them."""
-        shape, places = self.layout(key, [operand.shape for operand in operands], move)
+        """The operands with their entries where `move` takes them; `key` says which movement it is, None a new one."""
+        shape, places = _layout(key, [operand.shape for operand in operands], move)
         pool = (self.number(0), *(entry for operand in operands for entry in operand.entries))
         return Array(shape, tuple(pool[place] for place in places))
 
@@ -130,6 +109,40 @@ class Balls(Evaluator[Array | None]):
         if not operand.shape:
             return operand.entries * math.prod(shape)
         return self.move(("expand", shape), [operand], lambda numbers: numbers.expand(shape)).entries
+
+
+_Layout = tuple[Shape, list[int]]  # a shape, and which entry of the operands, counted from 1, each of its entries is
+
+_LAYOUTS: dict[object, _Layout] = {}  # by movement and the shapes of its operands
+_MOST = 4096  # of them are remembered; proofs ask for the same few again and again
+
+
+def _layout(key: object, shapes: Sequence[Shape], move: Callable[..., Any]) -> _Layout:
+    """Where a movement takes the entries of operands of these shapes; 0 stands for the number zero.
+
+    torch moves their numbers, and is asked once for each `key` that is not None.
+    """
+    if key is None:
+        return _moved_by_torch(shapes, move)
+    found = _LAYOUTS.get((key, *shapes))
+    if found is None:
+        if len(_LAYOUTS) >= _MOST:
+            _LAYOUTS.clear()
+        found = _LAYOUTS[(key, *shapes)] = _moved_by_torch(shapes, move)
+    return found
+
+
+def _moved_by_torch(shapes: Sequence[Shape], move: Callable[..., Any]) -> _Layout:
+    torch, numbers, start = load_torch(), [], 1
+    for shape in shapes:
+        count = math.prod(shape)
+        numbers.append(torch.arange(start, start + count).reshape(shape))
+        start += count
+    try:
+        moved = move(*numbers)
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        raise NotEvaluable(f"operands of shapes {list(shapes)} do not fit") from error
+    return tuple(moved.shape), moved.flatten().tolist()
 
 
 def _elementwise(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array:
@@ -224,7 +237,7 @@ def _of_class(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs
     if not all(map(math.isfinite, classes)):
         raise NotEvaluable("a class that is no number")
     chosen = load_torch().tensor(list(map(int, classes))).reshape(target.shape)
-    return balls.move(("of_class", target), [x], lambda numbers: run.of_class(numbers, chosen))
+    return balls.move(None, [x], lambda numbers: run.of_class(numbers, chosen))
 
 
 def _kl_div(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array | None:
@@ -243,7 +256,7 @@ def _sort(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: At
         return x  # as it is run: a movement that the shape has not got moves nothing
     floats = torch.tensor([entry.nearest() for entry in x.entries], dtype=torch.float64).reshape(x.shape)
     order = floats.sort(dim=dim, descending=attrs.get("descending") is True).indices
-    return balls.move(("sort", x), [x], lambda numbers: numbers.gather(dim, order))
+    return balls.move(None, [x], lambda numbers: numbers.gather(dim, order))
 
 
 def _matmul(balls: Balls, row: ops.Op, operands: Sequence[Array | None], attrs: Attrs) -> Array | None:

@@ -8,7 +8,7 @@ holds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import flint
@@ -59,29 +59,37 @@ def evaluate(term: Term, leaves: Mapping[Term, Tensor], wrt: Sequence[Term] = ()
     precision.
     Raises `NotEvaluable` for a term of which the exact value is not known.
     """
-    given = {leaf: read(tensor, leaf in wrt) for leaf, tensor in leaves.items()}
-    inputs = [given[leaf] for leaf in wrt]
-    balls, precision = Balls(), min(FIRST, bits)
-    result = _attempt(balls, precision, term, given, inputs)
-    while not result.decided and precision < bits:
-        precision = min(4 * precision, bits)
-        result = _attempt(balls, precision, term, given, inputs)
-    if not result.decided:
-        balls.snap = True
-        result = replace(_attempt(balls, precision, term, given, inputs), decided=False)
-    return result
+    for precision in precisions(bits):
+        result = attempt(term, leaves, wrt, precision)
+        if result.decided:
+            return result
+    return attempt(term, leaves, wrt, bits, snap=True)
 
 
-def _attempt(balls: Balls, bits: int, term: Term, given: Mapping[Term, Array | None], inputs: Sequence[Array]) -> Exact:
-    """The result at a precision of `bits`."""
+def precisions(bits: int) -> tuple[int, ...]:
+    """The precisions that are tried, in bits, up to the highest one."""
+    found = [min(FIRST, bits)]
+    while found[-1] < bits:
+        found.append(min(4 * found[-1], bits))
+    return tuple(found)
+
+
+def attempt(term: Term, leaves: Mapping[Term, Tensor], wrt: Sequence[Term], bits: int, snap: bool = False) -> Exact:
+    """The same as `evaluate` at one precision, of `bits`.
+
+    With `snap`, what cannot be told from a float is taken to be it, and nothing is decided.
+    Raises `NotEvaluable` as `evaluate` does.
+    """
     with flint.ctx.workprec(bits):
-        array = balls.evaluate(term, given)
+        given = {leaf: read(tensor, leaf in wrt) for leaf, tensor in leaves.items()}
+        inputs = [given[leaf] for leaf in wrt]
+        array = Balls(snap).evaluate(term, dict(given))
         if array is None:
             raise NotEvaluable("None has no exact value")
         values = [entry.value for entry in array.entries]
         finite = [entry for entry in array.entries if entry.value.is_finite()]
         slopes = gradient(finite, [entry for leaf in inputs for entry in leaf.entries])
-        decided = all(map(_narrow, values)) and all(map(_narrow, slopes))
+        decided = not snap and all(map(narrow, values)) and all(map(narrow, slopes))
     return Exact(array.shape, tuple(map(nearest, values)), tuple(values), _split(slopes, inputs), decided)
 
 
@@ -95,8 +103,8 @@ def _split(slopes: Sequence[arb], inputs: Sequence[Array]) -> tuple[Entries, ...
     return tuple(result)
 
 
-def _narrow(value: arb) -> bool:
-    """Whether the ball says which float it holds."""
+def narrow(value: arb) -> bool:
+    """Whether a ball says which float it holds."""
     if not value.is_finite():
         return value is not UNKNOWN
     return value.rel_accuracy_bits() >= _ACCURATE or -_VANISHING < value < _VANISHING

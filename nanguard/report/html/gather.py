@@ -46,6 +46,7 @@ def gather(findings: Sequence[Finding], settings: Settings) -> list[Known]:
         files.setdefault(finding.span.path, []).append(number)
     too_many = Known(without=_TOO_MANY.format(most=MOST))
     known = dict.fromkeys(range(MOST, len(findings)), too_many)
+    files = dict(sorted(files.items(), key=lambda item: -len(item[1])))  # what takes longest is begun first
     figures: dict[str, Figure | None] = {}
     for numbers, answer in zip(files.values(), _answers(findings, files, settings), strict=True):
         if isinstance(answer, Failure):

@@ -24,7 +24,7 @@ from nanguard.term import Term
 
 STATES = (NONFINITE, SLOPE, DEAD, OUTSIDE, UNDEFINED)  # each a bit, from the lowest on
 
-_CHUNK = 256  # inputs whose exact values are worked out at once: a hard one among them makes all of them slow
+_CHUNK = 256  # inputs whose exact values are worked out at once
 _BITS = 2048  # of precision, at most
 _LOOKS = 12  # inputs of a run of small gradients at which the exact one is worked out; fewer where runs are short
 _FEW_LOOKS = 4
@@ -182,8 +182,25 @@ def _bounded(
 
 def _exactly(cut: Cut, columns: Sequence[Tensor], shape: tuple[int, ...], dtype: str, places: Tensor) -> Tensor:
     """The exact values at some of the inputs, as the floats next to them, by ball arithmetic."""
-    found = _evaluated(cut, columns, shape, dtype, places, _CHUNK)
+    if cut.elementwise:
+        return torch.cat([_entries(cut, [column[part] for column in columns], dtype) for part in places.split(_CHUNK)])
+    found = _evaluated(cut, columns, shape, dtype, places, 1)
     return torch.cat([_row(balls, len(part)) for part, balls in found])
+
+
+def _entries(cut: Cut, rows: Sequence[Tensor], dtype: str) -> Tensor:
+    """The same of a term that acts entry by entry: a hard entry has a higher precision for itself."""
+    values = torch.empty(len(rows[0]), 1, dtype=torch.float64)
+    rest = torch.arange(len(values))
+    for bits, snap in (*((bits, False) for bits in exact.precisions(_BITS)), (_BITS, True)):
+        given = _given(cut, [row[rest] for row in rows], (len(rest),), dtype)
+        balls = exact.attempt(cut.reference, given, (), bits, snap)
+        values[rest] = _row(balls, len(rest))
+        if balls.decided:
+            break
+        if len(balls.balls) == len(rest):  # of a constant there is one for all
+            rest = rest[[not exact.narrow(ball) for ball in balls.balls]]
+    return values
 
 
 def _row(balls: exact.Exact, count: int) -> Tensor:
