@@ -64,6 +64,9 @@ MOVEMENTS = (
     _move("pick", "x; dim=None, index=None", "torch.gather torch.index_select Tensor.gather Tensor.index_select"
           " torch.take(x;index) Tensor.take(x;index) torch.take_along_dim(x;index,dim)", selects=True),
     replace(_move("masked_select", "x, mask", "torch.{} Tensor.{}", selects=True), masked=(0,)),
+    # the entries of x where a one-hot mask has its 1; what stands beside them may be infinite
+    Op("at_class", signature("x, mask; dim=None, keepdim=False"), MOVEMENT, None, range=_same, selects=True,
+       means="sum(where(mask == 0, 0, x), dim=dim, keepdim=keepdim)"),
     _move("sort", "x; dim=-1, descending=False", "torch.{} Tensor.{} torch.topk(x;k,dim) Tensor.topk(x;k,dim)",
           pair=True),
     _move("unbind", "x; dim=0", "torch.{} Tensor.{} torch.chunk(x;chunks,dim) Tensor.chunk(x;chunks,dim)"

@@ -76,7 +76,7 @@ class Balls(Evaluator[Array | None]):
             return _SPECIAL[row.name](self, row, operands, attrs)
         if row.exact is not None:
             return _FAMILIES[row.family](self, row, operands, along(row, attrs))
-        if row.family == ops.MOVEMENT:
+        if row.family == ops.MOVEMENT and row.torch is not None:
             return self.moved(row.name, operands, attrs)
         if row.family == ops.CAST:
             return operands[0]

@@ -21,6 +21,7 @@ from nanguard import ops
 from nanguard.finding import Number, Witness
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match, Matcher
+from nanguard.matching.predicates.asked import core
 from nanguard.proof import leaves
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.proof.failing import MEASURED_EXACTLY, NONFINITE, fails, lost, some_zero, truth_at
@@ -91,7 +92,8 @@ def _from_logits(match: Match) -> Match:
     """A match with the sigmoid of a logit in the place of a probability that is an argument."""
     given = match.bindings[match.variant.logits]
     name = given.name if given.op in ("symbol", "opaque") else "the probability"
-    changed = {given: make("sigmoid", (symbol(f"logit of {name}"),))}
+    probability = make("sigmoid", (symbol(f"logit of {name}"),))
+    changed = {given: probability, core(given): probability}  # it may stand there in other words
     bindings = {key: substitute(term, changed) for key, term in match.bindings.items()}
     return replace(match, root=substitute(match.root, changed), bindings=bindings)
 

@@ -155,7 +155,21 @@ def _catches(user: Term, index: int) -> bool:
 def _chooses(user: Term, index: int, term: Term) -> bool:
     if user.op != "where" or index == 0:
         return False
-    return any(node.op != "const" and not node.args for node in set(walk(user.args[0])) & set(walk(term)))
+    return not set(_leaves(user.args[0])).isdisjoint(_worked_from(term))
+
+
+def _worked_from(term: Term) -> Iterator[Term]:
+    """The leaves that a value depends on smoothly: which class is picked, or what a mask keeps, is no part of that."""
+    below, seen = [term], set[Term]()
+    while below:
+        node = below.pop()
+        row = ops.row(node.op)
+        if node in seen or (row is not None and (row.mask or row.flat)):
+            continue
+        seen.add(node)
+        if not node.args:
+            yield node
+        below.extend(node.args)
 
 
 def _passes(user: Term) -> bool:

@@ -141,8 +141,10 @@ class Writer(ABC):
         model = self.moves(term)
         if model is not None:
             return self.make(model.kind, model.target, (inner, *model.args), dict(model.kwargs))
+        if row.torch is None:
+            return self.meaning(term, row)
         attrs = dict(term.attrs)
-        if len(term.args) != 1 or any(value is UNKNOWN for value in attrs.values()) or row.torch is None:
+        if len(term.args) != 1 or any(value is UNKNOWN for value in attrs.values()):
             raise NotEmittable(term.op)
         if term.op == "index":
             return self.call(operator.getitem, inner, _key(attrs["key"]))

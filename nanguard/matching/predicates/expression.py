@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nanguard import ops
 from nanguard.matching.predicates.asked import Matched, core
-from nanguard.term import Term, number
+from nanguard.term import Term, number, walk
 
 
 def divides(matched: Matched) -> bool:
@@ -55,14 +55,11 @@ def converted(matched: Matched, x: Term) -> bool:
 
 
 def by_class(matched: Matched, p: Term) -> bool:
-    """It is about the entries of `p` at the classes of a target: ``p.gather(1, target)``."""
-    for part in matched.term.args:
-        for node in (part, *part.args):
-            while ops.family(node) == ops.MOVEMENT and node.args:
-                if node.op == "pick" and node.attr("dim") not in (None, 0) and core(matched.normal(node)) is core(p):
-                    return True
-                node = node.args[0]
-    return False
+    """It is about the entries of `p` at the classes of a target: ``p.gather(1, target)``, ``(p * one_hot).sum(1)``."""
+    taken = (node for node in walk(matched.term) if ops.family(node) in (ops.MOVEMENT, ops.REDUCE))
+    forms = (matched.normal(node) for node in taken)
+    picked = (form for form in forms if form.op in ("pick", "at_class") and form.attr("dim") not in (None, 0))
+    return any(core(form) is core(p) for form in picked)
 
 
 def crossing(matched: Matched, x: Term) -> bool:

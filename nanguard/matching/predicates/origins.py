@@ -152,11 +152,12 @@ def predicted(ranges: Ranges, p: Term) -> bool:
 
 
 def foretold(ranges: Ranges, p: Term) -> bool:
-    """An argument, or what a call gives that is not followed, of which nothing is known."""
+    """An argument, or what a call gives that is not followed, of which nothing or just the range [0, 1] is known."""
     p = core(p)
+    held = ranges.interval(p)
     if p.attr("buffer") or not (p.op == "opaque" or (p.op == "symbol" and p.attr("kind") == "tensor")):
         return False
-    return p.name != "Parameter" and ranges.interval(p).unknown
+    return p.name != "Parameter" and (held.unknown or (held.low, held.high) == (0.0, 1.0))
 
 
 def apart(ranges: Ranges, x: Term, y: Term) -> bool:
