@@ -177,7 +177,7 @@ def suspects(
                 )
                 begun.update(_begun(places))
             uses = table.of(place.term)
-            repairable = match.variant.stable is not None
+            repairable = match.variant.stable is not None and not _without_gradient(match.root)
             behind = harmless(match.variant.hazard, repairable, uses)
             if behind and harmless(match.variant.hazard, repairable, replace(uses, masked=False)):
                 continue
@@ -237,6 +237,20 @@ def outweighed(hazard: str, uses: Uses) -> bool:
 def _of_data(root: Term) -> bool:
     """Whether anything that differs from one call to the next goes into a term: not only numbers and settings."""
     return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask", "index") for node in walk(root))
+
+
+def _without_gradient(root: Term) -> bool:
+    """Whether everything that goes into a term is cut off from gradients: behind a mask nothing of it is met."""
+    below, seen = [root], set[Term]()
+    while below:
+        node = below.pop()
+        if node in seen or node.op == "detach":
+            continue
+        seen.add(node)
+        if node.op == "opaque" or node.attr("kind") == "tensor":
+            return False
+        below.extend(node.args)
+    return True
 
 
 def _begun(places: Iterable[Place]) -> Iterator[ast.expr]:

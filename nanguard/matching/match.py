@@ -332,6 +332,8 @@ class Written:
         below = self.below
         held = [node for node in self.matcher.normal.held.get(form, ()) if node in below]
         narrowed = [node for node in held if node.op == "assume"]
+        if not narrowed and self.implied and form in self.implied:
+            return self.implied[form]
         if self.guards and not narrowed:
             held.extend(node for node in self.matcher.unguarded.held.get(form, ()) if node in below)
         if not held:
@@ -364,6 +366,15 @@ class Written:
         return {self.matcher.normal(node): node for node in near(self.term) if node.op == "assume"}
 
     @cached_property
+    def implied(self) -> dict[Term, Term]:
+        """What these are worked out of, with what a root or a product that is not 0 tells of it."""
+        result = {}
+        for node in self.narrowed.values():
+            if node.attr("nonzero") or self.matcher.ranges.interval(node).positive:
+                result.update({self.matcher.normal(part): _not_zero(part) for part in _factors(node)})
+        return result
+
+    @cached_property
     def below(self) -> _Below:
         """The terms near the root, without it."""
         return _Below(self.term)
@@ -372,6 +383,21 @@ class Written:
     def order(self) -> dict[Term, int]:
         """The places of these, operands first."""
         return {node: place for place, node in enumerate(near(self.term))}
+
+
+def _factors(term: Term) -> Iterator[Term]:
+    """Everything that is not 0 where a term is not: what is under its roots, and its factors."""
+    below = [term]
+    while below:
+        node = below.pop()
+        if node.op in ("sqrt", "mul", "assume"):
+            below.extend(node.args)
+        if node is not term and node.op != "assume" and number(node) is None:
+            yield node
+
+
+def _not_zero(term: Term) -> Term:
+    return make("assume", (term,), (("nonzero", True),))
 
 
 class _Below:

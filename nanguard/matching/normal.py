@@ -262,6 +262,8 @@ def shape(node: Term, args: tuple[Term, ...]) -> Term:
         return args[0]
     if family == ops.MOVEMENT and args:
         return movement(node, args)
+    if node.op in _JOINABLE and args[0].op == node.op:
+        return joined(node, args[0])
     if family == ops.ELEMENTWISE:
         folded = fold(node.op, args)
         if folded is not None:
@@ -273,6 +275,40 @@ def shape(node: Term, args: tuple[Term, ...]) -> Term:
         if row is not None and row.commutes and len(args) == 2:
             args = tuple(sorted(args, key=lambda arg: arg.digest))
     return make(node.op, args, plain(node) if args and node.attrs else node.attrs)
+
+
+_JOINABLE = ("sum", "mean", "amax", "amin")
+
+
+def joined(node: Term, inner: Term) -> Term:
+    """A reduction of the same reduction as one: ``x.sum(0).sum(1)`` is ``x.sum((0, 2))``.
+
+    Not where the dimensions cannot be told apart: one counted from the front, another from the back.
+    """
+    dims = _dims(node), _dims(inner)
+    apart = make(node.op, (inner,), plain(node))
+    if node.attr("dim") is None and node.attr("keepdim") is False:
+        return make(node.op, inner.args, plain(node))
+    if not dims[0] or not dims[1] or node.attr("keepdim") != inner.attr("keepdim"):
+        return apart
+    front = all(dim >= 0 for dim in (*dims[0], *dims[1]))
+    if not front and any(dim >= 0 for dim in (*dims[0], *dims[1])):
+        return apart
+    taken = set(dims[1])
+    for dim in dims[0]:
+        if inner.attr("keepdim") is False:  # counted without those that are gone
+            for gone in sorted(dims[1], reverse=not front):
+                dim += (gone <= dim) if front else -(gone >= dim)
+        taken.add(dim)
+    attrs = tuple((key, tuple(sorted(taken)) if key == "dim" else value) for key, value in plain(node))
+    return make(node.op, inner.args, attrs) if len(taken) == len(dims[0]) + len(dims[1]) else apart
+
+
+def _dims(node: Term) -> tuple[int, ...]:
+    """The dimensions of a reduction, none where they are not known."""
+    dim = node.attr("dim")
+    several = dim if isinstance(dim, tuple) else (dim,)
+    return tuple(part for part in several if isinstance(part, int)) if all(type(p) is int for p in several) else ()
 
 
 def plain(node: Term) -> tuple[tuple[str, Attr], ...]:

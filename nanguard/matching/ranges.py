@@ -18,7 +18,7 @@ from nanguard.term import Term, fill, is_number, walk
 # an argument or an attribute that is called a scale is above 0: where it is worked out shows whether it is
 _POSITIVE = re.compile(
     r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)|rate)"
-    r"( of an earlier turn)?$"
+    r"(_?[a-z0-9])?( of an earlier turn)?$"
 )
 # and one that is called the magnitude of a spectrum is never below 0, and 0 in silence
 _MAGNITUDE = re.compile(r"(^|[._])(?<!log_)(mags?|magnitudes?|spectrograms?|psd)$")
@@ -47,6 +47,8 @@ class RangeTable:
             return self.leaf(node)
         if node.op == "assume":
             return self.assumed(node)
+        if node.op == "floordiv" and ops.size(node.args[0]):  # the channels of a head: none has not one
+            return Interval(1.0, integer=True, nonzero=True, dtype=self.dtype)
         if node.op == "opaque" and _POSITIVE.search(node.name):
             return Interval(0.0, low_open=True, dtype=self.dtype)
         row = ops.row(node.op)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -27,6 +28,7 @@ _BASE_TWO = (150.0, -150.0)  # exponents of 2 that overflow and underflow in flo
 _LARGEST = 128.0
 _SMALLEST = 1e-6
 _LEAST = 1e-20  # of an input that is not 0: a program does not meet one that is next to 0 and not 0
+_DATA = re.compile(r"(^|[._])(targets?|labels?|gts?|ground_?truths?|y_true)$")  # arguments that nobody learns
 _MAX_TERMS = 400  # nodes of a term that is still run
 
 
@@ -236,6 +238,9 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     fixed = tuple((leaf, typical(leaf)) for leaf in leaves if leaf not in indices and is_setting(leaf))
     if len(free) > 6 or targets.issuperset(free):  # nothing, or nothing that a gradient would come back to
         return None
+    data = {leaf for leaf in free if leaf.op == "symbol" and _DATA.search(leaf.name)}
+    if not data.union(targets).issuperset(free):
+        targets |= data
     written = set(walk(match.root))
     inner = tuple(dict.fromkeys(term for term in match.bindings.values() if term in written and term not in leaves))
     inner = tuple(term for term in inner if term.op != "const")

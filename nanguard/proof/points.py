@@ -24,7 +24,7 @@ from nanguard.term import Term, walk
 Values = tuple[tuple[float, ...], ...]  # the entries of each free leaf
 
 _SQUARE = (4, 4)  # of matrices of which a product of that many diagonal entries is taken
-_SHAPES = ((2,), (2, 2), (2, 3), (2, 4), (2, 2, 2), (1, 2, 2, 2), (4, 4))
+_SHAPES = ((2,), (2, 2), (2, 3), (2, 4), (2, 2, 2), (1, 2, 2, 2), (4, 4), (1, 3, 2, 2))
 _MOST = 260  # combinations of vectors
 _MOST_BATCH = 20_000  # combinations tried at once where a term acts entry by entry
 _CHUNK = 512  # points that are taken out of a run at a time: often the first few are enough

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nanguard import ops
 from nanguard.floats import FORMATS
 from nanguard.ops.einsum import contraction
+from nanguard.reading.containers import FEW
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Built,
@@ -28,6 +29,7 @@ from nanguard.reading.values import (
     is_option,
     known,
     opaque,
+    terms_in,
     to_term,
 )  # fmt: skip
 from nanguard.reading.walking import written
@@ -126,12 +128,46 @@ def _dict(call: Call) -> Value | None:
 def _map(call: Call) -> Value | None:
     if len(call.args) < 2:
         return None
-    items = [call.reader.element(value) for value in call.args[1:]]
-    return Many(call.reader.apply(call.args[0], items, {}, call.node, call.state, call.frame))
+    match call.args[1:]:
+        case [Items(items=items)] if len(items) <= FEW:
+            return Items(tuple(_applied(call, (item,)) for item in items))
+    return Many(_applied(call, [call.reader.element(value) for value in call.args[1:]]))
+
+
+def _applied(call: Call, args: Sequence[Value]) -> Value:
+    """What the function that a call is given first makes of some arguments."""
+    return call.reader.apply(call.args[0], args, {}, call.node, call.state, call.frame)
+
+
+def _entry(call: Call) -> Value | None:
+    """table.get(key, default), table.pop(key, default): what the table has, or the default where it has no such key."""
+    match call.args:
+        case [Table(items=items), key, *rest] if (name := known(key)) is not None and len(rest) <= 1:
+            if name.value in items:
+                return items[name.value]
+            return rest[0] if rest else None
+    return None
+
+
+def _differentiated(call: Call) -> Value | None:
+    """torch.autograd.grad(loss, x): gradients through which no other gradient goes, unless their graph is kept."""
+    keeps = known(call.keywords.get("create_graph", const(False)))
+    if keeps is None or keeps.value is not False or len(call.args) > 4:
+        return None
+    place = f"{call.node.lineno}:{call.node.col_offset}"
+    held = [term for value in (*call.args, *call.keywords.values()) for term in terms_in(value)]
+    call.reader.handed.update(held)
+    return Many(make("detach", (opaque("torch.autograd.grad", tuple(held), place),)))
 
 
 def _filter(call: Call) -> Value | None:
     return Many(call.reader.element(call.args[1])) if len(call.args) == 2 else None
+
+
+def _drawn(call: Call) -> Value | None:
+    """torch.bernoulli(p), torch.bucketize(x, edges): numbers that have no gradient, whatever they are made of."""
+    held = tuple(term for value in call.args for term in terms_in(value))
+    return make("detach", (opaque(label(call.node), held, f"{call.node.lineno}:{call.node.col_offset}"),))
 
 
 def _handed_on(call: Call) -> Value | None:
@@ -376,13 +412,19 @@ def _without_gradient(value: Value) -> Value:
     return make("detach", (value,))
 
 
+ENTRIES = ("get", "pop", "setdefault")
 ADDING = ("torch.nn.Module.add_module", "torch.nn.Module.append")
 KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.super": _super, "builtins.len": _length, "builtins.zip": _zip, "builtins.enumerate": _enumerate,
     "builtins.list": _listed, "builtins.tuple": _listed, "builtins.sorted": _sorted, "builtins.reversed": _reversed,
     "builtins.set": _listed, "builtins.dict": _dict, "collections.OrderedDict": _dict, "torch.nn.ModuleDict": _dict,
     "torch.nn.ParameterDict": _dict, "torch.nn.ModuleList": _listed, "torch.nn.ParameterList": _listed,
-    "builtins.map": _map, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,
+    "builtins.map": _map, **{f"builtins.dict.{name}": _entry for name in ENTRIES},
+    **dict.fromkeys((
+        *(f"{owner}.{name}" for owner in ("torch", "Tensor") for name in ("bernoulli", "multinomial")),
+        "torch.bucketize", "torch.searchsorted",
+    ), _drawn),
+    "torch.autograd.grad": _differentiated, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,
     "dataclasses.field": _field, "builtins.setattr": _register, "builtins.float": _float,
     "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,

@@ -351,7 +351,7 @@ class Interpreter(Statements):
                 known_of = symbol(arg.arg, "tensor", raw=True)
             state.env[arg.arg] = stated(known_of, ranges.get(arg.arg))
         first = [*spec.posonlyargs, *spec.args][:1]
-        if instance is not None and first:
+        if instance is not None and first and not function.decorated("staticmethod"):
             state.env[first[0].arg] = instance
         if spec.vararg is not None:
             state.env[spec.vararg.arg] = Many(symbol(spec.vararg.arg))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nanguard import ops
 from nanguard.ops.names import CONSTANTS
-from nanguard.reading.calls import of_every_module
+from nanguard.reading.calls import ENTRIES, of_every_module
 from nanguard.reading.containers import entry, with_item
 from nanguard.reading.narrowing import is_mask, narrow
 from nanguard.reading.recording import Recording
@@ -68,8 +68,10 @@ class Members(Recording):
                 return method
             case Built() if value.name.startswith("torch.nn.") and (inherited := of_every_module(name)) is not None:
                 return Partial(inherited, (value,), {})
-            case Items() | Many() | Table() | Built() | Partial():
-                return TensorMethod(to_term(value), name) if not isinstance(value, Table) else opaque(name)
+            case Table():
+                return Partial(External(f"builtins.dict.{name}"), (value,), {}) if name in ENTRIES else opaque(name)
+            case Items() | Many() | Built() | Partial():
+                return TensorMethod(to_term(value), name)
         return opaque(name, tuple(terms_in(value)))
 
     def plain(self, value: External) -> Value:

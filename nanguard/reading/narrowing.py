@@ -74,7 +74,8 @@ def _assume(term: Term, op: str, value: float) -> Term:
 def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, float]]:
     """What ``subject op value`` says about the subject, and about what it was computed from.
 
-    ``p.min() > 0`` holds of every entry of p, ``p / 2 > 1`` is ``p > 2``, and ``p.item()`` is p.
+    ``p.min() > 0`` holds of every entry of p, ``p / 2 > 1`` is ``p > 2``, ``abs(p) > 1`` tells that p is not 0, and
+    ``p.item()`` is p.
     """
     while True:
         subject = without_facts(subject)
@@ -91,6 +92,14 @@ def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, floa
                 value, factor = value + shift, 1.0
             case "neg", _:
                 value, factor = -value, -1.0
+            case ("sqrt", _) if value >= 0:
+                value, factor = value * value, 1.0
+            case ("abs" | "square", _) if (op == "gt" and value >= 0) or (op == "ge" and value > 0):
+                op, value, factor = "ne", 0.0, 1.0
+            case ("abs" | "square", _) if op == "ne" and value == 0:
+                factor = 1.0
+            case ("pow", [None, 2.0]) if (op == "gt" and value >= 0) or (op == "ge" and value > 0):
+                op, value, factor = "ne", 0.0, 1.0
             case ("amin", _) if op in ("gt", "ge"):
                 factor = 1.0
             case ("amax", _) if op in ("lt", "le"):

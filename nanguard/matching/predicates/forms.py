@@ -154,10 +154,18 @@ def has_singularity(ranges: Ranges, x: Term) -> bool:
             continue
         seen.add(node)
         open_power = node.op == "pow" and number(node.args[1]) is None  # it is most likely a square
-        if node.op in rows and rows[node.op].singular and not open_power:
+        if node.op in rows and rows[node.op].singular and not open_power and not _decodes(node):
             return True
         below.extend(node.args[:1] if node.op == "overwrite" else node.args)
     return False
+
+
+def _decodes(x: Term) -> bool:
+    """A power of a mix of a value with 1, ``((c + 0.055) / 1.055) ** 2.4``: of a colour, whose base is above 0."""
+    base = x.args[0] if x.op == "pow" else x
+    factor, inner = (number(base.args[0]), base.args[1]) if base.op == "mul" and len(base.args) == 2 else (None, base)
+    offset = number(inner.args[0]) if inner.op == "add" and len(inner.args) == 2 else None
+    return factor is not None and offset is not None and 0 < offset < 0.2 and abs(factor * (1 + offset) - 1) < 1e-3
 
 
 def factor(ranges: Ranges, x: Term) -> bool:
