@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 
 # Numbers under a name, which programs use as they use a literal.
@@ -11,6 +12,9 @@ CONSTANTS: Mapping[str, float] = {
     "torch.pi": 3.141592653589793, "numpy.pi": 3.141592653589793,
     "math.tau": 6.283185307179586, "torch.inf": float("inf"), "numpy.inf": float("inf"),
     "torch.nan": float("nan"), "math.nan": float("nan"), "numpy.nan": float("nan"),
+    "sys.float_info.eps": sys.float_info.epsilon, "sys.float_info.epsilon": sys.float_info.epsilon,
+    "sys.float_info.min": sys.float_info.min, "sys.float_info.max": sys.float_info.max,
+    "sys.maxsize": float(sys.maxsize),
 }  # fmt: skip
 
 _LOGGERS = frozenset({

@@ -98,6 +98,10 @@ class Interpreter(Statements):
             self.cut = self.cut.joined(Cut(frame.depth >= self.deepest, _place(function.node, self.active)))
             held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
             return opaque(function.qualname, tuple(held))
+        if _left_open(function):
+            held = [term for value in (*args, *keywords.values()) for term in terms_in(value)]
+            self.handed.update(held)
+            return opaque(function.qualname, tuple(held))
         if instance is not None and not isinstance(function.node, ast.Lambda):
             args = (instance, *args)
         if not self.settled(function.closure):  # what is around it may still change
@@ -392,6 +396,19 @@ def _place_of(node: ast.stmt) -> tuple[int, int]:
 def _given(args: Sequence[Value], keywords: Mapping[str, Value]) -> tuple[object, ...]:
     """The arguments of a call as what makes it equal to another one."""
     return tuple(map(content, args)), tuple((key, content(value)) for key, value in keywords.items())
+
+
+def _left_open(function: Function) -> bool:
+    """Whether a method is there for others to say what it does: what it gives is not known."""
+    body = [] if isinstance(function.node, ast.Lambda) else function.node.body
+    match body[1:] if len(body) > 1 and isinstance(body[0], ast.Expr) else body:
+        case [ast.Raise(exc=ast.Name(id=name) | ast.Call(func=ast.Name(id=name)))]:
+            return name == "NotImplementedError"
+        case [ast.Expr(value=ast.Constant(value=value))]:
+            return value is ... or function.decorated("abstractmethod")
+        case [ast.Pass()]:
+            return function.decorated("abstractmethod")
+    return False
 
 
 def _place(function: ast.AST, active: Sequence[ast.AST]) -> int | None:

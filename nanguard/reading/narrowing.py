@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,8 +32,11 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     if number(subject) is not None:
         subject, bound, op = bound, subject, _MIRRORED[op]
     value = number(bound)
-    if value is None and (op if outcome else _OPPOSITE[op]) in ("gt", "ge") and never_negative(bound):
+    sign = op if outcome else _OPPOSITE[op]
+    if value is None and sign in ("gt", "ge") and never_negative(bound):
         value = 0.0
+    if value is None and sign == "gt" and _is_setting(bound) and never_negative(subject):
+        value = 0.0  # a norm that is above a threshold is not 0
     if value is None:
         return term
     wanted = without_facts(term)
@@ -40,6 +44,16 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         if found is wanted:
             return _assume(term, sign, limit)
     return term
+
+
+_BOUNDS = re.compile(r"max|min|thres|clip|limit|bound|radius|eps|tol|delta|margin")
+
+
+def _is_setting(bound: Term) -> bool:
+    """Whether something is compared with a setting: it is called one, or nothing goes into it, ``group["clip"]``."""
+    if bound.op == "symbol" and bound.attr("kind") == "tensor":
+        return _BOUNDS.search(bound.name.lower()) is not None
+    return all(node.attr("kind") != "tensor" and not (node.op == "opaque" and node.args) for node in walk(bound))
 
 
 def chosen(term: Term) -> Term:
