@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what a file in which nothing is risky does not need
 _PROVING = 0.3  # part of the time limit of a file in which what reading suspects is proved, before it is traced
 _STATIC = 0.7  # the same where it is not traced: the rest is for what is under way then
 _LAST = 0.8  # part of it by the clock on the wall, after which no proof is begun: the process is ended at 1
+_OF_GRADIENTS = ("gradient-nonfinite", "dead-gradient")
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
 
@@ -178,6 +179,8 @@ def suspects(
                 begun.update(_begun(places))
             uses = table.of(place.term)
             repairable = match.variant.stable is not None and not _without_gradient(match.root)
+            if match.variant.hazard in _OF_GRADIENTS and _without_gradient(match.root):
+                continue
             behind = harmless(match.variant.hazard, repairable, uses)
             if behind and harmless(match.variant.hazard, repairable, replace(uses, masked=False)):
                 continue
@@ -247,7 +250,8 @@ def _without_gradient(root: Term) -> bool:
         if node in seen or node.op == "detach":
             continue
         seen.add(node)
-        if node.op == "opaque" or node.attr("kind") == "tensor":
+        drawn = node.op == "symbol" and node.name.startswith("rand")
+        if node.op == "opaque" or (node.attr("kind") == "tensor" and not drawn):
             return False
         below.extend(node.args)
     return True

@@ -33,7 +33,9 @@ from nanguard.reading.values import (
     terms_in,
     to_term,
 )
-from nanguard.term import Term, const, is_number
+from nanguard.term import Term, const, is_number, make
+
+_ARRAYS = ("numpy.", "scipy.")  # what gives arrays, which have no gradient
 
 
 class Applying(Members):
@@ -122,7 +124,8 @@ class Applying(Members):
         if isinstance(function, TensorMethod):
             held.insert(0, function.term)
         (self.shown if shows(label(node)) else self.handed).update(held)
-        return opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
+        made = opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
+        return make("detach", (made,)) if name.startswith(_ARRAYS) else made
 
     def external(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,

@@ -45,6 +45,8 @@ class Decisions(ABC):
         match test:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return [(not outcome, branch) for outcome, branch in self.decide(operand, state, frame)]
+            case ast.Call(func=ast.Name(id="bool"), args=[operand], keywords=[]):
+                return self.decide(operand, state, frame)
             case ast.BoolOp(op=ast.And(), values=parts):
                 return self.connected(parts, False, state, frame)
             case ast.BoolOp(op=ast.Or(), values=parts):

@@ -53,6 +53,8 @@ def _is_setting(bound: Term) -> bool:
     """Whether something is compared with a setting: it is called one, or nothing goes into it, ``group["clip"]``."""
     if bound.op == "symbol" and bound.attr("kind") == "tensor":
         return _BOUNDS.search(bound.name.lower()) is not None
+    if bound.op == "pick" and str(bound.attr("index")).startswith("'"):  # an entry under a name
+        return _BOUNDS.search(str(bound.attr("index"))) is not None
     return all(node.attr("kind") != "tensor" and not (node.op == "opaque" and node.args) for node in walk(bound))
 
 

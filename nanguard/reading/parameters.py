@@ -11,6 +11,7 @@ from nanguard.term import symbol
 
 _SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|axis|axes|count|length|steps|width|height)(_|$)|^classes$")
 _MASKS = ("mask",)
+_EPSILONS = re.compile(r"(^|_)(eps|epsilon)$")
 _SCALES = re.compile(r"scale|sigma|std|bandwidth|temperature|concentration|rate|mag|spec|psd")
 
 
@@ -33,6 +34,8 @@ def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
         return option(name, None, kind)
     if words & {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"} and "Tensor" in words:
         return Many(symbol(name))
+    if not annotation and _EPSILONS.search(name):
+        return symbol(name, "number", low=0.0, low_open=True)
     return symbol(name, kind)
 
 

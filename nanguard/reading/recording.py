@@ -26,13 +26,14 @@ from nanguard.reading.values import (
     Function,
     Instance,
     Items,
+    Many,
     Value,
     alternatives,
     either,
     opaque,
     to_term,
 )
-from nanguard.term import Attr, Term, make, symbol
+from nanguard.term import UNKNOWN, Attr, Term, make, symbol
 
 _SIMPLE = (ast.Name, ast.Constant)  # quicker to read than to look up
 _MANY_STEPS = 4_000  # expressions per target after which paths are joined, and calls followed once at most
@@ -243,10 +244,17 @@ def _drawn(term: Term, node: ast.expr) -> Term:
 _HALVES = {**{name: name for name in HALVES}, "half": "float16"}
 
 
+def _counted(item: Value) -> bool:
+    """Whether an item is one of a range of numbers."""
+    return isinstance(item, Term) and item.op == "pick" and item.args[0].name == "builtins.range"
+
+
 def _argument(value: Value) -> Attr:
     """A value as the ops table takes it."""
     if type(value) is Items:
         return tuple(_argument(item) for item in value.items)
+    if type(value) is Many and _counted(value.item):  # tuple(range(1, x.ndim)): dimensions that are not known
+        return UNKNOWN
     if isinstance(value, External) and value.name.removeprefix("torch.") in _HALVES:
         return _HALVES[value.name.removeprefix("torch.")]
     return to_term(value)

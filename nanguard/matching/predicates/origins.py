@@ -92,15 +92,15 @@ def starts_above(ranges: Ranges, x: Term, value: float) -> bool:
     return isinstance(start, float) and start > value
 
 
-_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var", "amax", "amin")
+_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var", "amax", "amin", "abs")
 
 
 def length_of_noise(ranges: Ranges, x: Term) -> bool:
-    """A norm or a spread of random numbers of a normal distribution, which are not all 0."""
+    """A norm, a maximum or a spread of random numbers, which are not all 0."""
     below, found = [x], False
     while below:
         node = core(below.pop())
-        if node.op == "symbol" and node.name.startswith("randn at"):
+        if node.op == "symbol" and node.name.startswith("rand"):
             found = True
         elif node.op in _LENGTHS:
             below.extend(node.args)
