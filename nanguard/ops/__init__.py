@@ -102,6 +102,12 @@ def size(term: Term) -> bool:
     return term.attr("kind") == "size" or (found is not None and found.size)
 
 
+def cuts(term: Term) -> bool:
+    """Whether no gradient comes back through an operation: it detaches, or gives whole numbers."""
+    found = rows().get(term.op)
+    return found is not None and found.cuts
+
+
 def catches(term: Term) -> bool:
     """Whether an operation tells, or replaces, entries that are nan or infinite: ``isnan(x)``, ``x != x``."""
     found = rows().get(term.op)

@@ -89,12 +89,12 @@ CASTS = (*(
     )),
     # a number of Python, or an array of numpy, has no gradient
     Op("detach", signature("x"), CAST, "Tensor.detach", ("Tensor.detach", "Tensor.detach_", "Tensor.item(x)",
-       "Tensor.tolist(x)", "Tensor.numpy(x)", "builtins.float(x)"), range=_same),
+       "Tensor.tolist(x)", "Tensor.numpy(x)", "builtins.float(x)"), range=_same, cuts=True),
     Op("trunc", signature("x"), COMPOSITE, "torch.trunc",
        ("Tensor.long", "Tensor.int", "torch.trunc", "builtins.int", "Tensor.short", "Tensor.byte"),
        range=lambda x: replace(x, integer=True, low_open=False, high_open=False, nonzero=x.nonzero and x.integer,
                                low=x.low if math.isinf(x.low) else float(int(x.low)),
-                               high=x.high if math.isinf(x.high) else float(int(x.high)))),
+                               high=x.high if math.isinf(x.high) else float(int(x.high))), cuts=True),
     # a fact that reading found on the way here (a test that was passed, a mask): value `x`, within the bounds
     Op("assume", signature("x; low=None, high=None, low_open=False, high_open=False"), CAST, None, (),
        range=None),

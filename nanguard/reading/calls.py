@@ -170,6 +170,16 @@ def _drawn(call: Call) -> Value | None:
     return make("detach", (opaque(label(call.node), held, f"{call.node.lineno}:{call.node.col_offset}"),))
 
 
+def _whole(call: Call) -> Value | None:
+    """x.to(torch.uint8), x.type(torch.long): whole numbers, which have no gradient."""
+    given = (*call.args[1:], *call.keywords.values())
+    whole = any(isinstance(value, External) and value.name in _WHOLE for value in given)
+    return call.again("Tensor.long", call.args[:1]) if whole else None
+
+
+_WHOLE = frozenset(f"torch.{name}" for name in ("uint8", "int8", "int16", "int32", "int64", "short", "int", "long"))
+
+
 def _handed_on(call: Call) -> Value | None:
     """checkpoint(function, x): the function called with the rest."""
     if not call.args:
@@ -424,7 +434,8 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
         *(f"{owner}.{name}" for owner in ("torch", "Tensor") for name in ("bernoulli", "multinomial")),
         "torch.bucketize", "torch.searchsorted",
     ), _drawn),
-    "torch.autograd.grad": _differentiated, "builtins.filter": _filter, "torch.utils.checkpoint.checkpoint": _handed_on,
+    "Tensor.to": _whole, "Tensor.type": _whole, "torch.autograd.grad": _differentiated, "builtins.filter": _filter,
+    "torch.utils.checkpoint.checkpoint": _handed_on,
     "dataclasses.field": _field, "builtins.setattr": _register, "builtins.float": _float,
     "builtins.sum": _sum_list, "builtins.max": _extreme("maximum"),
     "builtins.min": _extreme("minimum"), "torch.cat": _joined, "torch.stack": _joined, "torch.concat": _joined,

@@ -100,7 +100,7 @@ class UseTable:
             chosen=all(
                 _chooses(user, index, term) or (self.of(user).chosen and _passes(user)) for user, index in users
             ),
-            detached=term not in self.handed and all(u.op == "detach" or self.of(u).detached for u, _ in users),
+            detached=term not in self.handed and all(ops.cuts(u) or self.of(u).detached for u, _ in users),
             offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
             logged=term not in self.handed and all(self.of(user).logged for user, _ in every),
             weighed=bool(users) and all(_weighs(user, term) for user, _ in users),
