@@ -225,7 +225,8 @@ def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
         return True
     if uses.caught and not repairable and hazard == "forward-nonfinite":
         return True
-    return uses.masked and not repairable and hazard not in ("ineffective-guard", "gradient-nonfinite")
+    guarded = uses.masked and (not repairable or uses.detached)
+    return guarded and hazard not in ("ineffective-guard", "gradient-nonfinite")
 
 
 def outweighed(hazard: str, uses: Uses) -> bool:

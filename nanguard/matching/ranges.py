@@ -17,9 +17,11 @@ from nanguard.term import Term, fill, is_number, walk
 
 # an argument or an attribute that is called a scale is above 0: where it is worked out shows whether it is
 _POSITIVE = re.compile(
-    r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)|rate)"
-    r"(_?[a-z0-9])?( of an earlier turn)?$"
+    r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)|rate|"
+    r"(?<=\.)variance)(_?[a-z0-9])?( of an earlier turn)?$"
 )
+# one that is called a log probability is not above 0, and is 0 in silence
+_LOG_PROBABILITY = re.compile(r"(^|[._])(log_?probs?|logps?|log_?probabilit(y|ies))$")
 # and one that is called the magnitude of a spectrum is never below 0, and 0 in silence
 _MAGNITUDE = re.compile(r"(^|[._])(?<!log_)(mags?|magnitudes?|spectrograms?|psd)$")
 
@@ -94,6 +96,8 @@ class RangeTable:
                 return replace(facts, low=0.0, low_open=True)
             if _MAGNITUDE.search(node.name):
                 return replace(facts, low=0.0)
+            if _LOG_PROBABILITY.search(node.name):
+                return replace(facts, high=0.0)
         match kind:
             case "size":
                 return replace(facts, low=max(facts.low, 1.0), integer=True, nonzero=True)
@@ -107,14 +111,7 @@ class RangeTable:
 
     def assumed(self, node: Term) -> Interval:
         """The operand's interval, narrowed by what a test on the way has shown."""
-        low, high = node.attr("low"), node.attr("high")
-        found = self.memo[node.args[0]].within(
-            -math.inf if low is None else float(low),  # type: ignore[arg-type]
-            math.inf if high is None else float(high),  # type: ignore[arg-type]
-            bool(node.attr("low_open")),
-            bool(node.attr("high_open")),
-        )
-        return replace(found, nonzero=True) if node.attr("nonzero") else found
+        return narrowed(self.memo[node.args[0]], node)
 
     def related(self, node: Term, interval: Interval) -> Interval:
         """The interval, narrowed by the relations that the meaning of the node falls under."""
@@ -131,6 +128,18 @@ class RangeTable:
                         interval = interval.within(*_widened(hull))
                     break
         return interval
+
+
+def narrowed(interval: Interval, node: Term) -> Interval:
+    """An interval, narrowed by what a test on the way has shown: the facts of an ``assume``."""
+    low, high = node.attr("low"), node.attr("high")
+    found = interval.within(
+        -math.inf if low is None else float(low),  # type: ignore[arg-type]
+        math.inf if high is None else float(high),  # type: ignore[arg-type]
+        bool(node.attr("low_open")),
+        bool(node.attr("high_open")),
+    )
+    return replace(found, nonzero=True) if node.attr("nonzero") else found
 
 
 def _widened(hull: Interval) -> tuple[float, float]:

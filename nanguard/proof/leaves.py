@@ -13,6 +13,7 @@ from nanguard import ops
 from nanguard.floats import Format
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import Match, Matcher
+from nanguard.matching.ranges import RangeTable, narrowed
 from nanguard.term import Attr, Term, is_entry, make, number, rebuild, walk
 
 # Inputs that a training run reaches: logits and scores to about a hundred, small differences, exact 0 and 1.
@@ -59,6 +60,15 @@ def cuts(match: Match, matcher: Matcher, reference: Term) -> Iterator[Cut]:
     yield from found
     yield from (replace(cut, padded=True) for cut in found if _compares_classes(cut))
     yield from (_first_picked(cut) for cut in found if any(node.op == "pick" for node in walk(cut.root)))
+
+
+def reached(leaf: Term, root: Term, ranges: RangeTable) -> Interval:
+    """The values of a leaf with which a term is worked out: what a test on the way has shown of it restricts them."""
+    interval = ranges.interval(leaf)
+    for node in walk(root):
+        if node.op == "assume" and node.args[0] is leaf:
+            interval = narrowed(interval, node)
+    return interval
 
 
 def _compares_classes(cut: Cut) -> bool:

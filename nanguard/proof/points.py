@@ -54,7 +54,7 @@ def measured(
 def points_of(cut: Cut, matcher: Matcher) -> Iterator[Point]:
     """The points that are tried, the smallest inputs first."""
     dtype = matcher.ranges.dtype
-    intervals = [matcher.ranges.interval(leaf) for leaf in cut.free]
+    intervals = [leaves.reached(leaf, cut.root, matcher.ranges) for leaf in cut.free]
     small = leaves.SMALL if len(cut.free) == 1 else leaves.SMALL[:10]
     listed: Sequence[float] = leaves.DIRECTED + small + leaves.below_guards(cut.root)
     if cut.elementwise:

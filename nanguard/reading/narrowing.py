@@ -32,15 +32,16 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     if number(subject) is not None:
         subject, bound, op = bound, subject, _MIRRORED[op]
     value = number(bound)
-    sign = op if outcome else _OPPOSITE[op]
-    if value is None and sign in ("gt", "ge") and never_negative(bound):
-        value = 0.0
-    if value is None and sign == "gt" and _is_setting(bound) and never_negative(subject):
-        value = 0.0  # a norm that is above a threshold is not 0
-    if value is None:
+    told = op if outcome else _OPPOSITE[op]
+    if value is None and told not in ("eq", "ne"):
+        value = ends(bound)[told in ("lt", "le")]
+        above = told == "gt" and _is_setting(bound) and never_negative(subject)  # a norm above a threshold is not 0
+        if math.isinf(value) and (above or (told in ("gt", "ge") and never_negative(bound))):
+            value = 0.0
+    if value is None or math.isinf(value):
         return term
     wanted = without_facts(term)
-    for found, sign, limit in said(subject, op if outcome else _OPPOSITE[op], value):
+    for found, sign, limit in said(subject, told, value):
         if found is wanted:
             return _assume(term, sign, limit)
     return term
@@ -67,11 +68,12 @@ def chosen(term: Term) -> Term:
 
 
 @lru_cache(maxsize=4096)  # a part may be shared by many
-def never_negative(bound: Term) -> bool:
-    """Whether what something is compared with is at least 0: a tolerance times a size, say."""
+def ends(bound: Term) -> tuple[float, float]:
+    """The least and the largest that something is compared with: a tolerance times a size, ``math.log(0.5)``."""
     from nanguard.matching.ranges import RangeTable  # which a file without such a comparison does without
 
-    return RangeTable().interval(bound).low >= 0
+    interval = RangeTable().interval(bound)
+    return interval.low, interval.high
 
 
 _OPPOSITE = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}  # where a test fails
