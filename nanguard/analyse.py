@@ -240,7 +240,18 @@ def outweighed(hazard: str, uses: Uses) -> bool:
 
 def _of_data(root: Term) -> bool:
     """Whether anything that differs from one call to the next goes into a term: not only numbers and settings."""
-    return any(node.op == "opaque" or node.attr("kind") in ("tensor", "mask", "index") for node in walk(root))
+    from nanguard.proof.leaves import of_settings
+
+    below, seen = [root], set[Term]()
+    while below:
+        node = below.pop()
+        if node in seen or of_settings(node):
+            continue
+        seen.add(node)
+        if node.op == "opaque" or node.attr("kind") in ("tensor", "mask", "index"):
+            return True
+        below.extend(node.args)
+    return False
 
 
 def _without_gradient(root: Term) -> bool:

@@ -215,3 +215,21 @@ def test_a_package_beside_an_installed_one_is_somebody_elses(tmp_path: Path) -> 
         path, tree = str(site / "mine" / "loss.py"), ast.parse(source)
         places = read(path, source, tree, targets(path, tree)).places
         assert ("sigmoid" in {node.op for place in places for node in walk(place.term)}) is followed
+
+
+def test_what_a_star_brings_is_followed_and_torch_is_called_torch(tmp_path: Path) -> None:
+    (tmp_path / "parts.py").write_text("from more import *\n\ndef squash(v): return inner(v)\n")
+    (tmp_path / "more.py").write_text("import torch\n\ndef inner(v): return torch.sigmoid(v)\n")
+    for stars in (
+        "from parts import *\nfrom fastai.basics import *",
+        "from fastai.basics import *\nfrom parts import *",
+    ):
+        source = f"{stars}\ndef f(x): return torch.log(squash(x))\ndef g(x): return F.logsigmoid(x) + len(x)"
+        path, tree = str(tmp_path / "loss.py"), ast.parse(source)
+        found = {node.op for place in read(path, source, tree, targets(path, tree)).places for node in walk(place.term)}
+        assert {"log", "sigmoid", "logsigmoid"} <= found
+
+
+def test_a_name_that_nothing_brings_is_nobodys() -> None:
+    found = {node.op for place in reading("def f(x): return nowhere.log(x)").places for node in walk(place.term)}
+    assert "log" not in found

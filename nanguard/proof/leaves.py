@@ -221,7 +221,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     leaves: dict[Term, None] = {}
     indices: dict[Term, None] = {}
     targets: set[Term] = set()
-    elementwise = True
+    elementwise = drawn = True
     stack = [match.root, reference]
     seen: set[Term] = set()
     while stack:
@@ -234,6 +234,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
             leaves[node] = None
             if _is_flat(node):
                 targets.add(node)
+            drawn = drawn and is_drawn(node)
             continue
         elementwise = elementwise and _by_entry(node)
         for name, arg in zip(row.operands, node.args, strict=False):
@@ -251,6 +252,8 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
     data = {leaf for leaf in free if leaf.op == "symbol" and _DATA.search(leaf.name)}
     if not data.union(targets).issuperset(free):
         targets |= data
+    if drawn:  # random numbers alone: nothing is learnt through them
+        targets.update(free)
     written = set(walk(match.root))
     inner = tuple(dict.fromkeys(term for term in match.bindings.values() if term in written and term not in leaves))
     inner = tuple(term for term in inner if term.op != "const")
@@ -258,6 +261,12 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
         match.root, reference, free, fixed, tuple(indices), frozenset(targets.intersection(free)),
         elementwise and not indices, inner, match.rule.scale,
     )  # fmt: skip
+
+
+def is_drawn(leaf: Term) -> bool:
+    """Whether a leaf is worked out from random numbers that calls draw, and from settings, alone."""
+    ends = [node for node in walk(leaf) if not node.args and node.op != "const"]
+    return all(is_setting(node) or node.name.startswith(("rand at", "randn at")) for node in ends)
 
 
 def is_leaf(node: Term) -> bool:
@@ -295,14 +304,28 @@ def _is_flat(root: Term) -> bool:
             return False
         if node.op in ("const", "detach") or node.attr("kind") == "mask" or node.attr("buffer"):
             continue
-        if node.op == "opaque" and not node.args and node.name.startswith("torch."):
-            continue  # torch.linspace(0, 1, steps): made of settings alone
+        if of_settings(node):
+            continue
         if row is not None and (row.mask or row.flat):
             continue
         if not node.args:
             return False
         stack.extend(node.args)
     return True
+
+
+def of_settings(node: Term) -> bool:
+    """Whether a term is a tensor that is made of settings and sizes alone, as ``torch.linspace(-1, 1, x.size(0))``."""
+    return (
+        node.op == "opaque"
+        and node.name.startswith("torch.")
+        and all(arg.op == "const" or is_setting(arg) or _is_size(arg) for arg in node.args)
+    )
+
+
+def _is_size(node: Term) -> bool:
+    row = ops.row(node.op)
+    return row is not None and row.size
 
 
 def is_setting(leaf: Term) -> bool:

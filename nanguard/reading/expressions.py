@@ -6,6 +6,7 @@ Nothing is run or imported.
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Mapping
 
 from nanguard.reading.applying import Applying
@@ -37,6 +38,13 @@ _COMPARISONS: Mapping[type[ast.cmpop], str] = {
 }  # fmt: skip
 
 
+# how these modules are called wherever a star brings them along
+_USUAL = {
+    "torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional", "np": "numpy", "numpy": "numpy", "math": "math",
+    "Tensor": "torch.Tensor",
+}  # fmt: skip
+
+
 class Expressions(Applying):
     """Evaluates expressions; the calls of functions of the file are left to the subclass."""
 
@@ -58,8 +66,20 @@ class Expressions(Applying):
     def name(self, node: ast.Name, state: State, frame: Frame) -> Value:
         value = state.env.get(node.id)
         if value is None:
-            return External(f"builtins.{node.id}")
+            return self.from_a_star(node.id, state) or External(f"builtins.{node.id}")
         return self.plain(value) if isinstance(value, External) else value
+
+    def from_a_star(self, name: str, state: State) -> Value | None:
+        """What ``from module import *`` brings under a name, or is sure to bring: torch is called torch."""
+        if "*" not in state.env or hasattr(builtins, name):
+            return None
+        key = "*"
+        while (module := state.env.get(key)) is not None:
+            found = External(f"{module.name}.{name}") if isinstance(module, External) else None
+            if found is not None and self.followed(found) is not None:
+                return self.plain(found)
+            key += "*"
+        return External(_USUAL[name]) if name in _USUAL else None
 
     def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
         found = self.constants.get(node)

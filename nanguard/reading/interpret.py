@@ -346,14 +346,18 @@ class Interpreter(Statements):
         state = State(Scope({}, function.closure))
         frame = Frame(function.qualname, 0, function.path)
         defaults, ranges = defaults_of(spec), self.stating.of(function)
-        numbers = plain_numbers(function.node) - set(ranges)
+        numbers = plain_numbers(function.node)
         for arg in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
             default = self.evaluate(defaults[arg.arg], State(function.closure), frame) if arg.arg in defaults else None
             module = self.annotated(arg, function) if default is None else None
-            known_of = module or parameter(arg, default, "number" if arg.arg in numbers else plain)
+            stands = ranges.get(arg.arg)
+            if stands is not None and arg.arg in numbers:
+                stands = self.stating.of_number(function, arg.arg)
+            number = arg.arg in numbers and stands is None
+            known_of = module or parameter(arg, default, "number" if number else plain)
             if isinstance(known_of, Term) and known_of.attr("kind") == "tensor" and is_raw(arg.arg, function.node):
                 known_of = symbol(arg.arg, "tensor", raw=True)
-            state.env[arg.arg] = stated(known_of, ranges.get(arg.arg))
+            state.env[arg.arg] = stated(known_of, stands)
         first = [*spec.posonlyargs, *spec.args][:1]
         if instance is not None and first and not function.decorated("staticmethod"):
             state.env[first[0].arg] = instance

@@ -228,8 +228,32 @@ def plain_numbers(function: ast.AST) -> frozenset[str]:
             case ast.BinOp(op=ast.Pow(), left=base, right=ast.Name(id=name)) if not _is_e(base):
                 found.add(name)
             case ast.Call(func=ast.Name(id="range") | ast.Attribute(value=ast.Name(id="math")), args=args):
-                found.update(arg.id for arg in args if isinstance(arg, ast.Name))
+                found.update(part.id for arg in args for part in _reckoned(arg))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=made), args=args) if _makes(module, made):
+                found.update(part.id for arg in args for part in _reckoned(arg))
     return frozenset(found)
+
+
+@lru_cache(maxsize=256)
+def _makes(module: str, made: str) -> bool:
+    """Whether a function makes a tensor of a size, which is a number: ``torch.zeros(n, n)``."""
+    if module != "torch" or made.endswith("_like"):
+        return False
+    spelled = ops.spellings().get(f"torch.{made}", ())
+    rows = [row for spelling in spelled if (row := ops.row(spelling.op)) is not None]
+    return any(row.family == ops.LEAF and any(name == "size" for name, _ in row.signature.attrs) for row in rows)
+
+
+def _reckoned(node: ast.expr) -> Iterator[ast.Name]:
+    """The names that an arithmetic expression is worked out from."""
+    match node:
+        case ast.Name():
+            yield node
+        case ast.BinOp(left=left, right=right):
+            yield from _reckoned(left)
+            yield from _reckoned(right)
+        case ast.UnaryOp(operand=operand):
+            yield from _reckoned(operand)
 
 
 _TELLING = frozenset({ast.If, ast.IfExp, ast.While, ast.Assert, ast.BinOp, ast.Call})
@@ -246,6 +270,8 @@ def _compared(test: ast.expr) -> Iterator[str]:
         case ast.Compare(left=ast.Name(id=name), comparators=[other]) if _is_number(other):
             yield name
         case ast.Compare(left=other, comparators=[ast.Name(id=name)]) if _is_number(other):
+            yield name
+        case ast.Compare(left=low, comparators=[ast.Name(id=name), high]) if _is_number(low) and _is_number(high):
             yield name
 
 

@@ -91,7 +91,7 @@ class Outline:
     def needed(self, name: str) -> set[ast.stmt]:
         """The statements that bind a name, and those that bind what these use."""
         found: set[ast.stmt] = set()
-        waiting = list(self.by_name.get(name, ()))
+        waiting = [*self.by_name.get(name, ()), *self.by_name.get("*", ())]  # a star may bind what is used
         seen = set(waiting)
         while waiting:
             unit = waiting.pop()

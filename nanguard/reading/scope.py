@@ -67,3 +67,11 @@ class Scope:
     def copy(self) -> Scope:
         """The same names, to be bound anew on another path."""
         return Scope(dict(self.own), self.outer)
+
+
+def star(scope: Scope) -> str:
+    """The name under which the next ``from module import *`` of a scope is kept: no name of a program."""
+    name = "*"
+    while name in scope:
+        name += "*"
+    return name

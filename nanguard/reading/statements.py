@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from nanguard import ops
 from nanguard.reading.expressions import Expressions
 from nanguard.reading.project import Project
-from nanguard.reading.scope import Scope
+from nanguard.reading.scope import Scope, star
 from nanguard.reading.state import MAX_STATES, Frame, State, join, limit
 from nanguard.reading.values import (
     Class,
@@ -114,6 +114,9 @@ class Statements(Expressions):
             case ast.ImportFrom(module=module, names=names, level=level):
                 origin = "." * level + (module or "")
                 for alias in names:
+                    if alias.name == "*":
+                        state.env[star(state.env)] = External(self.project.absolute(origin, frame.path))
+                        continue
                     name = f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}"
                     state.env[alias.asname or alias.name] = External(self.project.absolute(name, frame.path))
             case ast.FunctionDef() | ast.AsyncFunctionDef():

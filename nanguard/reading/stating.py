@@ -54,6 +54,13 @@ class Stating:
             self.known[function.node] = found
         return self.known[function.node]
 
+    def of_number(self, function: Function, name: str) -> Range | None:
+        """The range of a parameter that is a number of Python: what a docstring says of such one finds no fault."""
+        told = dict(self.annotated(function))
+        if self.settings is not None:
+            told.update(self.settings(function.path, function.qualname))
+        return told.get(name)
+
     def annotated(self, function: Function) -> Iterator[tuple[str, Range]]:
         """The ranges in the annotations of a function."""
         spec = function.node.args

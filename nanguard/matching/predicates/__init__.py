@@ -12,6 +12,7 @@ from nanguard.matching.predicates import attributes, constants, expression, form
 OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "number": constants.is_number,
     "small": constants.small,
+    "just_above_one": constants.just_above_one,
     "vanishes": constants.vanishes,
     "rounds_to": constants.rounds_to,
     "fraction": constants.fraction,
@@ -120,4 +121,6 @@ OF_EXPRESSIONS: Mapping[str, Callable[..., bool]] = {
 
 PREDICATES = {**OF_OPERANDS, **OF_EXPRESSIONS}
 
-OF_LEAVES = frozenset({"number", "small"})  # those of one operand that hold of constants and symbols alone
+OF_LEAVES = frozenset(
+    {"number", "small", "just_above_one"}
+)  # those of one operand that hold of constants and symbols alone

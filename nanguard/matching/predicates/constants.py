@@ -21,6 +21,12 @@ def small(ranges: Ranges, x: Term) -> bool:
     return x.op == "symbol" and any(word in x.name.lower() for word in ("eps", "tiny", "small", "smooth"))
 
 
+def just_above_one(ranges: Ranges, x: Term) -> bool:
+    """A constant above 1 by at most 1e-3: 1 with the epsilon of a guard added, as in ``1.00001 - x``."""
+    value = number(x)
+    return value is not None and 1 < value <= 1.001
+
+
 def vanishes(ranges: Ranges, x: Term) -> bool:
     """A constant that is not 0 and becomes 0 in the dtype."""
     value = number(x)
