@@ -15,7 +15,7 @@ from nanguard.matching.interval import Interval
 from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
 from nanguard.matching.ranges import RangeTable, range_table
-from nanguard.matching.rules import Identity, Rule, RuleSet, Variant
+from nanguard.matching.rules import Identity, Rule, RuleSet, Variant, keep
 from nanguard.term import Attr, Hole, Term, const, fill, make, number, substitute, walk
 
 _NEAR = 200  # terms around a root among which those of a match are looked for
@@ -493,10 +493,15 @@ def _compile(rules: RuleSet, dtype: str) -> Matcher:
     unguarded = normalizer(rules.spellings, (*rules.identities, *rules.guards), table, traits)
     unguarded.further = unguarded.rewrites.only(lambda rewrite: rewrite.identity in rules.guards)
     index: pattern.Index[Compiled] = pattern.Index()
+    kept = rules.heads if dtype == "float32" else None
+    heads = dict(kept or {})
     for rule in rules.rules:
         for variant in rule.variants:
-            source = normal.head(variant.match)
+            source = heads.get(variant.match) or normal.head(variant.match)
+            heads[variant.match] = source
             index.add(source.op, Compiled(rule, variant, source, normal.traits.needs(source)))
+    if kept is not None and not kept:
+        keep(rules, heads)
     guards = [(normal.head(guard.source), guard) for guard in rules.guards]
     return Matcher(normal, unguarded, table, index, guards)
 

@@ -6,16 +6,18 @@ forms, the recognition of guards and value ranges are made of.  `rulefile` reads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from nanguard import collector
+from nanguard.matching import kept
 from nanguard.matching.rule import Example, Identity, Relation, Rule, Variant
 from nanguard.matching.rulefile import TABLES, RuleError, RuleFile
 from nanguard.settings import Name, Named
+from nanguard.term import Term
 
 __all__ = [
     "Example",
@@ -34,13 +36,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Everything the folder of rules says."""
+    """Everything the folder of rules says.
+
+    `heads` are the normal forms of the patterns in float32: empty where these are yet to be worked out and kept, None
+    for rules that are not kept.
+    """
 
     rules: tuple[Rule, ...]
     spellings: tuple[Identity, ...]
     identities: tuple[Identity, ...]
     guards: tuple[Identity, ...]
     relations: tuple[Relation, ...]
+    heads: Mapping[Term, Term] | None = None
 
     def find(self, name: str) -> Rule | None:
         """The rule with this code or name."""
@@ -71,11 +78,30 @@ def load(extra: tuple[str, ...] = ()) -> RuleSet:
     Raises `RuleError` for a file that cannot be read, an unknown key, a pattern that does not parse, or a code or
     name that two rules share.
     """
-    own = sorted(folder().glob("*.toml"))
-    if not own:
-        raise RuleError(f"{folder()}: no rules found; reinstall nanguard")
     with collector.paused():
-        return _read([RuleFile.open(path).beginning() for path in own] + [RuleFile.open(Path(path)) for path in extra])
+        known = _kept() if not extra else None
+        if known is not None:
+            return known
+        own = sorted(folder().glob("*.toml"))
+        if not own:
+            raise RuleError(f"{folder()}: no rules found; reinstall nanguard")
+        found = _read([RuleFile.open(path).beginning() for path in own] + [RuleFile.open(Path(path)) for path in extra])
+        return found if extra else replace(found, heads={})
+
+
+def _kept() -> RuleSet | None:
+    """The rules that come with nanguard, as they were last kept."""
+    match kept.load(folder()):
+        case [list(rules), list(spellings), list(identities), list(guards), list(relations), dict(heads)]:
+            tables = tuple(spellings), tuple(identities), tuple(guards), tuple(relations)
+            return RuleSet(tuple(rules), *tables, heads)
+    return None
+
+
+def keep(rules: RuleSet, heads: Mapping[Term, Term]) -> None:
+    """Keep the rules of `load` with the normal forms of their patterns in float32, for the next process."""
+    tables = (rules.rules, rules.spellings, rules.identities, rules.guards, rules.relations)
+    kept.save([*tables, heads])
 
 
 def read(paths: Sequence[Path]) -> RuleSet:
@@ -99,7 +125,8 @@ def _read(files: Sequence[RuleFile]) -> RuleSet:
             tables[name].extend(file.rows(name, file.tables(data, name)))
     _unique(rules)
     rules.sort(key=lambda rule: rule.code)
-    return RuleSet(tuple(rules), *(tuple(tables[name]) for name in TABLES))
+    spellings, identities, guards, relations = (tuple(tables[name]) for name in TABLES)
+    return RuleSet(tuple(rules), spellings, identities, guards, relations)
 
 
 def _unique(rules: Sequence[Rule]) -> None:
