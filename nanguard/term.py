@@ -15,7 +15,7 @@ import ast
 import weakref
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 Attr = object  # None, bool, int, float, str, a tuple of these, UNKNOWN or a Hole
@@ -53,10 +53,19 @@ class Term:
     op: Final[str]
     args: Final[tuple[Term, ...]]
     attrs: Final[tuple[tuple[str, Attr], ...]]
-    digest: Final[int]  # the same in every process: what operands of a commutative operation are ordered by
     size: Final[int]  # nodes of the term written out as a tree
     value: Final[Attr] = None  # of a constant
     numeric: Final[bool] = False  # whether it is a constant that is a number; booleans are none
+    hashed: int | None = field(default=None, init=False, repr=False)  # the digest, once it has been asked for
+
+    @property
+    def digest(self) -> int:
+        """The same in every process: what operands of a commutative operation are ordered by."""
+        if self.hashed is None:
+            for node in walk(self, known=_HASHED):
+                node.hashed = _digest(node)
+            assert self.hashed is not None
+        return self.hashed
 
     def attr(self, name: str, default: Attr = None) -> Attr:
         """The value of the attribute `name`, or `default` where the term has none."""
@@ -116,21 +125,31 @@ def make(op: str, args: tuple[Term, ...] = (), attrs: tuple[tuple[str, Attr], ..
 
 
 def _new(key: _Key, op: str, args: tuple[Term, ...], attrs: tuple[tuple[str, Attr], ...]) -> Term:
-    match args:
-        case (first, second):
-            size, digests = 1 + first.size + second.size, f"[{first.digest}, {second.digest}]"
-        case (only,):
-            size, digests = 1 + only.size, f"[{only.digest}]"
-        case _:
-            size, digests = 1 + sum([arg.size for arg in args]), str([arg.digest for arg in args])
-    text = f"{op}{attrs}{digests}" if attrs else f"{op}(){digests}"
-    digest = zlib.crc32(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
+    size = 1
+    for arg in args:
+        size += arg.size
     value = attrs[0][1] if op == "const" else None
-    term = Term(op, args, attrs, digest, size, value, type(value) in (int, float))
+    term = Term(op, args, attrs, size, value, type(value) in (int, float))
     if len(_terms) >= 2 * _kept:
         _tidy()
     _terms[key] = weakref.ref(term)
     return term
+
+
+def _digest(term: Term) -> int:
+    """The digest of a term whose operands have theirs."""
+    text = f"{term.op}{term.attrs}{[arg.hashed for arg in term.args]}"
+    return zlib.crc32(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
+
+
+class _Hashed:
+    """The terms whose digests are known."""
+
+    def __contains__(self, term: object) -> bool:
+        return isinstance(term, Term) and term.hashed is not None
+
+
+_HASHED = _Hashed()
 
 
 def const(value: Attr) -> Term:

@@ -54,7 +54,7 @@ def signature(text: str) -> Signature:
     operands, _, attrs = text.partition(";")
     star = attrs.strip().startswith("*")
     attrs = attrs.strip().removeprefix("*")
-    return Signature(_parameters(operands), _parameters(attrs), star, _kinds(attrs))
+    return Signature(_parameters(operands), _parameters(attrs), star, _kinds(attrs) if ":" in attrs else ())
 
 
 def _arguments(text: str) -> ast.arguments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from nanguard.tracing.clues import Clue
@@ -19,6 +20,6 @@ def better(clue: Clue, plan: Plan) -> Iterator[State]:
     if clue.test is not None:
         yield from wish(clue, clue.test, clue.wanted, plan)
     for pattern, rule in RULES:
-        if match := pattern.search(f"{type(clue.error).__name__}: {clue.message}"):
+        if match := re.search(pattern, f"{type(clue.error).__name__}: {clue.message}"):
             yield from rule(clue, match, plan)
     yield from kinds.mentioned(clue, plan)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from nanguard.tracing.changes import Rule
 from nanguard.tracing.learning import dimensions, kinds, values
 
-RULES: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
-    (re.compile("|".join(patterns)), rule)
+RULES: tuple[tuple[str, Rule], ...] = tuple(
+    ("|".join(patterns), rule)
     for rule, *patterns in (
         # numbers of dimensions
         (dimensions.unpacked, r"(?:not enough|too many) values to unpack \(expected (?:at least )?(\d+)"),
