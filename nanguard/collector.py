@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_MANY = 1_000_000  # objects
+_MANY = 2_000_000  # objects
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def paused() -> Iterator[None]:
 
 
 def seldom() -> None:
-    """From here on, look for cycles after a million new objects only, and never among what there is now.
+    """From here on, look for cycles after two million new objects only, and never among what there is now.
 
     This is for a process that reads file after file: what one of them takes goes without the collector, but for a few
     hundred objects, and to look through all that the next one takes would be a fifth of its time.

@@ -85,8 +85,9 @@ def _guarded_truly(found: list[Match]) -> list[Match]:
 
 
 def _guards_operands(match: Match) -> bool:
-    inside = set(walk(*match.bindings.values(), *match.rest))
-    return bool(match.guards) and inside.issuperset(match.guards)
+    if not match.guards:
+        return False
+    return set(walk(*match.bindings.values(), *match.rest)).issuperset(match.guards)
 
 
 def _holds(root: Term, form: Term) -> bool:
@@ -243,7 +244,7 @@ class Matcher:
     def guarding(self, term: Term) -> tuple[Term, ...]:
         """The guards among the subterms of `term`, outermost last."""
         found = {node for node in nearest(term) if node is not term and self.is_guard(node)}
-        return tuple(node for node in near(term) if node in found) if found else ()
+        return tuple(node for node in near(term) if node in found) if len(found) > 1 else tuple(found)
 
     def is_guard(self, node: Term) -> bool:
         """Whether a term is one that guards what is inside of it."""

@@ -139,11 +139,13 @@ class Index(Generic[N]):
     """
 
     entries: dict[str, list[N]] = field(default_factory=dict)
+    asked: dict[str, tuple[int, int]] = field(default_factory=dict)  # the traits that some entry needs, by operation
     met: dict[tuple[str, int, int], tuple[N, ...]] = field(default_factory=dict)
 
     def add(self, op: str, entry: N) -> None:
         """Take an entry for terms with this operation at their root, after those there are."""
         self.entries.setdefault(op, []).append(entry)
+        self.asked.clear()
         self.met.clear()
 
     def only(self, wanted: Callable[[N], bool]) -> Index[N]:
@@ -153,20 +155,31 @@ class Index(Generic[N]):
 
     def candidates(self, term: Term, traits: Traits) -> tuple[N, ...]:
         """The entries that may match a term, in their order."""
-        if term.op not in self.entries:
+        op = term.op
+        if op not in self.entries:
             return ()
         own, below = traits.had(term)
-        key = (term.op, own, below)
+        root, anywhere = self.asked.get(op) or self.asks(op)
+        key = (op, own & root, below & anywhere)
         found = self.met.get(key)
         if found is None:
             if len(self.met) >= _COMBINATIONS:
                 self.met.clear()
             found = self.met[key] = tuple(
                 entry
-                for entry in self.entries[term.op]
+                for entry in self.entries[op]
                 if not (entry.needs.root & ~own or entry.needs.anywhere & ~below)
             )
         return found
+
+    def asks(self, op: str) -> tuple[int, int]:
+        """The traits that any entry for an operation needs, at the root and anywhere: no others tell terms apart."""
+        root = anywhere = 0
+        for entry in self.entries[op]:
+            root |= entry.needs.root
+            anywhere |= entry.needs.anywhere
+        self.asked[op] = (root, anywhere)
+        return root, anywhere
 
 
 def _wanted(node: Term) -> Iterator[object]:
