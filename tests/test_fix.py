@@ -446,6 +446,33 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         [],
         ["return 1e7 * x / torch.where(power == 0, 1, power)"],
     ),
+    "a number by default": (
+        "def f(x, a=1):\n    return torch.log(a + torch.exp(x))",
+        [],
+        [],
+    ),
+    "a factor by default": (
+        "def f(x, y, c=0.5):\n    d = (x - y).abs()\n    return torch.log(1 + d[d < 1] / c)",
+        [],
+        [],
+    ),
+    "an exponent by default, in an earlier statement": (
+        "def f(x, p=2):\n    q = x**p\n    return torch.sqrt(torch.sum(q))",
+        [],
+        ["return torch.sqrt(torch.clamp(torch.sum(q), 1e-08))"],
+    ),
+    "an exponent of a constructor": (
+        "class M(torch.nn.Module):\n    def __init__(self, p=2):\n        super().__init__()\n        self.p = p\n\n"
+        "    def forward(self, x):\n        return torch.sqrt(torch.sum(x**self.p))",
+        [],
+        ["return torch.sqrt(torch.clamp(torch.sum(x**self.p), 1e-08))"],
+    ),
+    "an epsilon of a class": (
+        "class M(torch.nn.Module):\n    tiny = 1e-8\n\n    def forward(self, x):\n"
+        "        p = torch.sigmoid(x)\n        return torch.log(p + self.tiny)",
+        [],
+        ["return F.logsigmoid(x)"],
+    ),
     "an attribute": (
         "class M(torch.nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"
         "        self.w = torch.nn.Parameter(torch.zeros(n))\n\n    def forward(self, x):\n"

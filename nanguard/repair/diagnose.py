@@ -47,6 +47,7 @@ class Context:
     settings: Mapping[tuple[str, Attr], str] = field(default_factory=dict)
     tensors: frozenset[str] | None = None  # the names that hold tensors, where that is known
     expressions: Mapping[Term, Sequence[Span]] = field(default_factory=dict)  # where operands are worked out
+    numbers: frozenset[str] = frozenset()  # the names of numbers that the rule has taken into account
 
 
 def finding(match: Match, site: Site, proof: Proof | None, context: Context) -> Finding:
@@ -227,8 +228,9 @@ def _worded(
             return *written, None
         known = context.sure and not names
         put = placed(
-            site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors, context.sure
-        )
+            site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors, context.sure,
+            numbers=context.numbers,
+        )  # fmt: skip
         if put is not None:
             return *written, put
     if ground is None:
@@ -239,7 +241,7 @@ def _worded(
         if written is not None:
             put = placed(
                 put_in.span(site.span), put_in.ground, written[0], modules.values(), False, taken, numbers,
-                context.tensors and context.tensors | {put_in.name}, context.sure, put_in.name,
+                context.tensors and context.tensors | {put_in.name}, context.sure, put_in.name, context.numbers,
             )  # fmt: skip
             if put is not None:
                 return *written, put_in.placed(put)

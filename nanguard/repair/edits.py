@@ -29,7 +29,7 @@ class Placed:
 def placed(
     span: Span, ground: Ground, text: str, modules: Iterable[str], sure: bool, earlier: Iterable[str] = (),
     given: Iterable[object] = (), tensors: frozenset[str] | None = None, agreed: bool = False,
-    put_in: str | None = None,
+    put_in: str | None = None, numbers: frozenset[str] = frozenset(),
 ) -> Placed | None:  # fmt: skip
     """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly.
 
@@ -38,7 +38,7 @@ def placed(
     are taken from statements before: they must hold here what they held there.  `given` are the numbers and texts
     that the rule puts in, `tensors` the names that are known to hold tensors and no settings.  `agreed` says that all
     callers that are known give the same settings.  `put_in` is a name that a statement put in gives to what the
-    expression is worked out from.
+    expression is worked out from.  `numbers` are names of numbers that a rule has taken into account.
     """
     node = _replaceable(ground.expression(span), ground)
     if node is None:
@@ -56,6 +56,8 @@ def placed(
         return None
     settings = change.settings(tensors)
     if settings and not (sure or agreed):  # another caller gives them other values
+        return None
+    if change.given_up & numbers:  # what it puts there holds for the values that they have by default
         return None
     edits: list[Edit] = []
     if "torch" in names_in([value]) and "torch" not in roots:
@@ -134,6 +136,15 @@ class _Change:
         gone = seen - names_in([self.value]) - self.modules - _callers([self.node])
         reach = Reach(self.ground, self.node)
         return {name for name in gone if tensors is not None and name not in tensors and not reach.sources({name})}
+
+    @cached_property
+    def given_up(self) -> set[str]:
+        """The arguments and attributes that the old expression, and what it is worked out from, has for itself."""
+        seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)])
+        now = names_in([self.value])
+        reach = Reach(self.ground, self.node)
+        gone = (seen | names_in(reach.sources(seen - now, now))) - now
+        return {name for name in gone if not reach.sources({name})}
 
     def sound(self, sure: bool) -> bool:
         """Whether the new expression has the value that the old one is known to have."""

@@ -205,6 +205,21 @@ class Paths:
                     (found if isinstance(value, Term) and value.op != "const" else others).add(ast.unparse(node))
         return frozenset(found - others)
 
+    def numbers(self, match: Match, place: Place) -> frozenset[str]:
+        """The names and attributes that hold numbers, but for those that a rule does without, whatever they are.
+
+        Those are epsilons, and bounds of clamps.
+        """
+        bounds = (arg for guard in match.guards for arg in guard.args)
+        without = {*bounds, *_left_out(match)}
+        found: set[str] = set()
+        for other in self.targets[place.path, place.target]:
+            for node in ast.walk(other.node):
+                value = other.values.get(node) if isinstance(node, ast.expr) and _is_name(node) else None
+                if isinstance(value, Term) and value.op == "const" and value not in without:
+                    found.add(ast.unparse(node))
+        return frozenset(found)
+
     def moves(self, match: Match, place: Place) -> dict[Move, tuple[str, str]]:
         """The movements on the way to a match that are not known in full (an index): how the function writes them.
 
@@ -286,6 +301,14 @@ def _idle(match: Match) -> dict[str, Term]:
     forms = [form for form in (match.variant.stable, match.variant.clamp) if form is not None]
     taken = {part.name for part in walk(*forms)}
     return {name: term for name, term in match.bindings.items() if forms and name not in taken}
+
+
+def _left_out(match: Match) -> Iterator[Term]:
+    """What a match binds and one of its replacements does not take."""
+    for form in (match.variant.stable, match.variant.clamp):
+        if form is not None:
+            taken = {part.name for part in walk(form)}
+            yield from (term for name, term in match.bindings.items() if name not in taken)
 
 
 def _inside(place: Place, idle: Mapping[str, Term]) -> Iterator[object]:
