@@ -331,7 +331,7 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         [
             "y_pred_input = y_pred",
             "y_pred = torch.clamp(y_pred_input, eps, 1.0 - eps)",
-            "return -y_true * torch.log(y_pred_input + eps) + y_pred",
+            "return -y_true * torch.log(torch.clamp(y_pred_input, 1.2e-38)) + y_pred",
         ],
     ),
     "an operand that is written in place": (
@@ -439,7 +439,12 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         "def f(y_pred, y_true):\n    p = torch.clamp(torch.gather(y_pred, 1, y_true), 1e-15, 1 - 1e-15)\n"
         "    return torch.log(p)",
         [],
-        ["return torch.log(torch.gather(y_pred, 1, y_true) + 1e-15)"],
+        ["return torch.log(torch.clamp(torch.gather(y_pred, 1, y_true), 1.2e-38))"],
+    ),
+    "a logarithm of a probability that comes from elsewhere": (
+        "def f(p, target):\n    return -(target * torch.log(p + 1e-8)).sum(1)",
+        [],
+        ["return -torch.sum(target * torch.log(torch.clamp(p, 1.2e-38)), dim=1)"],
     ),
     "a share of what may be negative": (
         "def f(x, y):\n    power = (x * y).mean(dim=-1, keepdim=True)\n    return 1e7 * x / power",

@@ -166,9 +166,7 @@ class Index(Generic[N]):
             if len(self.met) >= _COMBINATIONS:
                 self.met.clear()
             found = self.met[key] = tuple(
-                entry
-                for entry in self.entries[op]
-                if not (entry.needs.root & ~own or entry.needs.anywhere & ~below)
+                entry for entry in self.entries[op] if not (entry.needs.root & ~own or entry.needs.anywhere & ~below)
             )
         return found
 

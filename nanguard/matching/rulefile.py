@@ -35,6 +35,7 @@ RULE_KEYS = (
     "match", "when", "untaken", "taken", "logits", "stable", "clamp", "exact", "safe", "why", "references", "variant",
     "example",
 )  # fmt: skip
+BOUNDS = frozenset({"eps", "tiny"})  # what a clamped form may use beside the variables
 VARIANT_KEYS = ("match", "when", "stable", "clamp", "exact", "safe", "hazard", "untaken", "taken", "logits")
 EXAMPLE_KEYS = ("bad", "good", "near", "hazard", "at", "dtype")
 TABLES = {
@@ -230,7 +231,7 @@ class RuleFile:
                 raise self.error(f"a pattern is an operation on something, not {_short(text)}", text)
             known = names(pattern)
             for part in filter(None, (stable, clamp, exact)):
-                free = sorted(names(part) - known - {"eps"})
+                free = sorted(names(part) - known - BOUNDS)
                 if free:
                     raise self.error(f"the replacement uses {free[0]!r}, which {text!r} does not bind", text)
             for key, name in (("untaken", untaken), ("taken", taken)):

@@ -11,6 +11,7 @@ from nanguard.finding import SEVERITY, Finding, Fix, Number, Span
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match
 from nanguard.matching.ranges import RangeTable
+from nanguard.matching.rulefile import BOUNDS
 from nanguard.repair.edits import Placed, literals, placed, visible
 from nanguard.repair.ground import Ground, names_of
 from nanguard.repair.naming import Named, every_named
@@ -95,14 +96,24 @@ def default_eps(template: Term, dtype: str) -> float:
     return 1e-4 if form.round(1 - 1e-4) < 1 else form.eps
 
 
+def bounds(template: Term, dtype: str, eps: float | None) -> dict[str, Term]:
+    """What a clamped form is bounded with: `eps`, the one that is asked for or the default, and `tiny`.
+
+    That is a normal number of the dtype a little above the least, in few digits: the logarithm of a probability needs
+    no larger bound, since below it the dtype has lost the probability itself.
+    """
+    used = {node.name for node in walk(template) if node.op == "variable"}
+    values = {"eps": default_eps(template, dtype), "tiny": float(f"{1.02 * FORMATS[dtype].tiny:.1e}")}
+    return {name: const(values[name] if eps is None else eps) for name in BOUNDS & used}
+
+
 def fix(
     match: Match, site: Site, kind: str, template: Term | None, proof: Proof | None, context: Context
 ) -> Fix | None:
     """A replacement as source; None where the rule has none, the place has no words for it, or it does not mend."""
     if template is None:
         return None
-    eps = context.eps if context.eps is not None else default_eps(template, context.dtype)
-    extra = {"eps": const(eps)} if any(node == var("eps") for node in walk(template)) else {}
+    extra = bounds(template, context.dtype, context.eps)
     if _recast(match):
         return None
     detached = _detached(match) if site.term is match.root else match

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _CLOSE = 1e-2  # relative: the code as written may have lost digits
 _EDGES = (math.inf, -math.inf, math.nan)
 _ORDINARY = 0.5
+_NEARER = (1, 0.5, 0.25)  # parts of a witness
 _DTYPES = (torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -35,8 +36,8 @@ def mends(proof: Proof, replacement: Term, dtype: str, kind: str = "stable") -> 
 
     It must not fail there as the code as written does.  Where an operand has a gradient that is not finite either, of
     another hazard, the replacement is judged by the gradients of its operands, if those of the code as written are not
-    finite.  A clamped form has done its work where
-    the gradient is bounded and not gone.
+    finite.  A clamped form has done its work where the gradient is bounded and not gone; a bound gives it up somewhere,
+    so that it may be nearer than the witness.
     """
     cut, point = _replaced(proof.cut, replacement), proof.point
     tried = at(cut, point.values, point.shape, dtype)
@@ -51,9 +52,23 @@ def mends(proof: Proof, replacement: Term, dtype: str, kind: str = "stable") -> 
         before, itself = of_operands(proof.cut, point, dtype), of_operands(cut, tried, dtype)
         mended = itself is not None and _finite(itself)
         return mended and not (before is not None and _finite(before))
-    if truth is not None and kind == "clamp" and proof.kind == "dead-gradient" and tried.finite:
-        return alive(tried, truth)
+    if kind == "clamp" and proof.kind == "dead-gradient" and tried.finite:
+        return _revives(proof, replacement, dtype)
     return truth is not None and not fails(proof.kind, tried, truth, dtype, cut.scale)
+
+
+def _revives(proof: Proof, replacement: Term, dtype: str) -> bool:
+    """Whether a clamped form has a gradient at the witness, or nearer, where the code as written has none."""
+    cut, point = _replaced(proof.cut, replacement), proof.point
+    for scale in _NEARER:
+        values = tuple(tuple(entry * scale for entry in vector) for vector in point.values)
+        before, after = (at(each, values, point.shape, dtype) for each in (proof.cut, cut))
+        if before is None or after is None or not after.finite:
+            return False
+        truth = truth_at(proof.cut, before, dtype)
+        if truth is not None and fails(proof.kind, before, truth, dtype, cut.scale) and alive(after, truth):
+            return True
+    return False
 
 
 def alike(proof: Proof, replacement: Term, limits: Mapping[Term, Interval]) -> bool:

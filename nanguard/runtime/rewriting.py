@@ -17,10 +17,10 @@ from nanguard.errors import NanguardError
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.rule import Rule, Variant
-from nanguard.repair.diagnose import default_eps
+from nanguard.repair.diagnose import bounds
 from nanguard.runtime.emit import Emitter, Movement, NotEmittable
 from nanguard.stated import Range
-from nanguard.term import Attr, Term, const, show
+from nanguard.term import Attr, Term, show
 from nanguard.tracing.arguments import Arguments
 from nanguard.tracing.calls import pure, writes
 from nanguard.tracing.inputs import Samples, beyond, far, ordinary
@@ -142,8 +142,7 @@ class Form:
             return match.wording(match.variant.stable) if match.variant.stable is not None else None
         if match.variant.clamp is None or match.guards:
             return None
-        eps = default_eps(match.variant.clamp, self.dtype) if self.eps is None else self.eps
-        return match.wording(match.variant.clamp, {"eps": const(eps)})
+        return match.wording(match.variant.clamp, bounds(match.variant.clamp, self.dtype, self.eps))
 
 
 def dtype_of(tensors: Iterable[Any]) -> str:

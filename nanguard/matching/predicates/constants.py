@@ -27,6 +27,12 @@ def just_above_one(ranges: Ranges, x: Term) -> bool:
     return value is not None and 1 < value <= 1.001
 
 
+def least(ranges: Ranges, x: Term) -> bool:
+    """A constant above 0 that is next to the least normal number of the dtype, or below it."""
+    value = number(x)
+    return value is not None and 0 < value < 2 * ranges.interval(x).format.tiny
+
+
 def vanishes(ranges: Ranges, x: Term) -> bool:
     """A constant that is not 0 and becomes 0 in the dtype."""
     value = number(x)
