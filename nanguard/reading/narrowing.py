@@ -35,8 +35,8 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     told = op if outcome else _OPPOSITE[op]
     if value is None and told not in ("eq", "ne"):
         value = ends(bound)[told in ("lt", "le")]
-        above = told == "gt" and _is_setting(bound) and never_negative(subject)  # a norm above a threshold is not 0
-        if math.isinf(value) and (above or (told in ("gt", "ge") and never_negative(bound))):
+        if math.isinf(value) and told == "gt" and _is_setting(bound) and ends(subject)[0] >= 0:
+            # a norm that is above a threshold is not 0
             value = 0.0
     if value is None or math.isinf(value):
         return term
