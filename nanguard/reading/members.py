@@ -37,7 +37,7 @@ from nanguard.reading.values import (
     to_term,
 )
 from nanguard.reading.walking import written
-from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol
+from nanguard.term import UNKNOWN, Attr, Term, const, make, symbol, walk
 
 
 class Members(Recording):
@@ -259,7 +259,10 @@ class Members(Recording):
         tuples = [part for part in alternatives(value) if _is_tuple(part, count)] if isinstance(value, Term) else []
         if tuples:  # what else it may be, a single tensor say, is not what is unpacked here
             return [either(list(column)) for column in zip(*(part.args for part in tuples), strict=True)]
-        return [self.element(value) for _ in targets]
+        items = [self.element(value) for _ in targets]
+        if isinstance(value, Many) and value.last is None:  # of a list of unknown length, each another one
+            return [_part(item, place) if _differs(item) else item for place, item in enumerate(items)]
+        return items
 
     def store(self, target: ast.Subscript, value: Value, state: State, frame: Frame) -> None:
         """``x[key] = value``: the name gets the value where the key selects, and keeps its own elsewhere."""
@@ -278,6 +281,11 @@ class Members(Recording):
             replaced = make("overwrite", (to_term(value) if made else narrow(held, mask, False), mask, to_term(value)))
             self.record(replaced, target, state, frame)
             self.assign(target.value, replaced, state, frame)
+
+
+def _differs(item: Value) -> bool:
+    """Whether an item of a list, of which one stands for all, is most likely another in each place."""
+    return isinstance(item, Term) and any(node.op in ("symbol", "opaque") for node in walk(item))
 
 
 def _unread(value: Value) -> bool:
