@@ -17,8 +17,8 @@ from nanguard.term import Term, fill, is_number, walk
 
 # an argument or an attribute that is called a scale is above 0: where it is worked out shows whether it is
 _POSITIVE = re.compile(
-    r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)|rate|"
-    r"(?<=\.)variance)(_?[a-z0-9])?( of an earlier turn)?$"
+    r"(^|\.)(((?!.*(log|raw|inv))\w+_)?(scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration)"
+    r"(_?[a-z0-9])?|rate(_?[a-z0-9])?|pi|(?<=\.)variance)( of an earlier turn)?$"
 )
 # one that is called a log probability is not above 0, and is 0 in silence
 _LOG_PROBABILITY = re.compile(r"(^|[._])(log_?probs?|logps?|log_?probabilit(y|ies))$")
@@ -51,7 +51,8 @@ class RangeTable:
             return self.assumed(node)
         if node.op == "floordiv" and ops.size(node.args[0]):  # the channels of a head: none has not one
             return Interval(1.0, integer=True, nonzero=True, dtype=self.dtype)
-        if node.op == "opaque" and _POSITIVE.search(node.name):
+        named = node.name if node.op == "opaque" else str(node.attr("index")).strip("'") if node.op == "pick" else ""
+        if named and _POSITIVE.search(named):  # ``output["sigma"]``, too
             return Interval(0.0, low_open=True, dtype=self.dtype)
         row = ops.row(node.op)
         args = self.operands(node, row)

@@ -28,6 +28,8 @@ def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
     if default is not None:
         return default
     words = _words(annotation)
+    if words & _TABLES and "Tensor" in words:
+        return symbol(name, "tensor")  # the names of what is in it are texts, it is none
     if words & {"bool", "str"}:
         return option(name, False if "bool" in words else "?")
     if words & {"Optional", "None"}:  # none is among what is given, although nothing is given by default
@@ -37,6 +39,9 @@ def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
     if not annotation and _EPSILONS.search(name):
         return symbol(name, "number", low=0.0, low_open=True)
     return symbol(name, kind)
+
+
+_TABLES = frozenset({"dict", "Dict", "Mapping", "MutableMapping", "OrderedDict", "defaultdict", "DefaultDict"})
 
 
 def kind_of(name: str, annotation: str, plain: str) -> str:

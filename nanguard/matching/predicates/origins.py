@@ -92,21 +92,19 @@ def starts_above(ranges: Ranges, x: Term, value: float) -> bool:
     return isinstance(start, float) and start > value
 
 
-_LENGTHS = ("vector_norm", "sum", "mean", "pow", "add", "mul", "std", "var", "amax", "amin", "abs")
+_LENGTHS = ("vector_norm", "sum", "mean", "pow", "mul", "std", "var", "amax", "amin", "abs")
 
 
 def length_of_noise(ranges: Ranges, x: Term) -> bool:
-    """A norm, a maximum or a spread of random numbers, which are not all 0."""
-    below, found = [x], False
-    while below:
-        node = core(below.pop())
-        if node.op == "symbol" and node.name.startswith("rand"):
-            found = True
-        elif node.op in _LENGTHS:
-            below.extend(node.args)
-        elif number(node) is None:
-            return False
-    return found
+    """A norm, a maximum or a spread of random numbers, or of what they are added to: it is not all 0."""
+    node = core(x)
+    if node.op == "symbol":
+        return node.name.startswith("rand")
+    noisy = [length_of_noise(ranges, arg) for arg in node.args]
+    if node.op in ("add", "sub"):  # data and noise are not the same by chance
+        return any(noisy)
+    others = [arg for arg, found in zip(node.args, noisy, strict=True) if not found]
+    return node.op in _LENGTHS and any(noisy) and all(number(arg) is not None for arg in others)
 
 
 def schedule(ranges: Ranges, x: Term) -> bool:
