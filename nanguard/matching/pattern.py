@@ -15,7 +15,7 @@ from nanguard.term import Attr, Hole, Term, is_number, make, number
 _COMBINATIONS = 20_000  # of traits, whose candidates are remembered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # nothing changes one; to enforce that takes longer than to make one, and many are made
 class Bindings:
     """What the variables of a pattern stand for, and what of a sum or product at the root it left over."""
 
@@ -245,13 +245,11 @@ def _match(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
     elif pattern.op in algebra.NARY:
         yield from _nary(pattern, term, bound, False)
     elif len(pattern.args) == len(term.args):
-        for found in _attributes(pattern, term, bound):
-            row = ops.row(pattern.op)
-            orders = [term.args]
+        row = ops.row(pattern.op)
+        for found in _attributes(pattern, term, bound) if pattern.attrs else (bound,):
+            yield from _operands(pattern.args, term.args, found)
             if row is not None and row.commutes and len(term.args) == 2:
-                orders.append(term.args[::-1])
-            for args in orders:
-                yield from _operands(pattern.args, args, found)
+                yield from _operands(pattern.args, term.args[::-1], found)
 
 
 def sunken(term: Term) -> Term | None:
@@ -291,9 +289,16 @@ def _is_negated_variable(pattern: Term) -> bool:
 def _operands(patterns: tuple[Term, ...], terms: tuple[Term, ...], bound: Bindings) -> Iterator[Bindings]:
     if not patterns:
         yield bound
-        return
-    for found in _match(patterns[0], terms[0], bound):
-        yield from _operands(patterns[1:], terms[1:], found)
+    elif len(patterns) == 1:
+        yield from _match(patterns[0], terms[0], bound)
+    elif _may_match(patterns[0], terms[0]):
+        for found in _match(patterns[0], terms[0], bound):
+            yield from _operands(patterns[1:], terms[1:], found)
+
+
+def _may_match(pattern: Term, term: Term) -> bool:
+    """Whether it takes a closer look to see that a pattern is not a term: for most pairs their operations tell."""
+    return pattern.op == term.op or pattern.op in ("variable", "mul") or algebra.moves(term)
 
 
 def _attributes(pattern: Term, term: Term, bound: Bindings) -> Iterator[Bindings]:
@@ -351,12 +356,16 @@ def _choose(
     patterns: list[Term], terms: tuple[Term, ...], bound: Bindings
 ) -> Iterator[tuple[Bindings, tuple[Term, ...]]]:
     """Match each pattern with a different term; also gives the terms that are left."""
-    if not patterns:
-        yield bound, terms
-        return
+    first, others = patterns[0], patterns[1:]
     for index, term in enumerate(terms):
-        for found in _match(patterns[0], term, bound):
-            yield from _choose(patterns[1:], terms[:index] + terms[index + 1 :], found)
+        if not _may_match(first, term):
+            continue
+        left = terms[:index] + terms[index + 1 :]
+        for found in _match(first, term, bound):
+            if others:
+                yield from _choose(others, left, found)
+            else:
+                yield found, left
 
 
 def _share(
