@@ -450,7 +450,7 @@ def prove(
             around, dtype, settings.eps, settings.prefer, text, paths.agree(suspect.match, suspect.place),
             matcher.ranges, paths.moves(suspect.match, suspect.place), paths.operands(suspect.match, suspect.place),
             paths.settings(suspect.match, suspect.place), paths.tensors(suspect.place),
-            paths.expressions(suspect.match, suspect.place), paths.numbers(suspect.match, suspect.place),
+            paths.expressions(suspect.match, suspect.place), paths.constants(suspect.match, suspect.place),
         )  # fmt: skip
         site = replace(site, names=paths.words(site.names, suspect.place))
         made = finding(suspect.match, site, proof, context)

@@ -167,12 +167,12 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     "one of two ways": (
         "def f(x, logits: bool = True):\n    p = torch.sigmoid(x) if logits else x\n    return torch.log(p)",
         [],
-        ["return torch.log(torch.clamp(p, 0.0001, 1 - 0.0001))"],
+        [],
     ),
     "one of two branches": (
         "def f(x, logits: bool = True):\n    if logits:\n        x = torch.sigmoid(x)\n    return torch.log(x)",
         [],
-        ["return torch.log(torch.clamp(x, 0.0001, 1 - 0.0001))"],
+        [],
     ),
     "both branches alike": (
         "def f(x, more: bool = True):\n    if more:\n        x = x + 1\n    p = torch.sigmoid(x)\n"

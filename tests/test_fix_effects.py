@@ -746,6 +746,128 @@ def case(x, y):
     p = torch.sigmoid(x.sum())
     return float(torch.log(p)) * y + torch.log(torch.sigmoid(y.mean())).item() * x
 """,
+    "method patched": """
+class Net:
+    def act(self, x): return torch.sigmoid(x)
+    def loss(self, x): return torch.log(self.act(x) + 1e-8)
+def case(x, y):
+    n = Net()
+    n.act = torch.tanh
+    return n.loss(x.abs()+.1)
+""",
+    "method patched in the class": """
+class Net:
+    def act(self, x): return torch.sigmoid(x)
+    def loss(self, x):
+        p = self.act(x)
+        return torch.log(p)
+def case(x, y):
+    Net.act = lambda self, x: torch.exp(x) / 3
+    return Net().loss(x)
+""",
+    "decorated operand": """
+import functools
+def scaled(fn):
+    @functools.wraps(fn)
+    def wrap(x, *a): return fn(x * 2, *a) + 1
+    return wrap
+@scaled
+def act(x): return torch.sigmoid(x)
+@scaled
+def loss(x): return torch.log(act(x))
+def case(x, y): return loss(x)
+""",
+    "decorated with a lambda": """
+def twice(fn): return lambda x: fn(fn(x))
+@twice
+def act(x): return torch.sigmoid(x)
+def case(x, y):
+    p = act(x)
+    return torch.log(p)
+""",
+    "context entered by a call": """
+import contextlib
+def case(x, y):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        p = torch.sigmoid(x)
+    with torch.set_grad_enabled(True):
+        q = torch.softmax(y, 1)
+        r = torch.log(q)
+    return torch.log(p) + r + x.sum()
+""",
+    "factor of 1 by default": """
+def f(x, t, reduction="mean", pos=1.0):
+    loss = -(pos * t * torch.log(torch.sigmoid(x)) + (1 - t) * torch.log(1 - torch.sigmoid(x)))
+    if reduction == "mean": return loss.mean()
+    if reduction == "sum": return loss.sum()
+    return loss
+def case(x, y): return f(x, torch.sigmoid(y)) + f(x, torch.sigmoid(y), "none", 3.0) + f(x, torch.sigmoid(y), "sum")
+""",
+    "entry of a table": """
+CFG = {"s": 1.0, "eps": 1e-8}
+SCALE = 1.0
+def f(x): return torch.log(CFG["s"] + torch.exp(x)) + torch.log(torch.sigmoid(x) + CFG["eps"])
+def g(x): return torch.log(SCALE + torch.exp(x))
+def case(x, y):
+    global SCALE
+    CFG["s"] = 2.0
+    SCALE = 3.0
+    return f(x) + g(y)
+""",
+    "constant of a class": """
+class A:
+    k = 1
+    @classmethod
+    def f(cls, x): return torch.log(cls.k + torch.exp(x))
+    @staticmethod
+    def g(x, p=0.5): return ((x ** 2).sum(1)) ** p
+class B(A): k = 4
+def case(x, y): return B.f(x) + A.f(y) + A.g(x).sum() + A.g(y, 1.0).sum()
+""",
+    "function by default": """
+def loss(x, y, t=1.0, act=torch.sigmoid, k=0):
+    p = act(x / t)
+    return torch.log(p) + torch.log(1 + torch.exp(y * t + k))
+def case(x, y):
+    return loss(x, y, 2.0, torch.exp, 1) + loss(x, y)
+""",
+    "options of a constructor": """
+class L(torch.nn.Module):
+    def __init__(self, beta=1.0, power=2, mode="sig"):
+        super().__init__()
+        self.beta, self.power, self.mode = beta, power, mode
+    def forward(self, x, y):
+        p = torch.sigmoid(x) if self.mode == "sig" else torch.exp(x)
+        q = torch.log(self.beta + torch.exp(y))
+        return torch.log(p) * self.beta + q + torch.sqrt(((x - y) ** self.power).sum())
+def case(x, y):
+    return L(2.0, 4, "exp")(x, y) + L()(x, y)
+""",
+    "match": """
+def f(x, mode="a"):
+    match mode:
+        case "a": p = torch.sigmoid(x)
+        case "b": p = torch.softmax(x, 1)
+        case _: p = x.exp()
+    return torch.log(p)
+def case(x, y): return f(x) + f(y, "b") + f(y, "c")
+""",
+    "constant of an heir": """
+class A:
+    eps = 1e-8
+    scale = 1.0
+    def f(self, x): return torch.log(self.scale + torch.exp(x)) + torch.log(torch.sigmoid(x) + self.eps)
+class B(A):
+    scale = 3.0
+def case(x, y): return B().f(x) + A().f(y)
+""",
+    "dim by default": """
+def loss(x, dim=1, keepdim=True):
+    return torch.log(torch.exp(x).sum(dim=dim, keepdim=keepdim)) + torch.log(torch.softmax(x, dim))
+def case(x, y):
+    return loss(x).sum() + loss(x, 0).sum() + loss(x, 0, False).sum()
+""",
     "reversed": """
 def case(x, y):
     a, b = reversed([torch.sigmoid(x), torch.softmax(y, 1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,9 @@ class Context:
     settings: Mapping[tuple[str, Attr], str] = field(default_factory=dict)
     tensors: frozenset[str] | None = None  # the names that hold tensors, where that is known
     expressions: Mapping[Term, Sequence[Span]] = field(default_factory=dict)  # where operands are worked out
-    numbers: frozenset[str] = frozenset()  # the names of numbers that the rule has taken into account
+    constants: Mapping[str, Collection[Term]] = field(
+        default_factory=dict
+    )  # what has a name and that the rule reckons with
 
 
 def finding(match: Match, site: Site, proof: Proof | None, context: Context) -> Finding:
@@ -114,7 +116,7 @@ def fix(
     if template is None:
         return None
     extra = bounds(template, context.dtype, context.eps)
-    if _recast(match):
+    if _recast(match) or _coincide(match, context.constants.values()):
         return None
     detached = _detached(match) if site.term is match.root else match
     if detached is None:
@@ -159,6 +161,24 @@ def _recast(match: Match) -> bool:
     through = (node for node in walk(*match.root.args, known=wanted) if ops.family(node) == ops.CAST)
     inner = (node.args[0] for node in through if node.op not in _SAME)
     return any(not ops.compares(term) and term.attr("kind") not in ("mask", "number", "size") for term in inner)
+
+
+_NEUTRAL = {"mul": 1, "div": 1, "pow": 1, "add": 0, "sub": 0}
+
+
+def _coincide(match: Match, settings: Iterable[Collection[Term]]) -> bool:
+    """Whether two operands may be one only by the value of a setting: ``weight * y`` and ``y``, of a weight of 1."""
+    neutral = {value for values in settings for value in values}
+    uses: dict[Term, set[Term]] = {}
+    for node in walk(match.root):
+        for arg in node.args:
+            uses.setdefault(arg, set()).add(node)
+    return any(
+        any(arg in neutral and number(arg) == _NEUTRAL[node.op] for arg in node.args)
+        and any(arg not in neutral and len(uses[arg]) > 1 for arg in node.args)
+        for node in walk(match.root)
+        if node.op in _NEUTRAL
+    )
 
 
 def _detached(match: Match) -> Match | None:
@@ -223,6 +243,7 @@ def _worded(
     texts = [*before.values(), *(f"_{behind}" for _, behind in context.moves.values())]
     taken = settings | {name for text in texts for name in names_of(text)}
     numbers = given(match, template, extra)
+    leans = any(node.op == "clamp" and node.args[2].op != "const" for node in walk(template))  # on an upper bound
     everything = _under_casts({**before, **site.names})
     ways = [
         (Words(_under_casts({**numbered, **site.names}), modules, settings=context.settings), settings),
@@ -240,7 +261,7 @@ def _worded(
         known = context.sure and not names
         put = placed(
             site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors, context.sure,
-            numbers=context.numbers,
+            constants=context.constants.keys(), leans=leans,
         )  # fmt: skip
         if put is not None:
             return *written, put
@@ -252,7 +273,8 @@ def _worded(
         if written is not None:
             put = placed(
                 put_in.span(site.span), put_in.ground, written[0], modules.values(), False, taken, numbers,
-                context.tensors and context.tensors | {put_in.name}, context.sure, put_in.name, context.numbers,
+                context.tensors and context.tensors | {put_in.name}, context.sure, put_in.name,
+                context.constants.keys(), leans,
             )  # fmt: skip
             if put is not None:
                 return *written, put_in.placed(put)

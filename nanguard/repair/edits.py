@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from nanguard.finding import Edit, Span
-from nanguard.repair.effects import acts, heirs_differ, known, rebound
+from nanguard.repair.effects import acts, heirs_differ, is_wrapped, known, rebound
 from nanguard.repair.ground import Function, Ground, comments, dotted, names_in, parsed_at
 from nanguard.repair.imports import torch_import
 from nanguard.repair.reaching import Reach, is_number
 from nanguard.repair.storage import of_torch, written_by
 
+_HELD = (ast.Name, ast.Attribute, ast.Subscript)  # what may hold a setting
 _ONCE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # what may be done neither twice nor never
 
 
@@ -29,7 +30,7 @@ class Placed:
 def placed(
     span: Span, ground: Ground, text: str, modules: Iterable[str], sure: bool, earlier: Iterable[str] = (),
     given: Iterable[object] = (), tensors: frozenset[str] | None = None, agreed: bool = False,
-    put_in: str | None = None, numbers: frozenset[str] = frozenset(),
+    put_in: str | None = None, constants: Collection[str] = (), leans: bool = False,
 ) -> Placed | None:  # fmt: skip
     """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly.
 
@@ -38,7 +39,8 @@ def placed(
     are taken from statements before: they must hold here what they held there.  `given` are the numbers and texts
     that the rule puts in, `tensors` the names that are known to hold tensors and no settings.  `agreed` says that all
     callers that are known give the same settings.  `put_in` is a name that a statement put in gives to what the
-    expression is worked out from.  `numbers` are names of numbers that a rule has taken into account.
+    expression is worked out from.  `constants` are what has a name and a
+    value that the rule reckons with; `leans` that it relies on what an operand that stays is known to be.
     """
     node = _replaceable(ground.expression(span), ground)
     if node is None:
@@ -51,13 +53,13 @@ def placed(
         return None
     roots = {name.split(".")[0] for name in modules}
     met = frozenset({put_in} if put_in is not None else ())
-    change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier) | met, met)
+    change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier) | met, met, leans)
     if not change.sound(sure) or not change.spoken(frozenset(given), tensors):
         return None
     settings = change.settings(tensors)
     if settings and not (sure or agreed):  # another caller gives them other values
         return None
-    if change.given_up & numbers:  # what it puts there holds for the values that they have by default
+    if not change.reckoned.isdisjoint(constants):  # what it puts there holds for the values that they have by default
         return None
     edits: list[Edit] = []
     if "torch" in names_in([value]) and "torch" not in roots:
@@ -102,6 +104,7 @@ class _Change:
     modules: frozenset[str]
     earlier: frozenset[str]
     met: frozenset[str]
+    leans: bool
 
     @cached_property
     def kept(self) -> Counter[str]:
@@ -126,7 +129,10 @@ class _Change:
     @cached_property
     def overridable(self) -> bool:
         """Whether a call is left out of a method that a subclass may define otherwise, or of a function elsewhere."""
-        calls = [part for part in self.left if isinstance(part, ast.Call) and not of_torch(part)]
+        seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)])
+        sources = Reach(self.ground, self.node).sources(seen, names_in([self.value]))
+        parts = [*self.left, *(part for value in sources for part in ast.walk(value))]
+        calls = [part for part in parts if isinstance(part, ast.Call) and not of_torch(part)]
         tree = self.ground.tree
         return any((dotted(part.func) or "").startswith("self.") or not known(part, tree) for part in calls)
 
@@ -138,13 +144,16 @@ class _Change:
         return {name for name in gone if tensors is not None and name not in tensors and not reach.sources({name})}
 
     @cached_property
-    def given_up(self) -> set[str]:
-        """The arguments and attributes that the old expression, and what it is worked out from, has for itself."""
+    def reckoned(self) -> set[str]:
+        """The arguments, attributes and entries that what goes is worked out from."""
         seen = names_in([part for part in self.left if isinstance(part, ast.Name | ast.Attribute)])
         now = names_in([self.value])
         reach = Reach(self.ground, self.node)
-        gone = (seen | names_in(reach.sources(seen - now, now))) - now
-        return {name for name in gone if not reach.sources({name})}
+        behind = [part for value in reach.sources(seen - now, now) for part in ast.walk(value)]
+        kept = {ast.unparse(part) for part in ast.walk(self.value) if isinstance(part, _HELD)}
+        gone = {ast.unparse(part) for part in (*self.left, *behind) if isinstance(part, _HELD)} - kept
+        imported = _imported(self.ground.tree)
+        return {text for text in gone if text.split(".")[0] not in imported and not reach.sources({text})}
 
     def sound(self, sure: bool) -> bool:
         """Whether the new expression has the value that the old one is known to have."""
@@ -170,10 +179,16 @@ class _Change:
         if not isinstance(self.node, ast.expr) and not self._in_place_again() and not reach.its_own(self._written()):
             return False
         sources = reach.sources(dropped)
+        if self.leans and not self._is_plain(reach, sure):
+            return False
         parts = [part for value in reach.sources(dropped, now) for part in ast.walk(value)]
         if any(acts(part, self.ground.tree) for part in parts):
             return False
         if any(self._left_to_callers(part) for part in (*ast.walk(self.node), *parts)):
+            return False
+        if any(is_wrapped(part, self.ground.tree) for part in (*self.left, *parts)):
+            return False
+        if sources and reach.entered:
             return False
         behind = {name for value in sources for name in names_in([value])}
         if reach.unsettled & (seen | behind):
@@ -188,6 +203,14 @@ class _Change:
             return reach.holds(seen, new, self.met)
         rarer = {name for name in seen if _count(self.node, name) > _count(self.value, name)}
         return reach.holds(dropped, set()) and not any(map(reach.ambiguous, rarer - dropped))
+
+    def _is_plain(self, reach: Reach, sure: bool) -> bool:
+        """Whether all that the old expression is worked out from is what it seems to be: no choice, no other method."""
+        names = names_in([self.node]) - self.modules
+        if not sure and any(reach.choices(names)):
+            return False
+        behind = [part for value in (self.node, *reach.sources(names)) for part in ast.walk(value)]
+        return not any(self._left_to_callers(part) or is_wrapped(part, self.ground.tree) for part in behind)
 
     def _does(self, part: ast.AST) -> bool:
         """Whether a part of the old expression that goes does more than to give a value, or gives another dtype."""
@@ -307,6 +330,12 @@ def _callers(nodes: Iterable[ast.AST]) -> set[str]:
     """The modules, functions and objects whose calls some code makes: ``math`` in ``math.sqrt(2)``."""
     calls = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Call))
     return {(dotted(call.func) or "").split(".")[0] for call in calls}
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    """The names that a file imports."""
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return {alias.asname or alias.name.split(".")[0] for node in imports for alias in node.names}
 
 
 def _elsewhere(call: ast.Call, tree: ast.Module) -> bool:

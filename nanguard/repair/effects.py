@@ -22,6 +22,14 @@ _OF_PYTHON = frozenset({
     "map", "max", "min", "pow", "range", "reversed", "round", "set", "sorted", "str", "sum", "super", "tuple", "type",
     "zip",
 })  # fmt: skip
+# Decorators after which a call does what the function says.
+_PLAIN = frozenset({
+    "staticmethod", "classmethod", "property", "cached_property", "functools.cached_property", "abstractmethod",
+    "abc.abstractmethod", "override", "typing.override", "overload", "typing.overload", "typing.no_type_check",
+    "torch.jit.script", "torch.jit.script_method", "torch.jit.export", "torch.jit.ignore", "torch.jit.unused",
+    "torch.compile", "torch.compiler.disable", "torch.no_grad", "torch.enable_grad", "torch.inference_mode",
+    "lru_cache", "functools.lru_cache", "cache", "functools.cache", "deprecated", "typing_extensions.deprecated",
+})  # fmt: skip
 Defined = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -76,6 +84,25 @@ def acts(node: ast.AST, tree: ast.Module) -> bool:
     """Whether a call, or an attribute, of the file does more than to give a value."""
     effects = [effect(function, tree) for function in called(node, tree)]
     return any(one.acts or one.writes for one in effects)
+
+
+def is_wrapped(node: ast.AST, tree: ast.Module) -> bool:
+    """Whether a call, or an attribute, of the file may be of something else than the function of its name.
+
+    What a decorator that is not known makes of it, or what is assigned to it from outside.
+    """
+    functions = called(node, tree)
+    decorators = (decorator for function in functions for decorator in function.decorator_list)
+    if any((dotted(one.func if isinstance(one, ast.Call) else one) or "") not in _PLAIN for one in decorators):
+        return True
+    return not _patched(tree).isdisjoint(function.name for function in functions)
+
+
+@lru_cache(maxsize=16)
+def _patched(tree: ast.Module) -> frozenset[str]:
+    """The attributes that are assigned anywhere in a file."""
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return frozenset(node.attr for node in stored)
 
 
 def written_by_call(call: ast.Call, tree: ast.Module) -> Iterator[str]:

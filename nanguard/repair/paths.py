@@ -205,20 +205,19 @@ class Paths:
                     (found if isinstance(value, Term) and value.op != "const" else others).add(ast.unparse(node))
         return frozenset(found - others)
 
-    def numbers(self, match: Match, place: Place) -> frozenset[str]:
-        """The names and attributes that hold numbers, but for those that a rule does without, whatever they are.
+    def constants(self, match: Match, place: Place) -> dict[str, set[Term]]:
+        """What has a name and holds constants, but for what a rule does without, whatever it is.
 
-        Those are epsilons, and bounds of clamps.
+        Arguments by their defaults, attributes, entries of tables; not epsilons and bounds of clamps.
         """
         bounds = (arg for guard in match.guards for arg in guard.args)
         without = {*bounds, *_left_out(match)}
-        found: set[str] = set()
+        found: dict[str, set[Term]] = {}
         for other in self.targets[place.path, place.target]:
-            for node in ast.walk(other.node):
-                value = other.values.get(node) if isinstance(node, ast.expr) and _is_name(node) else None
-                if isinstance(value, Term) and value.op == "const" and value not in without:
-                    found.add(ast.unparse(node))
-        return frozenset(found)
+            for text, value in (*_bound(other), *_worked_out(other)):
+                if isinstance(value, Term) and value.op == "const" and value.value is not None:
+                    found.setdefault(text, set()).add(value)
+        return {text: values for text, values in found.items() if values.isdisjoint(without)}
 
     def moves(self, match: Match, place: Place) -> dict[Move, tuple[str, str]]:
         """The movements on the way to a match that are not known in full (an index): how the function writes them.
@@ -301,6 +300,21 @@ def _idle(match: Match) -> dict[str, Term]:
     forms = [form for form in (match.variant.stable, match.variant.clamp) if form is not None]
     taken = {part.name for part in walk(*forms)}
     return {name: term for name, term in match.bindings.items() if forms and name not in taken}
+
+
+def _bound(place: Place) -> Iterator[tuple[str, object]]:
+    """The names at a place and the attributes of objects, with what they hold."""
+    for name, held in place.env.items():
+        yield name, held
+        if isinstance(held, Instance):
+            yield from ((f"{name}.{attr}", value) for attr, value in held.held.items())
+
+
+def _worked_out(place: Place) -> Iterator[tuple[str, object]]:
+    """The names, attributes and entries in an expression, with what they hold."""
+    for node in ast.walk(place.node):
+        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+            yield ast.unparse(node), place.values.get(node)
 
 
 def _left_out(match: Match) -> Iterator[Term]:

@@ -16,6 +16,7 @@ from nanguard.repair.ground import Function, Ground, bound_in, names_in
 from nanguard.repair.storage import of_torch, shares, stored_by, through, written_by
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_ENTERS = ("enter_context", "__enter__")
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
@@ -147,6 +148,30 @@ class Reach:
                     waiting.extend(name for name in read - seen if name not in until)
                     seen |= read
         return list(found)
+
+    def choices(self, names: set[str]) -> Iterator[ast.expr]:
+        """What decides which of several expressions some names, or those behind them, have their values from.
+
+        Tests and subjects of the branches that these stand in and the place does not.
+        """
+        around = set(self.ground.outwards(self.place))
+        for value in self.sources(names):
+            for inner in ast.walk(value):
+                if isinstance(inner, ast.IfExp):
+                    yield inner.test
+            for above in self.ground.outwards(value):
+                if above in around:
+                    break
+                if isinstance(above, ast.If | ast.While):
+                    yield above.test
+                elif isinstance(above, ast.Match):
+                    yield above.subject
+
+    @cached_property
+    def entered(self) -> bool:
+        """Whether the function enters a context by a call, which may say what of it has a gradient."""
+        calls = (node for node in ast.walk(self.scope) if isinstance(node, ast.Call))
+        return any(isinstance(call.func, ast.Attribute) and call.func.attr in _ENTERS for call in calls)
 
     def undisturbed(self, names: set[str]) -> bool:
         """Whether nothing that shares its storage with one of these names is written in place in the function.
