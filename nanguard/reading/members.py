@@ -261,7 +261,10 @@ class Members(Recording):
             return [either(list(column)) for column in zip(*(part.args for part in tuples), strict=True)]
         items = [self.element(value) for _ in targets]
         if isinstance(value, Many) and value.last is None:  # of a list of unknown length, each another one
-            return [_part(item, place) if _differs(item) else item for place, item in enumerate(items)]
+            return [
+                _part(item, place) if isinstance(item, Term) and _differs(item) else item
+                for place, item in enumerate(items)
+            ]
         return items
 
     def store(self, target: ast.Subscript, value: Value, state: State, frame: Frame) -> None:
@@ -283,9 +286,9 @@ class Members(Recording):
             self.assign(target.value, replaced, state, frame)
 
 
-def _differs(item: Value) -> bool:
+def _differs(item: Term) -> bool:
     """Whether an item of a list, of which one stands for all, is most likely another in each place."""
-    return isinstance(item, Term) and any(node.op in ("symbol", "opaque") for node in walk(item))
+    return any(node.op in ("symbol", "opaque") for node in walk(item))
 
 
 def _unread(value: Value) -> bool:
