@@ -426,6 +426,12 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         [],
         ["return -torch.sum(target * torch.log(torch.clamp(p, 1.2e-38)), dim=1)"],
     ),
+    "a mixture that has underflowed at its witness": (
+        "def f(x, y, t):\n    p = torch.softmax(x, 1) * torch.sigmoid(y) + torch.softmax(y, 1) * torch.sigmoid(-y)\n"
+        "    return -(t * torch.log(p + 1e-8)).sum(1)",
+        [],
+        ["return -(t * torch.log(torch.clamp(p, 1.2e-38))).sum(1)"],
+    ),
     "a share of what may be negative": (
         "def f(x, y):\n    power = (x * y).mean(dim=-1, keepdim=True)\n    return 1e7 * x / power",
         [],
