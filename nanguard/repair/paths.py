@@ -27,6 +27,7 @@ class Paths:
         self.targets: dict[tuple[str, str], list[Place]] = {}
         self.first: dict[Term, Place] = {}
         self.latest: tuple[Match, Place, dict[Term, str]] | None = None
+        self.held: dict[tuple[str, str], dict[str, set[Term]]] = {}  # the constants of each function
         for place in reading.places:
             self.places.setdefault(place.node, []).append(place)
             self.targets.setdefault((place.path, place.target), []).append(place)
@@ -212,12 +213,19 @@ class Paths:
         """
         bounds = (arg for guard in match.guards for arg in guard.args)
         without = {*bounds, *_left_out(match)}
-        found: dict[str, set[Term]] = {}
-        for other in self.targets[place.path, place.target]:
-            for text, value in (*_bound(other), *_worked_out(other)):
-                if isinstance(value, Term) and value.op == "const" and value.value is not None:
-                    found.setdefault(text, set()).add(value)
-        return {text: values for text, values in found.items() if values.isdisjoint(without)}
+        held = self.held_constants(place.path, place.target)
+        return {text: values for text, values in held.items() if values.isdisjoint(without)}
+
+    def held_constants(self, path: str, target: str) -> dict[str, set[Term]]:
+        """What has a name in a function, on any path, and holds constants."""
+        if (path, target) not in self.held:
+            found: dict[str, set[Term]] = {}
+            for place in self.targets[path, target]:
+                for text, value in (*_bound(place), *_worked_out(place)):
+                    if isinstance(value, Term) and value.op == "const" and value.value is not None:
+                        found.setdefault(text, set()).add(value)
+            self.held[path, target] = found
+        return self.held[path, target]
 
     def moves(self, match: Match, place: Place) -> dict[Move, tuple[str, str]]:
         """The movements on the way to a match that are not known in full (an index): how the function writes them.
