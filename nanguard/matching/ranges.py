@@ -18,7 +18,7 @@ from nanguard.term import Term, fill, is_number, walk
 # an argument or an attribute that is called a scale is above 0: where it is worked out shows whether it is
 _SCALES = "scale|sigma|std|stddev|bandwidth|lengthscale|temperature|concentration|eps|epsilon"
 _POSITIVE = re.compile(
-    rf"(^|\.)((((?!.*(log|raw|inv))\w+_)?({_SCALES})|rate)(_?[a-z0-9])?|pi|(?<=\.)variance)( of an earlier turn)?$"
+    rf"(^|\.)((((?!.*(log|raw|inv))\w+_)?({_SCALES})|rate)(_?[0-9]|_[a-z])?|pi|(?<=\.)variance)( of an earlier turn)?$"
 )
 # one that is called a log probability is not above 0, and is 0 in silence
 _LOG_PROBABILITY = re.compile(r"(^|[._])(log_?probs?|logps?|log_?probabilit(y|ies))$")
