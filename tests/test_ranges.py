@@ -51,6 +51,13 @@ def test_ends(matcher: Matcher, text: str, low: float, high: float) -> None:
     assert (found.low, found.high) == (low, high)
 
 
+@pytest.mark.parametrize(("op", "high", "overflows"), [("exp", 88.0, False), ("exp", 89.0, True), ("i0", 88.0, False),
+                                                        ("i0", 1e30, True)])  # fmt: skip
+def test_what_overflows_within_finite_ends(matcher: Matcher, op: str, high: float, overflows: bool) -> None:
+    x = symbol("x", "tensor", low=-4.0, high=high)
+    assert matcher.ranges.interval(make(op, (x,))).may_inf == overflows
+
+
 def test_a_float_reaches_the_ends_that_mathematics_does_not(matcher: Matcher) -> None:
     assert interval(matcher, "sigmoid(x)").ends_at(0)
     assert interval(matcher, "sigmoid(x)").ends_at(1)

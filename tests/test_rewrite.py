@@ -384,3 +384,16 @@ def test_one_form_that_is_not_taken_does_not_keep_the_others_back() -> None:
         return torch.log(torch.sigmoid(angle)) + torch.log(1 - torch.sigmoid(y)) + torch.log(torch.sigmoid(x))
 
     assert rewritten(loss, **PROBABILITIES)[1] == ["NG101", "NG102", "NG101"]
+
+
+def test_a_weight_of_0_keeps_its_finite_gradient() -> None:
+    def loss(x: torch.Tensor, w: Annotated[torch.Tensor, nanguard.Range(0.0, 1.0)]) -> torch.Tensor:
+        weighted = w * torch.exp(x)
+        return weighted / weighted.sum(-1, keepdim=True)
+
+    x, w = torch.tensor([1.0, 2.0, 90.0]), torch.tensor([0.5, 0.0, 1.0], requires_grad=True)
+    made = nanguard.rewrite(loss, example_inputs=(torch.rand(3), torch.rand(3)))(x, w)
+    made[0].backward()
+    assert made.tolist() == pytest.approx([0.0, 0.0, 1.0])
+    assert w.grad is not None
+    assert bool(w.grad.isfinite().all())

@@ -78,6 +78,12 @@ def _exp(x: Interval) -> Interval:
     return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
 
 
+def _i0(x: Interval) -> Interval:
+    """It grows as exp(abs(x)) does, and stays below that."""
+    overflows = max(-x.low, x.high) > math.log(x.format.max)
+    return Interval(1.0, INF, may_inf=x.may_inf or overflows, may_nan=x.may_nan, dtype=x.dtype)
+
+
 def _exp2(x: Interval) -> Interval:
     result = iv.rising(x, math.exp2, 0.0, INF)
     overflows = x.high > math.log2(x.format.max)
@@ -506,7 +512,7 @@ SPECIAL = (
     _row("log_ndtr", "torch.special.{}", exact=lambda x: ((-x / x.sqrt2()).erfc() / 2).log(),
          range=lambda x: Interval(-INF, 0.0, may_inf=x.may_inf, may_nan=x.may_nan, dtype=x.dtype)),
     _row("i0", "torch.{} Tensor.{} torch.special.{}", exact=lambda x: x.i0(), singular=True,
-         range=lambda x: Interval(1.0, INF, may_inf=not x.bounded, may_nan=x.may_nan, dtype=x.dtype)),
+         range=_i0),
     _row("i0e", "torch.special.{}", exact=lambda x: x.i0() * (-x.abs()).exp(),
          range=lambda x: Interval(0.0, 1.0, low_open=True, may_nan=x.may_nan, dtype=x.dtype)),
     _row("lgamma", "torch.{} Tensor.{} math.{} torch.special.gammaln", exact=lambda x: x.lgamma(), singular=True,
