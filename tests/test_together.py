@@ -308,6 +308,10 @@ FIXES = {
         "def f(v):\n    p = v / v.abs()\n    p[torch.isnan(p)] = 1\n    return p",
         ("torch.sign(v)", False),
     ),
+    "the logarithm of a number is a number": (
+        "def f(y): return y.exp() / (0.5 + torch.exp(y))",
+        ("torch.sigmoid(y + 0.6931471805599453)", True),
+    ),
     "no two minus signs": (
         "def f(logits): return torch.log(1 + torch.exp(-1.0 * logits))",
         ("-F.logsigmoid(logits)", True),

@@ -139,7 +139,10 @@ def _write(term: Term, words: Words, level: int) -> str:
     if sign is not None:
         right = sign[1] if sign[0] == "**" else sign[1] + 1
         left = sign[1] + 1 if sign[0] == "**" else sign[1]
-        text = f"{_write(term.args[0], words, left)} {sign[0]} {_write(term.args[1], words, right)}"
+        symbol, operand = sign[0], _write(term.args[1], words, right)
+        if symbol == "-" and operand.startswith("-") and _is_literal(operand[1:]):  # less a negative number
+            symbol, operand = "+", operand[1:]
+        text = f"{_write(term.args[0], words, left)} {symbol} {operand}"
         return f"({text})" if level > sign[1] else text
     if term.op == "neg" and term.args[0].op == "mul" and number(term.args[0].args[0]) == -1:  # -(-1.0 * x)
         return _write(term.args[0].args[1], words, level)
@@ -151,7 +154,30 @@ def _write(term: Term, words: Words, level: int) -> str:
     return _call(term, row, words, level)
 
 
+def _is_literal(text: str) -> bool:
+    return isinstance(ast.parse(text, mode="eval").body, ast.Constant)
+
+
+def _of_numbers(term: Term, row: Op, words: Words) -> str:
+    """A function of numbers, which torch's has none of: worked out, or a call of Python's own."""
+    name = f"math.{term.op}"
+    if name not in row.spellings:
+        raise Unprintable(term.op)
+    values = [number(arg) for arg in term.args]
+    known = [value for value in values if value is not None]
+    if len(known) == len(values):
+        try:
+            return repr(getattr(math, term.op)(*known))
+        except (ValueError, OverflowError) as error:
+            raise Unprintable(term.op) from error
+    if "math" not in words.modules:
+        raise Unprintable(name)
+    return f"{words.modules['math']}.{term.op}({', '.join(_write(arg, words, 0) for arg in term.args)})"
+
+
 def _call(term: Term, row: Op, words: Words, level: int) -> str:
+    if row.family == ops.ELEMENTWISE and term.op != "where" and all(map(_is_number, term.args)):
+        return _of_numbers(term, row, words)
     if row.torch is None or row.torch.startswith("operator."):
         meaning = ops.meaning(term.op)
         if meaning is None:

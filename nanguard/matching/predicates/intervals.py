@@ -60,13 +60,13 @@ def beyond(ranges: Ranges, x: Term, low: float, high: float) -> bool:
 def spares(ranges: Ranges, x: Term, b: Term) -> bool:
     """The upper bound `b` leaves ordinary values of `x` alone: it is within a hundredth of their range of its end.
 
-    Where there is no such end, it is 1 at least, if `x` is never negative.
+    Where there is no such end, it is 1 at least.
     """
     value, interval = number(b), ranges.interval(x)
     if value is None:
         return False
     if math.isinf(interval.high):
-        return value >= 1 or not interval.nonnegative
+        return value >= 1
     size = interval.high - interval.low if interval.bounded else 1.0
     return value >= interval.high - 0.01 * size
 
