@@ -13,6 +13,7 @@ from nanguard import ops
 from nanguard.matching import match, rules
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import Matcher
+from nanguard.matching.predicates.origins import length_of_noise
 from nanguard.ops import ELEMENTWISE
 from nanguard.proof.run import NotEvaluable, run
 from nanguard.term import Term, make, symbol
@@ -56,6 +57,15 @@ def test_ends(matcher: Matcher, text: str, low: float, high: float) -> None:
 def test_what_overflows_within_finite_ends(matcher: Matcher, op: str, high: float, overflows: bool) -> None:
     x = symbol("x", "tensor", low=-4.0, high=high)
     assert matcher.ranges.interval(make(op, (x,))).may_inf == overflows
+
+
+def test_what_is_shared_is_asked_about_once(matcher: Matcher) -> None:
+    """A term that holds each of 200 others twice has more paths through it than anybody could follow."""
+    silent, noisy = symbol("x"), symbol("randn at 1:0")
+    for _ in range(200):
+        silent, noisy = make("add", (silent, silent)), make("add", (noisy, noisy))
+    assert not length_of_noise(matcher.ranges, silent)
+    assert length_of_noise(matcher.ranges, noisy)
 
 
 def test_a_float_reaches_the_ends_that_mathematics_does_not(matcher: Matcher) -> None:

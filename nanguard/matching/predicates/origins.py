@@ -97,14 +97,22 @@ _LENGTHS = ("vector_norm", "sum", "mean", "pow", "mul", "std", "var", "amax", "a
 
 def length_of_noise(ranges: Ranges, x: Term) -> bool:
     """A norm, a maximum or a spread of random numbers, or of what they are added to: it is not all 0."""
-    node = core(x)
-    if node.op == "symbol":
-        return node.name.startswith("rand")
-    noisy = [length_of_noise(ranges, arg) for arg in node.args]
-    if node.op in ("add", "sub"):  # data and noise are not the same by chance
-        return any(noisy)
-    others = [arg for arg, found in zip(node.args, noisy, strict=True) if not found]
-    return node.op in _LENGTHS and any(noisy) and all(number(arg) is not None for arg in others)
+    for node in walk(x, known=_known_noisy):
+        noisy = [_known_noisy[arg] for arg in node.args]
+        if node.op == "symbol":
+            found = node.name.startswith("rand")
+        elif ops.family(node) == ops.MOVEMENT and node.args:
+            found = noisy[0]
+        elif node.op in ("add", "sub"):  # data and noise are not the same by chance
+            found = any(noisy)
+        else:
+            others = [arg for arg, random in zip(node.args, noisy, strict=True) if not random]
+            found = node.op in _LENGTHS and any(noisy) and all(number(arg) is not None for arg in others)
+        _known_noisy[node] = found
+    return _known_noisy[x]
+
+
+_known_noisy: WeakKeyDictionary[Term, bool] = WeakKeyDictionary()  # what is shared is asked about once
 
 
 def schedule(ranges: Ranges, x: Term) -> bool:
