@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from inprocess import in_process
 
 from nanguard.cli import main
 from nanguard.finding import Report
@@ -23,16 +22,7 @@ from nanguard.settings import Settings
 HEAD = "import torch\nimport torch.nn.functional as F\n\n\n"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def here() -> Iterator[None]:
-    with in_process():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 @pytest.fixture
@@ -122,10 +112,10 @@ def test_only_what_was_asked_for_is_fixed() -> None:
     assert Path("two.py").read_text().count("logsigmoid") == 1
 
 
-def test_a_file_by_two_paths_has_each_finding_once(folder: Path) -> None:
+def test_a_file_by_two_paths_has_each_finding_once(workplace: Path) -> None:
     Path("helper.py").write_text(LOSS)
     Path("m.py").write_text("from helper import f\n\n\ndef g(x):\n    return f(x)\n")
-    for paths in (["m.py", str(folder / "helper.py")], [str(folder / "m.py"), "helper.py"]):
+    for paths in (["m.py", str(workplace / "helper.py")], [str(workplace / "m.py"), "helper.py"]):
         (found,) = check_paths(paths, Settings(static=True, quiet=True)).findings
         assert found.span.path == paths[1]
 
@@ -147,17 +137,17 @@ def test_exit_status_and_what_is_said(run) -> None:
     assert "Found no problems" in err
 
 
-def test_a_helper_in_a_file_that_was_not_asked_for_is_not_edited(run, folder: Path) -> None:
-    (folder / "helpers.py").write_text(LOSS)
-    (folder / "m.py").write_text("from helpers import f\n\n\ndef loss(x):\n    return -f(x).mean()\n")
+def test_a_helper_in_a_file_that_was_not_asked_for_is_not_edited(run, workplace: Path) -> None:
+    (workplace / "helpers.py").write_text(LOSS)
+    (workplace / "m.py").write_text("from helpers import f\n\n\ndef loss(x):\n    return -f(x).mean()\n")
     status, out, err = run("check", "m.py", "--static", "--fix", "--unsafe-fixes")
     assert status == 1
     assert out.startswith("helpers.py:6:12: NG101 log(sigmoid(x))")  # no [*]
     assert "logsigmoid(x)`" in out
     assert "fix" not in err
-    assert (folder / "helpers.py").read_text() == LOSS
+    assert (workplace / "helpers.py").read_text() == LOSS
     assert run("check", "m.py", "helpers.py", "--static", "--fix")[0] == 0
-    assert "logsigmoid(x)" in (folder / "helpers.py").read_text()
+    assert "logsigmoid(x)" in (workplace / "helpers.py").read_text()
 
 
 def test_fix_only_is_silent_about_the_rest(run) -> None:
