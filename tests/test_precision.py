@@ -34,6 +34,17 @@ def test_guard_that_half_precision_does_not_hold_is_found(body: str) -> None:
     assert found(body, "float32", "float16") == [(2, "float16")]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_each_half_precision_of_a_program_is_checked(first: bool) -> None:
+    lines = [
+        "a = torch.log(x.half().relu() + 1e-8)",
+        "b = torch.atanh(y.bfloat16().tanh().clamp(-1 + 1e-3, 1 - 1e-3))",
+    ]
+    places = {1: "float16", 2: "bfloat16"} if first else {1: "bfloat16", 2: "float16"}
+    body = "\n".join([*(lines if first else lines[::-1]), "return a.float() + b.float()"])
+    assert dict(found(body)) == places
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -28,8 +28,8 @@ def rounded_away(terms: Iterable[Term], dtype: str) -> set[Term]:
 
 def converts(terms: Iterable[Term]) -> frozenset[str]:
     """The half dtypes that some term is converted to."""
-    casts = (node.attr("dtype") for node in walk(*terms) if node.op == "to")
-    return frozenset(dtype for dtype in HALVES if dtype in set(casts))
+    casts = {node.attr("dtype") for node in walk(*terms) if node.op == "to"}
+    return frozenset(dtype for dtype in HALVES if dtype in casts)
 
 
 def _vanishes(term: Term, form: Format) -> bool:
