@@ -178,9 +178,10 @@ def suspects(
                 )
                 begun.update(_begun(places))
             uses = table.of(place.term)
-            repairable = match.variant.stable is not None and not _without_gradient(match.root)
-            if match.variant.hazard in _OF_GRADIENTS and _without_gradient(match.root):
+            silent = _without_gradient(match.root)
+            if silent and match.variant.hazard in _OF_GRADIENTS:
                 continue
+            repairable = match.variant.stable is not None and not silent
             behind = harmless(match.variant.hazard, repairable, uses)
             if behind and harmless(match.variant.hazard, repairable, replace(uses, masked=False)):
                 continue
@@ -259,11 +260,10 @@ def _without_gradient(root: Term) -> bool:
     below, seen = [root], set[Term]()
     while below:
         node = below.pop()
-        if node in seen or node.op == "detach":
+        if node in seen or ops.cuts(node) or ops.random(node):
             continue
         seen.add(node)
-        drawn = node.op == "symbol" and node.name.startswith("rand")
-        if node.op == "opaque" or (node.attr("kind") == "tensor" and not drawn):
+        if node.op == "opaque" or node.attr("kind") == "tensor":
             return False
         below.extend(node.args)
     return True

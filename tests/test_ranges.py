@@ -68,6 +68,11 @@ def test_what_is_shared_is_asked_about_once(matcher: Matcher) -> None:
     assert length_of_noise(matcher.ranges, noisy)
 
 
+def test_an_argument_that_is_called_random_is_no_noise(matcher: Matcher) -> None:
+    assert length_of_noise(matcher.ranges, make("abs", (symbol("rand at 3:4"),)))
+    assert not length_of_noise(matcher.ranges, make("abs", (symbol("random_weights"),)))
+
+
 def test_a_float_reaches_the_ends_that_mathematics_does_not(matcher: Matcher) -> None:
     assert interval(matcher, "sigmoid(x)").ends_at(0)
     assert interval(matcher, "sigmoid(x)").ends_at(1)

@@ -262,7 +262,7 @@ def shape(node: Term, args: tuple[Term, ...]) -> Term:
         return args[0]
     if family == ops.MOVEMENT and args:
         return movement(node, args)
-    if node.op in _JOINABLE and args[0].op == node.op:
+    if args and args[0].op == node.op and ops.nests(node):
         return joined(node, args[0])
     if family == ops.ELEMENTWISE:
         folded = fold(node.op, args)
@@ -275,9 +275,6 @@ def shape(node: Term, args: tuple[Term, ...]) -> Term:
         if row is not None and row.commutes and len(args) == 2:
             args = tuple(sorted(args, key=lambda arg: arg.digest))
     return make(node.op, args, plain(node) if args and node.attrs else node.attrs)
-
-
-_JOINABLE = ("sum", "mean", "amax", "amin")
 
 
 def joined(node: Term, inner: Term) -> Term:

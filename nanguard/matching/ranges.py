@@ -49,8 +49,6 @@ class RangeTable:
             return self.leaf(node)
         if node.op == "assume":
             return self.assumed(node)
-        if node.op == "floordiv" and ops.size(node.args[0]):  # the channels of a head: none has not one
-            return Interval(1.0, integer=True, nonzero=True, dtype=self.dtype)
         named = node.name if node.op == "opaque" else str(node.attr("index")).strip("'") if node.op == "pick" else ""
         if named and _POSITIVE.search(named):  # ``output["sigma"]``, too
             return Interval(0.0, low_open=True, dtype=self.dtype)

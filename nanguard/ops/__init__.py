@@ -108,6 +108,19 @@ def cuts(term: Term) -> bool:
     return found is not None and found.cuts
 
 
+def nests(term: Term) -> bool:
+    """Whether a reduction of the same reduction is one: the sum of a sum."""
+    found = rows().get(term.op)
+    return found is not None and found.nests
+
+
+def random(term: Term) -> bool:
+    """Whether a leaf stands for the random numbers that the call at one place draws."""
+    drawn, at, _ = term.name.partition(" at ") if term.op == "symbol" else ("", "", "")
+    found = rows().get(drawn) if at else None
+    return found is not None and not found.pure
+
+
 def catches(term: Term) -> bool:
     """Whether an operation tells, or replaces, entries that are nan or infinite: ``isnan(x)``, ``x != x``."""
     found = rows().get(term.op)

@@ -68,12 +68,14 @@ def _log(x: Interval, function: Callable[[float], float] = math.log) -> Interval
     return replace(result, may_inf=x.may_inf or x.holds(0), may_nan=x.may_nan or x.low < 0)
 
 
-def _exp(x: Interval) -> Interval:
+def _exp(
+    x: Interval, function: Callable[[float], float] = math.exp, inverse: Callable[[float], float] = math.log
+) -> Interval:  # fmt: skip
     """0 counts as reached where the exponent is free; one that is only known to be <= 0, as a squared distance is, is
     not assumed to be as far off as it takes to underflow.
     """
-    result = iv.rising(x, math.exp, 0.0, INF)
-    overflows = x.high > math.log(x.format.max)
+    result = iv.rising(x, function, 0.0, INF)
+    overflows = x.high > inverse(x.format.max)
     kept = x.high <= 0 and x.low == -INF
     return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
 
@@ -82,13 +84,6 @@ def _i0(x: Interval) -> Interval:
     """It grows as exp(abs(x)) does, and stays below that."""
     overflows = max(-x.low, x.high) > math.log(x.format.max)
     return Interval(1.0, INF, may_inf=x.may_inf or overflows, may_nan=x.may_nan, dtype=x.dtype)
-
-
-def _exp2(x: Interval) -> Interval:
-    result = iv.rising(x, math.exp2, 0.0, INF)
-    overflows = x.high > math.log2(x.format.max)
-    kept = x.high <= 0 and x.low == -INF
-    return replace(result, may_inf=x.may_inf or overflows, low_open=result.low_open or kept)
 
 
 def _log1p(x: Interval) -> Interval:
@@ -377,7 +372,8 @@ COMPARISONS = (
 
 EXPONENTIAL = (
     _row("exp", _UNARY, range=_exp, exact=lambda x: x.exp(), singular=True),
-    _row("exp2", _UNARY, range=_exp2, means="exp(0.6931471805599453 * x)", exact=lambda x: x.exp2(), singular=True),
+    _row("exp2", _UNARY, range=lambda x: _exp(x, math.exp2, math.log2), means="exp(0.6931471805599453 * x)",
+         exact=lambda x: x.exp2(), singular=True),
     _row("expm1", _UNARY, range=_expm1, exact=lambda x: x.expm1(),
          singular=True),
     _row("log", "torch.{} Tensor.{} Tensor.{}_ math.{}", range=_log, exact=lambda x: x.log(), singular=True,

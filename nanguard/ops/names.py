@@ -17,6 +17,14 @@ CONSTANTS: Mapping[str, float] = {
     "sys.maxsize": float(sys.maxsize),
 }  # fmt: skip
 
+# How these modules are called wherever a star brings them along.
+USUAL: Mapping[str, str] = {
+    "torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional", "np": "numpy", "numpy": "numpy", "math": "math",
+    "Tensor": "torch.Tensor",
+}  # fmt: skip
+
+ARRAYS = ("numpy.", "scipy.")  # modules whose functions give arrays, which have no gradient
+
 _LOGGERS = frozenset({
     "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
     "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",

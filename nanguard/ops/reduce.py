@@ -213,4 +213,7 @@ PRODUCTS = (
 )  # fmt: skip
 
 _PLAIN = ("sum", "mean", "amax", "amin", "median", "any", "all")
-ROWS = (*(replace(row, plain=row.name in _PLAIN) for row in REDUCTIONS), *AXES, *PRODUCTS)
+_NESTING = ("sum", "mean", "amax", "amin")
+ROWS = (
+    *(replace(row, plain=row.name in _PLAIN, nests=row.name in _NESTING) for row in REDUCTIONS), *AXES, *PRODUCTS,
+)  # fmt: skip

@@ -117,6 +117,7 @@ class Op:
     catches: bool = False  # it tells, or replaces, entries that are nan or infinite
     flat: bool = False  # its derivative is 0 wherever it has one: a count, an index, a whole number
     cuts: bool = False  # no gradient comes back through it: what it gives is no float, or cut off
+    nests: bool = False  # a reduction of the same reduction is one: a sum of sums
     size: bool = False  # it gives a number of entries, whatever these are
     square: bool = False  # it takes square matrices
     singular: bool = False  # it, or its derivative, can be non-finite at a finite argument

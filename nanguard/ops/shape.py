@@ -127,6 +127,13 @@ CREATION = (
        range=_between(0.0, INF, True)),
     Op("one_hot", signature("x; num_classes=-1"), COMPOSITE, "F.one_hot", ("F.one_hot", "torch.nn.functional.one_hot"),
        range=_between(0.0, 1.0, True)),
+    # what is drawn for each probability, and the bin of each number: no gradient comes back
+    Op("bernoulli", signature("x; p=None, generator=None"), COMPOSITE, None, ("torch.bernoulli", "Tensor.bernoulli"),
+       range=_between(0.0, 1.0, True), cuts=True),
+    Op("multinomial", signature("x; num_samples=None, replacement=False, generator=None"), COMPOSITE, None,
+       ("torch.multinomial", "Tensor.multinomial"), range=_between(0.0, INF, True), cuts=True),
+    Op("bucketize", signature("x, edges; out_int32=False, right=False, side=None, sorter=None"), COMPOSITE, None,
+       ("torch.bucketize", "torch.searchsorted"), range=_between(0.0, INF, True), cuts=True),
     # how many entries fall under each number, or into each bin: none into some
     Op("bincount", signature("x; weights=None, minlength=0"), COMPOSITE, None, ("torch.bincount", "Tensor.bincount",
        "torch.histc(x;bins=100,min=0,max=0)", "Tensor.histc(x;bins=100,min=0,max=0)"), range=_between(0.0, INF, True)),
@@ -171,7 +178,10 @@ JOINS = (
     Op("opaque", signature("parts"), LEAF, None, ()),
 )
 
-_FLAT = ("trunc", "arange", "one_hot", "eye", "numel", "length", "count_nonzero", "argmax")
+_FLAT = (
+    "trunc", "arange", "one_hot", "eye", "numel", "length", "count_nonzero", "argmax", "bernoulli", "multinomial",
+    "bucketize",
+)  # fmt: skip
 _SIZES = ("numel", "length")
 ROWS = tuple(
     replace(row, flat=row.name in _FLAT, size=row.name in _SIZES) for row in MOVEMENTS + CASTS + CREATION + SCATTERED

@@ -266,7 +266,7 @@ def _cut(match: Match, reference: Term, at: Sequence[Term]) -> Cut | None:
 def is_drawn(leaf: Term) -> bool:
     """Whether a leaf is worked out from random numbers that calls draw, and from settings, alone."""
     ends = [node for node in walk(leaf) if not node.args and node.op != "const"]
-    return all(is_setting(node) or node.name.startswith(("rand at", "randn at")) for node in ends)
+    return all(is_setting(node) or ops.random(node) for node in ends)
 
 
 def is_leaf(node: Term) -> bool:

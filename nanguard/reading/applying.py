@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from nanguard import ops
-from nanguard.ops.names import on_numbers, shows
+from nanguard.ops.names import ARRAYS, on_numbers, shows
 from nanguard.reading.calls import ADDING, KNOWN, Call, label
 from nanguard.reading.containers import extended
 from nanguard.reading.members import Members, size
@@ -34,8 +34,6 @@ from nanguard.reading.values import (
     to_term,
 )
 from nanguard.term import Term, const, is_number, make
-
-_ARRAYS = ("numpy.", "scipy.")  # what gives arrays, which have no gradient
 
 
 class Applying(Members):
@@ -125,7 +123,7 @@ class Applying(Members):
             held.insert(0, function.term)
         (self.shown if shows(label(node)) else self.handed).update(held)
         made = opaque(name, tuple(held), f"{node.lineno}:{node.col_offset}")
-        return make("detach", (made,)) if name.startswith(_ARRAYS) else made
+        return make("detach", (made,)) if name.startswith(ARRAYS) else made
 
     def external(
         self, name: str, args: Sequence[Value], keywords: Mapping[str, Value], node: ast.expr, state: State,

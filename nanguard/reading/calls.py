@@ -164,12 +164,6 @@ def _filter(call: Call) -> Value | None:
     return Many(call.reader.element(call.args[1])) if len(call.args) == 2 else None
 
 
-def _drawn(call: Call) -> Value | None:
-    """torch.bernoulli(p), torch.bucketize(x, edges): numbers that have no gradient, whatever they are made of."""
-    held = tuple(term for value in call.args for term in terms_in(value))
-    return make("detach", (opaque(label(call.node), held, f"{call.node.lineno}:{call.node.col_offset}"),))
-
-
 def _whole(call: Call) -> Value | None:
     """x.to(torch.uint8), x.type(torch.long): whole numbers, which have no gradient."""
     given = (*call.args[1:], *call.keywords.values())
@@ -430,10 +424,6 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
     "builtins.set": _listed, "builtins.dict": _dict, "collections.OrderedDict": _dict, "torch.nn.ModuleDict": _dict,
     "torch.nn.ParameterDict": _dict, "torch.nn.ModuleList": _listed, "torch.nn.ParameterList": _listed,
     "builtins.map": _map, **{f"builtins.dict.{name}": _entry for name in ENTRIES},
-    **dict.fromkeys((
-        *(f"{owner}.{name}" for owner in ("torch", "Tensor") for name in ("bernoulli", "multinomial")),
-        "torch.bucketize", "torch.searchsorted",
-    ), _drawn),
     "Tensor.to": _whole, "Tensor.type": _whole, "torch.autograd.grad": _differentiated, "builtins.filter": _filter,
     "torch.utils.checkpoint.checkpoint": _handed_on,
     "dataclasses.field": _field, "builtins.setattr": _register, "builtins.float": _float,

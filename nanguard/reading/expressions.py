@@ -9,6 +9,7 @@ import ast
 import builtins
 from collections.abc import Callable, Mapping
 
+from nanguard.ops.names import USUAL
 from nanguard.reading.applying import Applying
 from nanguard.reading.constants import MAX_BITS, compared, computed, is_python_number
 from nanguard.reading.containers import FEW, MAX_ITEMS, joined_lists
@@ -35,13 +36,6 @@ _OPERATORS: Mapping[type[ast.operator], str] = {
 }  # fmt: skip
 _COMPARISONS: Mapping[type[ast.cmpop], str] = {
     ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le", ast.Eq: "eq", ast.NotEq: "ne",
-}  # fmt: skip
-
-
-# how these modules are called wherever a star brings them along
-_USUAL = {
-    "torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional", "np": "numpy", "numpy": "numpy", "math": "math",
-    "Tensor": "torch.Tensor",
 }  # fmt: skip
 
 
@@ -79,7 +73,7 @@ class Expressions(Applying):
             if found is not None and self.followed(found) is not None:
                 return self.plain(found)
             key += "*"
-        return External(_USUAL[name]) if name in _USUAL else None
+        return External(USUAL[name]) if name in USUAL else None
 
     def constant(self, node: ast.Constant, state: State, frame: Frame) -> Value:
         found = self.constants.get(node)

@@ -100,7 +100,7 @@ def length_of_noise(ranges: Ranges, x: Term) -> bool:
     for node in walk(x, known=_known_noisy):
         noisy = [_known_noisy[arg] for arg in node.args]
         if node.op == "symbol":
-            found = node.name.startswith("rand")
+            found = ops.random(node)
         elif ops.family(node) == ops.MOVEMENT and node.args:
             found = noisy[0]
         elif node.op in ("add", "sub"):  # data and noise are not the same by chance
@@ -140,7 +140,7 @@ def drawn(ranges: Ranges, x: Term) -> bool:
     A sum with a tensor, data that noise is added to say, is 0 where the tensor has it so, and not where the noise is.
     """
     for node in walk(x, known=_known_drawn):
-        drawn = node.op == "symbol" and node.name.startswith("rand") and node.attr("low") == 0
+        drawn = ops.random(node) and node.attr("low") == 0
         kept = ops.family(node) in (ops.MOVEMENT, ops.CAST, ops.ELEMENTWISE)
         others = [arg for arg in node.args if not _known_drawn.get(arg, False)]
         mixed = node.op != "mul" and any(varies(ranges, arg) for arg in others)
