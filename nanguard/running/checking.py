@@ -384,7 +384,7 @@ def _unseen(targets: Iterable[Target], failure: Failure) -> tuple[Target, ...]:
 
 
 def _single(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    from nanguard.analyse import one_for_each
+    from nanguard.once import one_for_each
 
     return tuple(one_for_each(findings))
 

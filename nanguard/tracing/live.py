@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from nanguard.analyse import goes_on, harmless, one_for_each, outweighed
+from nanguard.analyse import harmless, outweighed
 from nanguard.finding import Finding, Report, Span, Target
 from nanguard.matching import match as matching
 from nanguard.matching import rules
 from nanguard.matching.match import Match
+from nanguard.once import goes_on, one_for_each
 from nanguard.proof.confirm import confirm
 from nanguard.reading.uses import Uses
 from nanguard.repair.diagnose import Context, accepted, finding
