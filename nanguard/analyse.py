@@ -34,6 +34,7 @@ _PROVING = 0.3  # part of the time limit of a file in which what reading suspect
 _STATIC = 0.7  # the same where it is not traced: the rest is for what is under way then
 _LAST = 0.8  # part of it by the clock on the wall, after which no proof is begun: the process is ended at 1
 _OF_GRADIENTS = ("gradient-nonfinite", "dead-gradient")
+_DIFFERENTIABLE = ("torch", "jax", "tensorflow", "autograd")
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
 
@@ -179,7 +180,7 @@ def suspects(
                 )
                 begun.update(_begun(places))
             uses = table.of(place.term)
-            silent = _without_gradient(match.root)
+            silent = _of_arrays(place) or _without_gradient(match.root) or _untaken_without_gradient(match)
             if silent and match.variant.hazard in _OF_GRADIENTS:
                 continue
             repairable = match.variant.stable is not None and not silent
@@ -268,6 +269,18 @@ def _without_gradient(root: Term) -> bool:
             return False
         below.extend(node.args)
     return True
+
+
+def _of_arrays(place: Place) -> bool:
+    """Whether a place works on arrays, which have no gradient: numpy is at hand there, and nothing of torch."""
+    at_hand = {name.partition(".")[0] for name in modules(place)}
+    return "numpy" in at_hand and not at_hand.intersection(_DIFFERENTIABLE)
+
+
+def _untaken_without_gradient(match: Match) -> bool:
+    """Whether the branch that a selection does not take is cut off from gradients."""
+    untaken = match.bindings.get(match.variant.untaken)
+    return untaken is not None and _without_gradient(untaken)
 
 
 def _begun(places: Iterable[Place]) -> Iterator[ast.expr]:

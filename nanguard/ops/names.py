@@ -23,7 +23,8 @@ USUAL: Mapping[str, str] = {
     "Tensor": "torch.Tensor",
 }  # fmt: skip
 
-ARRAYS = ("numpy.", "scipy.")  # modules whose functions give arrays, which have no gradient
+# What gives arrays, which have no gradient: functions of these modules, and a method that tensors do not have.
+ARRAYS = ("numpy.", "scipy.", ".astype")
 
 _LOGGERS = frozenset({
     "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
@@ -31,6 +32,8 @@ _LOGGERS = frozenset({
 })  # fmt: skip
 _KEPT = re.compile(r"(^|[._])(logs|logger|log_dict|log_vars|metrics|stats)$")  # what is kept to be looked at
 _KEEPERS = frozenset({"update", "append"})
+_LISTING = frozenset({"where", "nonzero", "argwhere", "flatnonzero"})
+_COUNTING = frozenset({"torch.arange", "torch.range", "numpy.arange"})
 _MATH, _NUMPY = "math.", "numpy."
 
 
@@ -41,6 +44,16 @@ def shows(name: str) -> bool:
     """
     owner, _, function = name.rpartition(".")
     return function in _LOGGERS or (function in _KEEPERS and _KEPT.search(owner) is not None)
+
+
+def counts_up(name: str) -> bool:
+    """Whether a function gives numbers at equal distances, of numbers of the program: it takes no tensor of data."""
+    return name in _COUNTING
+
+
+def lists_places(name: str) -> bool:
+    """Whether a function of a test alone lists the places where it holds: ``torch.nonzero``, ``mask.nonzero``."""
+    return name.rpartition(".")[2] in _LISTING
 
 
 def of_numbers(name: str) -> bool:

@@ -192,6 +192,10 @@ _FIRST = ("input", "self")
 _RENAMED = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction", "p": "ord"}
 
 
+# flags of old losses, with the reduction that they mean where they are false
+_FLAGS = (("size_average", "sum"), ("reduce", "none"))
+
+
 def parameter(names: Sequence[str], key: str) -> str:
     """The parameter that a keyword gives, among those of a spelling."""
     if key in names:
@@ -227,6 +231,9 @@ def bind(spelling: Spelling, args: Sequence[Attr], keywords: Mapping[str, Attr])
             if default is REQUIRED:
                 raise BindError(f"{spelling.name} needs {name}")
             given[name] = default
+    for name, reduction in _FLAGS:
+        if "reduction" in given and as_attr(given.get(name)) is False:
+            given["reduction"] = reduction
     for name, kind in spelling.signature.kinds:
         if not takes(kind, given[name]):
             raise BindError(f"{spelling.name} takes {kind} for {name}")

@@ -14,6 +14,7 @@ from nanguard.floats import Format
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.ranges import RangeTable, narrowed
+from nanguard.ops.names import counts_up
 from nanguard.term import Attr, Term, is_entry, make, number, rebuild, walk
 
 # Inputs that a training run reaches: logits and scores to about a hundred, small differences, exact 0 and 1.
@@ -316,11 +317,9 @@ def _is_flat(root: Term) -> bool:
 
 def of_settings(node: Term) -> bool:
     """Whether a term is a tensor that is made of settings and sizes alone, as ``torch.linspace(-1, 1, x.size(0))``."""
-    return (
-        node.op == "opaque"
-        and node.name.startswith("torch.")
-        and all(arg.op == "const" or is_setting(arg) or _is_size(arg) for arg in node.args)
-    )
+    if node.op != "opaque" or not node.name.startswith("torch."):
+        return False
+    return counts_up(node.name) or all(arg.op == "const" or is_setting(arg) or _is_size(arg) for arg in node.args)
 
 
 def _is_size(node: Term) -> bool:

@@ -9,7 +9,7 @@ from nanguard import ops
 from nanguard.ops.names import CONSTANTS
 from nanguard.reading.calls import ENTRIES, of_every_module
 from nanguard.reading.containers import entry, with_item
-from nanguard.reading.narrowing import is_mask, narrow
+from nanguard.reading.narrowing import is_mask, narrow, places_of
 from nanguard.reading.recording import Recording
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
@@ -160,7 +160,10 @@ class Members(Recording):
         elif len(values) == 1 and isinstance(values[0], Term) and _is_identity(term):  # the rows of the classes
             result = make("to", (make("one_hot", (values[0],), (("num_classes", UNKNOWN),)),))
         else:
-            result = make("pick", (term,), (("dim", None), ("index", written(node.slice)[:60])))
+            tests = {places_of(value) for value in values if isinstance(value, Term)}
+            test = tests.pop() if len(tests) == 1 else None
+            held = self.selected(term, test) if test is not None and all(map(is_mask, alternatives(test))) else term
+            result = make("pick", (held,), (("dim", None), ("index", written(node.slice)[:60])))
         return self.record(result, node, state, frame)
 
     def selected(self, term: Term, mask: Term) -> Term:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from nanguard import ops
+from nanguard.ops.names import lists_places
 from nanguard.reading.walking import inside
 from nanguard.term import Term, const, make, number, walk
 
@@ -17,6 +18,13 @@ from nanguard.term import Term, const, make, number, walk
 def is_mask(value: object) -> bool:
     """Whether a value selects entries: the result of a comparison, or an argument that is called a mask."""
     return isinstance(value, Term) and (ops.compares(value) or value.attr("kind") == "mask")
+
+
+def places_of(key: Term) -> Term | None:
+    """The test that an index lists the places of: ``torch.where(p > 0)[0]``, ``(p > 0).nonzero().squeeze(1)``."""
+    while key.op in ("index", "pick") or ops.family(key) in (ops.MOVEMENT, ops.CAST):
+        key = key.args[0]
+    return key.args[0] if key.op == "opaque" and lists_places(key.name) and key.args else None
 
 
 def narrow(term: Term, test: Term, outcome: bool) -> Term:
@@ -33,6 +41,8 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         subject, bound, op = bound, subject, _MIRRORED[op]
     value = number(bound)
     told = op if outcome else _OPPOSITE[op]
+    if value is None and term.op == "sub":
+        return _difference(term, subject, told, bound)
     if value is None and told not in ("eq", "ne"):
         value = ends(bound)[told in ("lt", "le")]
         if math.isinf(value) and told == "gt" and _is_setting(bound) and ends(subject)[0] >= 0:
@@ -45,6 +55,31 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         if found is wanted:
             return _assume(term, sign, limit)
     return term
+
+
+def _difference(term: Term, subject: Term, told: str, bound: Term) -> Term:
+    """A difference, with what is known of its sides: of ``high > low + 0.1`` that ``high - low`` is above 0.1."""
+    (left, ahead), (right, behind) = _shifted(subject), _shifted(bound)
+    if told == "eq" or (told == "ne" and ahead != behind):
+        return term
+    if term.args == (left, right):
+        return _assume(term, told, behind - ahead)
+    if term.args == (right, left):
+        return _assume(term, _MIRRORED[told], ahead - behind)
+    return term
+
+
+def _shifted(term: Term) -> tuple[Term, float]:
+    """A term without a number that is added to it, and this number."""
+    number_of = [number(arg) for arg in term.args]
+    match term.op, number_of:
+        case "add", [None, float(shift)]:
+            return term.args[0], shift
+        case "add", [float(shift), None]:
+            return term.args[1], shift
+        case "sub", [None, float(shift)]:
+            return term.args[0], -shift
+    return term, 0.0
 
 
 _BOUNDS = re.compile(r"max|min|thres|clip|limit|bound|radius|eps|tol|delta|margin")
@@ -199,6 +234,9 @@ def _asks(comparison: Term, catches: bool) -> Asked:
     for arg in comparison.args:
         for op in ("gt", "lt"):  # a bound from below is one of the least entry, from above of the largest
             subjects.update(subject for subject, _, _ in said(arg, op, 0.0))
+    if comparison.op in _MIRRORED and all(number(arg) is None for arg in comparison.args):
+        (left, _), (right, _) = map(_shifted, comparison.args)
+        subjects.update((make("sub", (left, right)), make("sub", (right, left))))
     about = frozenset(comparison.args[:1]) if catches else frozenset[Term]()
     finite = comparison.op == "isfinite"
     return Asked(frozenset(subjects), about if finite else frozenset(), frozenset() if finite else about)

@@ -7,7 +7,7 @@ import re
 
 from nanguard.reading.values import Many, Value, known, option
 from nanguard.reading.walking import written
-from nanguard.term import symbol
+from nanguard.term import make, symbol
 
 _SIZES = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|axis|axes|count|length|steps|width|height)(_|$)|^classes$")
 _MASKS = ("mask",)
@@ -38,7 +38,14 @@ def parameter(arg: ast.arg, default: Value | None, plain: str) -> Value:
         return Many(symbol(name))
     if not annotation and _EPSILONS.search(name):
         return symbol(name, "number", low=0.0, low_open=True)
-    return symbol(name, kind)
+    made = symbol(name, kind)
+    return make("detach", (made,)) if kind == "tensor" and _is_array(annotation) else made
+
+
+def _is_array(annotation: str) -> bool:
+    """Whether an argument is said to be an array of numpy, which has no gradient."""
+    words = _words(annotation)
+    return "Tensor" not in words and ("ndarray" in words or annotation in ("np.array", "numpy.array"))
 
 
 _TABLES = frozenset({"dict", "Dict", "Mapping", "MutableMapping", "OrderedDict", "defaultdict", "DefaultDict"})

@@ -216,7 +216,7 @@ def segment(lines: Sequence[bytes], node: ast.expr) -> str:
     parts = [lines[number] for number in range(first, last + 1)]
     parts[-1] = parts[-1][: node.end_col_offset]
     parts[0] = parts[0][node.col_offset :]
-    if len(parts) > 1 and b"#" in b"".join(parts):
+    if len(parts) > 1 and (b"#" in b"".join(parts) or any(part.rstrip().endswith(b"\\") for part in parts)):
         return ast.unparse(node)
     return " ".join(b" ".join(parts).decode("utf-8", "replace").split())
 
