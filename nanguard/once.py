@@ -108,12 +108,14 @@ class Settled:
         self.nodes: set[ast.expr] = set()
         self.inside: set[Term] = set()
         self.where: set[tuple[str, str, Term]] = set()  # the same by the function that a finding stands in
+        self.found: set[tuple[str, ast.expr]] = set()  # rules with the expressions that they have found
         self.roots: dict[tuple[str, Term], int] = {}  # what has a finding, with the code of the rule, and its line
         self.sums: set[tuple[str, ast.expr]] = set()  # rules, and the sums and parts of sums that they have found
 
     def add(self, suspect: Suspect) -> None:
         """Take the place, and what lies between the root of the match and its variables."""
         self.nodes.add(suspect.place.node)
+        self.found.add((suspect.match.rule.code, suspect.place.node))
         self.roots[suspect.match.rule.code, suspect.match.root] = suspect.place.node.lineno
         if suspect.match.rest and suspect.match.joined == "add":
             self.sums.update((suspect.match.rule.code, part) for part in sums(suspect.place.node))
@@ -140,6 +142,8 @@ class Settled:
             self.nodes.add(suspect.place.node)
         if any((suspect.match.rule.code, part) in self.sums for part in sums(place.node)):
             return True  # of one sum it may be said of the whole on one path, of a part of it on another
+        if (suspect.match.rule.code, place.node) in self.found:  # on another path: what goes on with it goes on here
+            self.roots[suspect.match.rule.code, root] = place.node.lineno
         return suspect.place.node in self.nodes
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 
 import pytest
 
 from nanguard.analyse import examine
+from nanguard.reading.read import segment
 from nanguard.settings import Settings
 
 HEAD = "import math\nimport numpy as np\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -555,6 +557,34 @@ def test_one_sum_has_one_finding() -> None:
     """
     result = examine("loss.py", HEAD + textwrap.dedent(body), Settings(static=True), None)
     assert [finding.code for finding in result.findings if finding.confirmed] == ["NG210"]
+
+
+def test_what_goes_on_with_a_finding_is_none_on_another_path_either() -> None:
+    body = """
+    def f(x, v):
+        if x.ndim > 2:
+            x = x.flatten(1)
+        xx = x @ x.t()
+        rx = xx.diag().unsqueeze(0).expand_as(xx)
+        d = rx.t() + rx - 2.0 * xx
+        return torch.exp(-0.5 * d / v).mean()
+    """
+    result = examine("loss.py", HEAD + textwrap.dedent(body), Settings(static=True), None)
+    assert [(finding.code, finding.span.line - HEAD.count("\n")) for finding in result.findings] == [("NG406", 7)]
+
+
+@pytest.mark.parametrize(("module", "codes"), [("torch", ["NG302"]), ("numpy", [])])
+def test_a_file_without_torch_has_no_gradients(module: str, codes: list[str]) -> None:
+    body = "def f(x, y):\n    return ((x - y) ** 2).sum(-1) ** 0.5"
+    result = examine("loss.py", f"import {module}\n\n{body}\n", Settings(static=True), None)
+    assert [finding.code for finding in result.findings] == codes
+
+
+def test_an_expression_that_a_backslash_continues_is_told_on_one_line() -> None:
+    lines = [b"y = a / \\\n", b"    (2 * b)\n"]
+    (statement,) = ast.parse(b"".join(lines)).body
+    assert isinstance(statement, ast.Assign)
+    assert segment(lines, statement.value) == "a / (2 * b)"
 
 
 @pytest.mark.parametrize(("safe", "twin", "code"), TWINS.values(), ids=TWINS.keys())

@@ -15,6 +15,7 @@ from nanguard.matching.interval import Interval
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.ranges import RangeTable, narrowed
 from nanguard.ops.names import counts_up
+from nanguard.reading.narrowing import without_facts
 from nanguard.term import Attr, Term, is_entry, make, number, rebuild, walk
 
 # Inputs that a training run reaches: logits and scores to about a hundred, small differences, exact 0 and 1.
@@ -67,7 +68,7 @@ def reached(leaf: Term, root: Term, ranges: RangeTable) -> Interval:
     """The values of a leaf with which a term is worked out: what a test on the way has shown of it restricts them."""
     interval = ranges.interval(leaf)
     for node in walk(root):
-        if node.op == "assume" and node.args[0] is leaf:
+        if node.op == "assume" and without_facts(node) is leaf:
             interval = narrowed(interval, node)
     return interval
 

@@ -171,6 +171,8 @@ class Applying(Members):
             found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)
         if found is None and name.endswith("_"):
             found = self.operation(f"Tensor.{name[:-1]}", (term, *args), keywords, node, state, frame)
+        if isinstance(found, Term) and found.op == "masked_select" and found.args[0] is term:
+            found = make("masked_select", (self.selected(term, found.args[1]), found.args[1]))
         return found if found is not None else self.unknown(f".{name}", args, keywords, TensorMethod(term, name), node)
 
     def built(

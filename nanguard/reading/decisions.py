@@ -199,7 +199,7 @@ class Decisions(ABC):
                 state.env[name] = either([_each_by_its_own(part, inner.args, truth) for part in held.args])
         for subject in compared:
             if subject.args and subject.op != "opaque" and subject not in state.facts:
-                narrowed = narrow(subject, inner, truth)
+                narrowed = _each_by_its_own(subject, inner.args if inner.op == "either" else (inner,), truth)
                 if narrowed is not subject:  # ``if x.abs() < 1: return`` holds of the next x.abs() too
                     state.facts[subject] = narrowed
 

@@ -33,6 +33,8 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
         return narrow(term, test.args[0], not outcome)
     if test.op == "logical_and" and outcome:
         return narrow(narrow(term, test.args[0], True), test.args[1], True)
+    if test.op == "logical_or" and not outcome:
+        return narrow(narrow(term, test.args[0], False), test.args[1], False)
     if test.op not in _OPPOSITE:
         return term
     subject, bound = test.args

@@ -6,14 +6,22 @@ from weakref import WeakKeyDictionary
 
 from nanguard import ops
 from nanguard.matching.predicates.asked import Ranges, core
+from nanguard.ops.names import counts_up
 from nanguard.term import Term, number, walk
 
 
 def varies(ranges: Ranges, x: Term) -> bool:
     """`x` depends on a tensor of the program: it is no number or hyper-parameter."""
-    return any(
-        (node.op == "symbol" and node.attr("kind") == "tensor") or node.op == "opaque" for node in walk(x)
-    )  # fmt: skip
+    below, seen = [x], set[Term]()
+    while below:
+        node = below.pop()
+        if node in seen or (node.op == "opaque" and counts_up(node.name)):
+            continue
+        if node.op == "opaque" or (node.op == "symbol" and node.attr("kind") == "tensor"):
+            return True
+        seen.add(node)
+        below.extend(node.args)
+    return False
 
 
 def computed(ranges: Ranges, x: Term) -> bool:
