@@ -13,6 +13,7 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "number": constants.is_number,
     "small": constants.small,
     "just_above_one": constants.just_above_one,
+    "just_below_whole": constants.just_below_whole,
     "least": constants.least,
     "vanishes": constants.vanishes,
     "rounds_to": constants.rounds_to,

@@ -27,6 +27,11 @@ def just_above_one(ranges: Ranges, x: Term) -> bool:
     return value is not None and 1 < value <= 1.001
 
 
+def just_below_whole(ranges: Ranges, x: Term) -> bool:
+    """A product with a constant from 0.9 to 1, which keeps a cosine off 1: ``0.95 * c``."""
+    return x.op == "mul" and any(0.9 <= abs(number(arg) or 0) < 1 for arg in x.args)
+
+
 def least(ranges: Ranges, x: Term) -> bool:
     """A constant above 0 that is next to the least normal number of the dtype, or below it."""
     value = number(x)
