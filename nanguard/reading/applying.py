@@ -165,14 +165,14 @@ class Applying(Members):
         if name == "size":
             dim = known(args[0]) if args else None
             return Shape(term) if not args else size(term, dim.value if dim is not None else to_term(args[0]))
+        if name == "masked_select" and args and isinstance(args[0], Term):
+            term = self.selected(term, args[0])
         handler = KNOWN.get(f"Tensor.{name}")
         found = handler(Call(self, (term, *args), keywords, node, state, frame)) if handler is not None else None
         if found is None:
             found = self.operation(f"Tensor.{name}", (term, *args), keywords, node, state, frame)
         if found is None and name.endswith("_"):
             found = self.operation(f"Tensor.{name[:-1]}", (term, *args), keywords, node, state, frame)
-        if isinstance(found, Term) and found.op == "masked_select" and found.args[0] is term:
-            found = make("masked_select", (self.selected(term, found.args[1]), found.args[1]))
         return found if found is not None else self.unknown(f".{name}", args, keywords, TensorMethod(term, name), node)
 
     def built(
