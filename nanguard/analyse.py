@@ -82,18 +82,27 @@ class Scan:
         return tuple(one_for_each(found))
 
 
-def scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None) -> Scan:
-    """Read a file and match it; `names` restricts it to some targets (and what is inside of them)."""
+def scan(
+    path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None,
+    spans: Container[Span] | None = None,
+) -> Scan:  # fmt: skip
+    """Read a file and match it.
+
+    `names` restricts it to some targets (and what is inside of them), and `spans` to expressions that stand there.
+    """
     with collector.paused():
-        return _scan(path, source, tree, settings, names)
+        return _scan(path, source, tree, settings, names, spans)
 
 
-def _scan(path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None) -> Scan:
+def _scan(
+    path: str, source: str, tree: ast.Module, settings: Settings, names: Sequence[str] | None,
+    spans: Container[Span] | None,
+) -> Scan:  # fmt: skip
     targets = [target for target in discover_targets(path, tree) if _asked(target.name, names)]
     plain = settings.dtypes == ("float32",) and not settings.rules
     reading = read(path, source, tree, targets, not plain, _ranges(settings))
     result = FileResult(path, _read_targets(targets, reading), (), ())
-    concerned = _risky(reading) if plain else None
+    concerned = _standing(reading, spans) if spans is not None else _risky(reading) if plain else None
     if concerned is not None and not concerned:
         return Scan(result, 0, (), reading, None)
     matcher = _matcher(settings.dtypes[0], settings)
@@ -129,6 +138,11 @@ def _risky(reading: Reading) -> set[Term]:
         if ops.risky(term) or not found.isdisjoint(term.args):
             found.add(term)
     return found
+
+
+def _standing(reading: Reading, spans: Container[Span]) -> set[Term]:
+    """The terms of the expressions that stand at some spans."""
+    return {place.term for place in reading.places if span(place.path, place.node) in spans}
 
 
 def _matcher(dtype: str, settings: Settings) -> Matcher:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanguard import analyse
 from nanguard.errors import NanguardError
-from nanguard.finding import Finding, Number, Witness
+from nanguard.finding import Finding, Number, Span, Witness
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.rules import load
 from nanguard.proof import prove
@@ -57,10 +57,12 @@ class Subjects:
     """Reads each file once for each dtype, and each rule's example once.
 
     Of a file only the functions `names` are read, where they are given; all of it where a finding is in none of these.
+    Only what stands at `spans` is matched, where these are given.
     """
 
     settings: Settings
     names: tuple[str, ...] | None = None
+    spans: frozenset[Span] | None = None
     examples: dict[tuple[str, str], Subject | None] = field(default_factory=dict)
     scans: dict[tuple[str, str, tuple[str, ...] | None], analyse.Scan | None] = field(default_factory=dict)
 
@@ -83,7 +85,7 @@ class Subjects:
             try:
                 source = source_text(path)
                 settings = replace(self.settings, dtypes=(dtype,), static=True, select=("ALL",), ignore=())
-                self.scans[key] = analyse.scan(path, source, discover.parse(path, source), settings, names)
+                self.scans[key] = analyse.scan(path, source, discover.parse(path, source), settings, names, self.spans)
             except NanguardError:
                 self.scans[key] = None
         return self.scans[key]

@@ -45,7 +45,8 @@ class Worker:
     def work(self, asked: Asked) -> Found:
         """What is to be known of the findings of a file."""
         names = tuple(sorted({finding.target for finding in asked.findings}))
-        subjects = Subjects(self.settings, names, self.examples)
+        spans = frozenset(finding.span for finding in asked.findings)
+        subjects = Subjects(self.settings, names, spans, self.examples)
         figures: dict[str, Figure | None] = {}
         return Found(tuple(self._facts(finding, subjects, figures) for finding in asked.findings), figures)
 
