@@ -121,6 +121,7 @@ READ: dict[str, tuple[str | bytes, int | None]] = {
     "table": (f"d = {{{''.join(f'{n}: {n},' for n in range(5_000))}}}\n{LOSS}", 6),
     "tuple": (f"d = ({'1,' * 10_000})\n{LOSS}", 6),
     "parameters": (f"import torch\ndef f(x, {','.join(f'a{n}' for n in range(5_000))}):\n    return {HAZARD}\n", 3),
+    "no-tensor": (f"import torch\ndef f(x):\n    d = {{}}\n    return x if d.requires_grad else {HAZARD}\n", 4),
     "recursion": (f"{RETURNS}f(f(f(f(x)))) + {HAZARD}\n", 3),
     "own-base": (f"class A(A): pass\nclass B(C): pass\nclass C(B): pass\n{LOSS}", 8),
     "diamonds": (

@@ -22,7 +22,7 @@ from nanguard.finding import Number, Witness
 from nanguard.floats import FORMATS
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.predicates.asked import core
-from nanguard.proof import leaves
+from nanguard.proof import facts, leaves
 from nanguard.proof.evaluate import NotEvaluable
 from nanguard.proof.failing import MEASURED_EXACTLY, NONFINITE, fails, lost, some_zero, truth_at
 from nanguard.proof.leaves import Cut
@@ -121,7 +121,7 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
     points: list[Point] = []
     first: dict[str, Point] = {}
     demanding = _MOST_EXACT if match.variant.stable is not None or match.variant.exact is not None else 0
-    edges = _EDGES
+    edges, tests = _EDGES, facts.tested(cut)
     last = thread_time()
     deadline, loads = last + _SECONDS, _LOADS
     for point in points_of(cut, matcher):
@@ -137,6 +137,8 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
         if kind is not None and kind not in first and demanding and not loses(kind, cut, point, matcher.ranges.dtype):
             demanding -= 1  # the exact value is not finite either: a better witness may come
             continue
+        if kind is not None and tests and not facts.agree(tests, cut, point, matcher.ranges.dtype):
+            continue  # the program does not come here with it
         if kind is not None and causes(cut, match, point, kind, matcher.ranges.dtype):
             point = alone(cut, point, matcher.ranges.dtype)
             if not fails(kind, point, None, matcher.ranges.dtype):
@@ -155,7 +157,7 @@ def search(cut: Cut, match: Match, matcher: Matcher) -> tuple[str, Point] | None
         if kind in MEASURED_EXACTLY:
             until = max(deadline, thread_time() + _SECONDS / 2)  # whatever it took to get there
             found = _exactly(kind, cut, [p for p in points if p.finite and p.smooth], matcher.ranges.dtype, until)
-            if found is not None:
+            if found is not None and (not tests or facts.agree(tests, cut, found, matcher.ranges.dtype)):
                 return kind, found
     return None
 

@@ -6,7 +6,7 @@ import ast
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from nanguard.reading.narrowing import Questions, as_test, narrow, of_every_entry, without_facts
+from nanguard.reading.narrowing import Questions, as_test, implied, narrow, of_every_entry, without_facts
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import Items, Value, alternatives, either, is_option, known, not_none
 from nanguard.term import Term, const, make
@@ -177,7 +177,7 @@ class Decisions(ABC):
 
     def narrow_names(self, test: Term, outcome: bool, state: State) -> None:
         """Narrow what the names of a state stand for by a test that went `outcome`, and what it has computed itself."""
-        if test.op == "opaque" and test.name == "requires_grad" and not outcome:
+        if test.op == "opaque" and test.name == "requires_grad" and test.args and not outcome:
             for name, held in state.env.local():
                 if held is test.args[0]:
                     state.env[name] = make("detach", (held,))
@@ -186,6 +186,8 @@ class Decisions(ABC):
             for name, held in state.env.local():
                 if held is subject:
                     state.env[name] = make("assume", (held,), (("finite", True),))
+        for term, narrowed in implied(test, outcome):
+            state.facts.setdefault(term, narrowed)
         inner, truth = of_every_entry(as_test(test), outcome)
         if inner is None:
             return

@@ -10,7 +10,7 @@ from nanguard.ops.names import CONSTANTS
 from nanguard.reading.calls import ENTRIES, of_every_module
 from nanguard.reading.containers import entry, with_item
 from nanguard.reading.narrowing import is_mask, narrow, places_of
-from nanguard.reading.recording import Recording
+from nanguard.reading.recording import COUNTER, Recording
 from nanguard.reading.state import Frame, State
 from nanguard.reading.values import (
     Bound,
@@ -72,6 +72,8 @@ class Members(Recording):
                 return Partial(External(f"builtins.dict.{name}"), (value,), {}) if name in ENTRIES else opaque(name)
             case Items() | Many() | Built() | Partial():
                 return TensorMethod(to_term(value), name)
+            case TensorMethod() if name == "data":  # of an attribute that is a tensor: layer.weight.data
+                return make("detach", (opaque(name, tuple(terms_in(value))),))
         return opaque(name, tuple(terms_in(value)))
 
     def plain(self, value: External) -> Value:
@@ -200,8 +202,8 @@ class Members(Recording):
                 return make("numel", (term,))
             case Table(items=items) if items:
                 return opaque("key")
-            case Term() if value.op == "arange":
-                return symbol("counter", "size", low=0)
+            case Term() if value.op == "arange" or (value.op == "opaque" and value.name == "builtins.range"):
+                return COUNTER
             case Term():
                 return make("pick", (value,), (("dim", 0), ("index", "item")))
         return opaque("item", tuple(terms_in(value)))

@@ -170,6 +170,22 @@ def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, floa
         subject = inner[0]
 
 
+def implied(test: Term, outcome: bool) -> Iterator[tuple[Term, Term]]:
+    """Values that may be worked out behind a test that went `outcome`, each beside what the test has said of it.
+
+    Where ``mask.any()`` holds, the number of entries that the mask has is not 0.
+    """
+    if test.op == "logical_not":
+        yield from implied(test.args[0], not outcome)
+    elif test.op == "logical_and" and outcome:
+        for part in test.args:
+            yield from implied(part, True)
+    elif test.op == "any" and outcome and is_mask(test.args[0]):
+        for mask in (test.args[0], make("to", test.args, (("dtype", "float32"),))):
+            count = make("sum", (mask,), test.attrs)
+            yield count, _assume(count, "gt", 0.0)
+
+
 def without_facts(term: Term) -> Term:
     """A term without the facts found on the way."""
     while term.op == "assume":

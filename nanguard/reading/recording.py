@@ -241,19 +241,15 @@ def _drawn(term: Term, node: ast.expr) -> Term:
     return symbol(name, "tensor", low=interval.low, high=interval.high, **ends)
 
 
+COUNTER = symbol("counter", "size", low=0)  # one of a range of numbers
 _HALVES = {**{name: name for name in HALVES}, "half": "float16"}
-
-
-def _counted(item: Value) -> bool:
-    """Whether an item is one of a range of numbers."""
-    return isinstance(item, Term) and item.op == "pick" and item.args[0].name == "builtins.range"
 
 
 def _argument(value: Value) -> Attr:
     """A value as the ops table takes it."""
     if type(value) is Items:
         return tuple(_argument(item) for item in value.items)
-    if type(value) is Many and _counted(value.item):  # tuple(range(1, x.ndim)): dimensions that are not known
+    if type(value) is Many and value.item is COUNTER:  # tuple(range(1, x.ndim)): dimensions that are not known
         return UNKNOWN
     if isinstance(value, External) and value.name.removeprefix("torch.") in _HALVES:
         return _HALVES[value.name.removeprefix("torch.")]

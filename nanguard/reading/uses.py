@@ -173,7 +173,8 @@ def _worked_from(term: Term) -> Iterator[Term]:
 
 
 def _passes(user: Term) -> bool:
-    return ops.family(user) in (ops.ELEMENTWISE, ops.CAST, ops.MOVEMENT)
+    """Whether an operation gives entry by entry what it is given, or whole numbers of it."""
+    return ops.family(user) in (ops.ELEMENTWISE, ops.CAST, ops.MOVEMENT) or ops.cuts(user)
 
 
 def _offset(user: Term) -> bool:

@@ -144,13 +144,14 @@ def affine(ranges: Ranges, z: Term) -> bool:
 def has_singularity(ranges: Ranges, x: Term) -> bool:
     """Somewhere in `x` is an operation that can be non-finite, or have a non-finite derivative, at any of its entries.
 
-    What ``x[mask] = value`` puts in is worked out for the selected entries alone, and does not count.
+    What ``x[mask] = value`` puts in is worked out for the selected entries alone, and does not count; nor does what no
+    gradient comes back from, as from whole numbers.
     """
     rows = ops.rows()
     below, seen = [x], set[Term]()
     while below:
         node = below.pop()
-        if node in seen:  # a graph in which values are shared has exponentially many paths
+        if node in seen or ops.cuts(node):  # a graph in which values are shared has exponentially many paths
             continue
         seen.add(node)
         open_power = node.op == "pow" and number(node.args[1]) is None  # it is most likely a square
