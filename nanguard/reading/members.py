@@ -72,8 +72,9 @@ class Members(Recording):
                 return Partial(External(f"builtins.dict.{name}"), (value,), {}) if name in ENTRIES else opaque(name)
             case Items() | Many() | Built() | Partial():
                 return TensorMethod(to_term(value), name)
-            case TensorMethod() if name == "data":  # of an attribute that is a tensor: layer.weight.data
-                return make("detach", (opaque(name, tuple(terms_in(value))),))
+            case TensorMethod(term=term, name=held):  # an attribute of an attribute: layer.weight.data
+                found = opaque(f"{held}.{name}", (term,))
+                return make("detach", (found,)) if name == "data" else found
         return opaque(name, tuple(terms_in(value)))
 
     def plain(self, value: External) -> Value:
@@ -133,6 +134,8 @@ class Members(Recording):
         if isinstance(value, Term):
             return self.index(value, node, state, frame)
         self.evaluate(node.slice, state, frame)
+        if isinstance(value, TensorMethod):  # of an attribute: batch.lengths[i] is not batch.masks[i]
+            return opaque(f"{value.name}[{written(node.slice)[:60]}]", (value.term,))
         return value if isinstance(value, External) else opaque("item", tuple(terms_in(value)))
 
     def size_of(self, value: Shape, node: ast.Subscript, state: State, frame: Frame) -> Value:
