@@ -22,6 +22,8 @@ _POSITIVE = re.compile(
 )
 # one that is called a log probability is not above 0, and is 0 in silence
 _LOG_PROBABILITY = re.compile(r"(^|[._])(log_?probs?|logps?|log_?probabilit(y|ies))$")
+# a part of an argument that is called a mask is one
+_MASK = re.compile(r"(^|_)masks?$")
 # and one that is called the magnitude of a spectrum is never below 0, and 0 in silence
 _MAGNITUDE = re.compile(r"(^|[._])(?<!log_)(mags?|magnitudes?|spectrograms?|psd)$")
 
@@ -52,6 +54,8 @@ class RangeTable:
         named = node.name if node.op == "opaque" else str(node.attr("index")).strip("'") if node.op == "pick" else ""
         if named and _POSITIVE.search(named):  # ``output["sigma"]``, too
             return Interval(0.0, low_open=True, dtype=self.dtype)
+        if named and node.op == "pick" and _MASK.search(named):
+            return Interval(0.0, 1.0, integer=True, dtype=self.dtype)
         row = ops.row(node.op)
         args = self.operands(node, row)
         if row is not None and row.range is not None and (args or row.family == ops.LEAF):

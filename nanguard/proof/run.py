@@ -313,6 +313,11 @@ def _one_hot(x: Value, num_classes: Attr) -> Value:
     return torch.zeros_like(x).scatter(-1, x.argmax(-1, keepdim=True), 1)
 
 
+def _eye(n: Attr) -> Value:
+    """The identity matrix; of rows whose number is not known there are two."""
+    return load_torch().eye(n if isinstance(n, int) else 2)
+
+
 def _numel(x: Value, dim: Attr = None) -> Value:
     return 1 if _is_number(x) else x.numel()
 
@@ -354,6 +359,7 @@ _SPECIAL: Mapping[str, Callable[..., Value]] = {
     "of_class": of_class,
     "numel": _numel,
     "one_hot": _one_hot,
+    "eye": _eye,
     "zeros": _sized(0.0),
     "ones": _sized(1.0),
     "full": lambda value, size: value,

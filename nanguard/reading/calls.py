@@ -282,10 +282,17 @@ def _float(call: Call) -> Value | None:
         return None
 
 
+def _first_written(node: ast.expr) -> ast.expr | None:
+    """The first argument of a call as it is written."""
+    return node.args[0] if isinstance(node, ast.Call) and node.args else None
+
+
 def _constants(call: Call) -> Value | None:
     """torch.tensor of known numbers: a tensor between the least and the largest of them; of others a setting."""
     if not call.args or not isinstance(call.args[0], Items):
         return None
+    if not call.args[0].items and not isinstance(_first_written(call.node), ast.List):
+        return opaque(label(call.node), (), f"{call.node.lineno}:{call.node.col_offset}")  # it is filled elsewhere
     inside = [node for held in call.args[0].items for node in walk(to_term(held)) if not node.args]
     settings = [node for node in inside if node.attr("kind") in ("number", "size")]
     if settings and all(node.op == "const" or node in settings for node in inside):

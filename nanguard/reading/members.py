@@ -263,7 +263,8 @@ class Members(Recording):
             return [make("opaque", (value,), (("name", name or f"{value.name}[{index}]"),))
                     for index, name in enumerate(names)]  # fmt: skip
         if isinstance(value, Term) and value.op not in ("const", "arange", "either"):
-            return [_part(value, place) for place in range(count)]
+            names = [target.id if isinstance(target, ast.Name) else "" for target in targets]
+            return [_part(value, place, name) for place, name in enumerate(names)]
         tuples = [part for part in alternatives(value) if _is_tuple(part, count)] if isinstance(value, Term) else []
         if tuples:  # what else it may be, a single tensor say, is not what is unpacked here
             return [either(list(column)) for column in zip(*(part.args for part in tuples), strict=True)]
@@ -316,11 +317,11 @@ def _is_tuple(part: Term, count: int) -> bool:
     return part.op == "opaque" and part.name == Items.__name__ and len(part.args) == count
 
 
-def _part(term: Term, place: int) -> Term:
-    """One of the tensors that a tensor is unpacked into: two of them are two values."""
+def _part(term: Term, place: int, name: str = "") -> Term:
+    """One of the tensors that a tensor is unpacked into: two of them are two values, and may say what they are."""
     if term.op == "unbind":
         return make("index", (term,), (("key", (place,)),))
-    return make("pick", (term,), (("dim", 0), ("index", f"item {place}")))
+    return make("pick", (term,), (("dim", 0), ("index", name if name not in ("", "_") else f"item {place}")))
 
 
 def size(term: Term, dim: Attr) -> Term:

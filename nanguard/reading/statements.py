@@ -281,10 +281,12 @@ def totalled(after: Value | None, carried: Value | None, before: Value | None) -
         return None
     if carried.op != "opaque" or before.op == "symbol":
         return None
-    added = _added(after, carried)
+    detached = after.op == "detach"  # without gradients
+    added = _added(after.args[0] if detached else after, carried)
     if added is None or any(node is carried for node in walk(added)):
         return None
-    return make("add", (before, make("sum", (added,), (("dim", 0), ("keepdim", False)))))
+    whole = make("add", (before, make("sum", (added,), (("dim", 0), ("keepdim", False)))))
+    return make("detach", (whole,)) if detached else whole
 
 
 def _added(after: Term, carried: Term) -> Term | None:
