@@ -26,6 +26,13 @@ USUAL: Mapping[str, str] = {
 # What gives arrays, which have no gradient: functions of these modules, and a method that tensors do not have.
 ARRAYS = ("numpy.", "scipy.", ".astype")
 
+# functions that get data out of a file, whose name is no number
+_READERS = frozenset({
+    "torch.load", "numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "pandas.read_csv", "pandas.read_pickle",
+    "pandas.read_excel", "pandas.read_parquet", "PIL.Image.open", "cv2.imread", "torchvision.io.read_image",
+    "torchaudio.load", "scipy.io.loadmat", "scipy.io.wavfile.read", "pickle.load", "joblib.load", "h5py.File",
+})  # fmt: skip
+
 _LOGGERS = frozenset({
     "print", "format", "str", "log", "log_dict", "log_metric", "log_metrics", "log_scalar", "info", "debug", "warning",
     "add_scalar", "add_scalars", "add_histogram", "set_postfix", "set_postfix_str", "set_description",
@@ -54,6 +61,11 @@ def counts_up(name: str) -> bool:
 def lists_places(name: str) -> bool:
     """Whether a function of a test alone lists the places where it holds: ``torch.nonzero``, ``mask.nonzero``."""
     return name.rpartition(".")[2] in _LISTING
+
+
+def reads_data(name: str) -> bool:
+    """Whether a function gives what stands in a file: data, whatever the file is called."""
+    return name in _READERS
 
 
 def of_numbers(name: str) -> bool:

@@ -14,7 +14,7 @@ from nanguard.floats import Format
 from nanguard.matching.interval import Interval
 from nanguard.matching.match import Match, Matcher
 from nanguard.matching.ranges import RangeTable, narrowed
-from nanguard.ops.names import counts_up
+from nanguard.ops.names import counts_up, reads_data
 from nanguard.reading.narrowing import without_facts
 from nanguard.term import Attr, Term, is_entry, make, number, rebuild, walk
 
@@ -318,7 +318,7 @@ def _is_flat(root: Term) -> bool:
 
 def of_settings(node: Term) -> bool:
     """Whether a term is a tensor that is made of settings and sizes alone, as ``torch.linspace(-1, 1, x.size(0))``."""
-    if node.op != "opaque" or not node.name.startswith("torch."):
+    if node.op != "opaque" or not node.name.startswith("torch.") or reads_data(node.name):
         return False
     return counts_up(node.name) or all(arg.op == "const" or is_setting(arg) or _is_size(arg) for arg in node.args)
 
@@ -330,7 +330,7 @@ def _is_size(node: Term) -> bool:
 
 def is_setting(leaf: Term) -> bool:
     """Whether a leaf is a number of the program, not a tensor, or something unknown that is made of such alone."""
-    if leaf.op == "opaque" and leaf.name != "Parameter":
+    if leaf.op == "opaque" and leaf.name != "Parameter" and not reads_data(leaf.name):
         return bool(leaf.args) and all(arg.op == "const" or is_setting(arg) for arg in leaf.args)
     return leaf.op == "symbol" and leaf.attr("kind") in ("number", "size", "option")
 

@@ -33,7 +33,7 @@ from nanguard.reading.values import (
     to_term,
 )  # fmt: skip
 from nanguard.reading.walking import written
-from nanguard.term import Term, const, is_number, make, number, symbol, walk
+from nanguard.term import UNKNOWN, Term, const, is_number, make, number, symbol, walk
 
 if TYPE_CHECKING:
     from nanguard.reading.applying import Applying
@@ -304,6 +304,18 @@ def _constants(call: Call) -> Value | None:
     return symbol(label(call.node), "tensor", low=min(bounds), high=max(bounds))
 
 
+def _rows_of_classes(call: Call) -> Value | None:
+    """torch.zeros(n, k).scatter_(1, index.unsqueeze(1), 1): the rows of the classes that an index names."""
+    if len(call.args) < 4 or not all(isinstance(arg, Term) for arg in call.args):
+        return None
+    zeros, dim, index, one = (to_term(arg) for arg in call.args[:4])
+    inserted = index.op == "unsqueeze" and index.attr("dim") in (1, -1)
+    if not (zeros.op == "zeros" and inserted and number(dim) == index.attr("dim") and number(one) == 1):
+        return None
+    rows = make("to", (make("one_hot", (index.args[0],), (("num_classes", UNKNOWN),)),))
+    return call.reader.record(rows, call.node, call.state, call.frame)
+
+
 def _learnt(call: Call) -> Value | None:
     """torch.zeros(n).requires_grad_(): what starts as these numbers and is learnt."""
     if not isinstance(call.args[0], Term) or ops.family(call.args[0]) != ops.LEAF:
@@ -449,6 +461,7 @@ KNOWN: Mapping[str, Callable[[Call], Value | None]] = {
         "apply", "share_memory", "compile",
     )},
     "Tensor.uniform_": _uniform, "Tensor.requires_grad_": _learnt,
+    "Tensor.scatter_": _rows_of_classes, "Tensor.scatter": _rows_of_classes,
     **dict.fromkeys(ADDING, _added), "collections.namedtuple": _named_tuple, "torch.einsum": _einsum,
     "torch.svd": _decomposed, "torch.linalg.svd": _decomposed, "Tensor.svd": _decomposed,
     "torch.tensor": _constants, "torch.as_tensor": _constants,
