@@ -59,6 +59,12 @@ def test_what_overflows_within_finite_ends(matcher: Matcher, op: str, high: floa
     assert matcher.ranges.interval(make(op, (x,))).may_inf == overflows
 
 
+def test_infinity_over_infinity_in_a_bessel_function(matcher: Matcher) -> None:
+    x = symbol("x", "tensor", low=1.0)
+    assert not matcher.ranges.interval(make("i0", (x,))).may_nan
+    assert matcher.ranges.interval(make("i0", (make("exp", (x,)),))).may_nan
+
+
 def test_what_is_shared_is_asked_about_once(matcher: Matcher) -> None:
     """A term that holds each of 200 others twice has more paths through it than anybody could follow."""
     silent, noisy = symbol("x"), symbol("randn at 1:0")

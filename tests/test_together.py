@@ -161,6 +161,18 @@ REPORTED = {
         """,
         ("NG428", "accuracy-loss"),
     ),
+    "large operands that cancel in a sum that goes on": (
+        "def f(x, y): return (x * x).mean(1) - x.mean(1) ** 2 + y",
+        ("NG405", "accuracy-loss"),
+    ),
+    "the beginning of a sum that is used elsewhere, too": (
+        "def f(x, y):\n    k = torch.exp(x) - 1\n    return (k - y) * k",
+        ("NG402", "accuracy-loss"),
+    ),
+    "a copy of an argument, which is no conversion": (
+        "def f(x): return torch.log(x.clone() + 1)",
+        ("NG401", "accuracy-loss"),
+    ),
 }
 
 
@@ -170,6 +182,15 @@ def test_is_reported(body: str, wanted: tuple[str, str]) -> None:
 
 
 SILENT = {
+    "a sum that goes on": "def f(x, y): return torch.exp(x) - 1 - y",
+    "a sum that goes on in the next statement": "def f(x, y):\n    k = torch.exp(x) - 1\n    return y - k",
+    "a sum that goes on in place": "def f(x, y):\n    k = torch.exp(x) - 1\n    k -= y\n    return k",
+    "a bound below that is no guard: nothing is infinite there": (
+        "def f(x): return torch.log(torch.sigmoid(x.clamp(min=1e-6)))"
+    ),
+    "a bound above that ordinary values meet": (
+        "def f(x): return torch.log(torch.sigmoid(x.abs().sum(1).clamp(1e-6, 1)))"
+    ),
     "the maximum of the same alternative": """
         def g(x): return torch.log((x - x.amax(1, keepdim=True)).exp().sum(1))
         def f(a, b, first): return g(a if first else b.sin())

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 from nanguard import ops
 from nanguard.matching import algebra, pattern
+from nanguard.matching.guards import spare
 from nanguard.matching.interval import Interval
 from nanguard.matching.normal import Normalizer, normalizer, peel
 from nanguard.matching.pattern import Bindings, Needs
@@ -157,7 +158,7 @@ class Matcher:
         found = list(self.fitting(term, head, False, hazard)) if self.may_fit(head) else []
         if behind is not head and self.may_fit(behind):
             found.extend(self.fitting(term, behind, True, hazard))
-        found = [match for match in found if not _stable_already(match)]
+        found = [match for match in found if not _stable_already(match) and spare(term, match.guards, self.ranges)]
         if len(found) < 2:
             return found
         found = _guarded_truly(found)

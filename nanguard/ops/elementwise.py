@@ -81,9 +81,9 @@ def _exp(
 
 
 def _i0(x: Interval) -> Interval:
-    """It grows as exp(abs(x)) does, and stays below that."""
+    """It grows as exp(abs(x)) does, and stays below that; torch divides infinity by infinity."""
     overflows = max(-x.low, x.high) > math.log(x.format.max)
-    return Interval(1.0, INF, may_inf=x.may_inf or overflows, may_nan=x.may_nan, dtype=x.dtype)
+    return Interval(1.0, INF, may_inf=x.may_inf or overflows, may_nan=x.may_nan or x.may_inf, dtype=x.dtype)
 
 
 def _log1p(x: Interval) -> Interval:

@@ -131,7 +131,7 @@ class _Writer:
                 raise Unwritten(node.op)
             text = found
         if text.startswith("@"):
-            _, left, sign, right = text.split("@")
+            left, sign, right = text[1:].split("\n")
             name = self.fresh(scope)
             scope.lines += [f"{name} = {_cloned(left)}", f"{name} {sign} {right}"]
             scope.texts[node] = name

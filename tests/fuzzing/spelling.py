@@ -282,5 +282,5 @@ def _operator(name: str, operands: list[str], random: Random) -> str:
     sign = _SIGNS.get(name) or _SIGNS[name.removeprefix("i")]
     left, right = operands
     if name not in _SIGNS:  # in place: the layout makes a statement of it
-        return f"@{left}@{sign}=@{right}"
+        return f"@{left}\n{sign}=\n{right}"
     return f"{_group(left)} {sign} {_group(right)}"

@@ -48,7 +48,7 @@ def summands(matched: Matched, count: float) -> bool:
 def converted(matched: Matched, x: Term) -> bool:
     """`x` is an argument that the program makes floats of there: it holds whole numbers, or is a mask."""
     return any(
-        ops.family(node) == ops.CAST and node.args[0].op == "symbol" and core(matched.normal(node)) is core(x)
+        (node.op == "to" or ops.cuts(node)) and node.args[0].op == "symbol" and core(matched.normal(node)) is core(x)
         for part in matched.term.args
         for node in (part, *part.args)
     )
