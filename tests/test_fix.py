@@ -132,7 +132,7 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         "def f(x, i):\n    q = torch.softmax(x, dim=1)\n    p = q.gather(1, i[:, None])[:, 0]\n    i = i + 1\n"
         "    return torch.log(p), i",
         [],
-        ["return torch.log(torch.clamp(p, 1e-08)), i"],
+        ["return torch.log(torch.clamp(p, 1.2e-38)), i"],
     ),
     "operand bound anew": (
         "def f(x):\n    p = torch.sigmoid(x)\n    x = x * 2\n    return torch.log(p) + x",
@@ -317,7 +317,7 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
     "an operand that is written in place": (
         "def f(net, x):\n    p = torch.softmax(net(x), dim=1)\n    x.zero_()\n    return torch.log(p)",
         [],
-        ["return torch.log(torch.clamp(p, 1e-08))"],
+        ["return torch.log(torch.clamp(p, 1.2e-38))"],
     ),
     "an operand beside a draw": (
         "def f(net, x):\n    p = torch.rand(3) * torch.softmax(net(x), dim=1)\n    return torch.log(p)",
@@ -328,12 +328,12 @@ CASES: dict[str, tuple[str, list[str], list[str] | None]] = {
         "def f(net, x, more: bool):\n    p = torch.softmax(x, dim=1)\n    if more:\n"
         "        p = torch.softmax(net(x), dim=1)\n    return torch.log(p)",
         [],
-        ["return torch.log(torch.clamp(p, 1e-08))"],
+        ["return torch.log(torch.clamp(p, 1.2e-38))"],
     ),
     "an operand of one of two assignments on a line": (
         "def f(net, x):\n    x = x + 1; p = torch.softmax(net(x), dim=1)\n    return torch.log(p)",
         [],
-        ["return torch.log(torch.clamp(p, 1e-08))"],
+        ["return torch.log(torch.clamp(p, 1.2e-38))"],
     ),
     "parameters or a buffer": (
         "class M(torch.nn.Module):\n    def __init__(self, n, trained=True):\n        super().__init__()\n"

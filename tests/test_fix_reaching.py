@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from nanguard.analyse import examine
-from nanguard.repair.edits import placed
+from nanguard.repair.edits import Basis, placed
 from nanguard.repair.ground import Ground
 from nanguard.settings import Settings
 
@@ -19,9 +19,10 @@ def kept(body: str) -> bool:
     source = f"{HEAD}{body}\n    return torch.log(p)\n"
     ground = Ground(source, ast.parse(source))
     (place,) = (node for node in ast.walk(ground.tree) if isinstance(node, ast.expr) and ground.text(node) == LOG)
-    return placed(ground.span("m.py", place), ground, "F.logsigmoid(x)", ("torch", "F"), False, ("x",)) is not None
+    return placed(ground.span("m.py", place), ground, "F.logsigmoid(x)", BASIS) is not None
 
 
+BASIS = Basis(("torch", "F"), earlier=frozenset({"x"}))
 LOG = "torch.log(p)"
 P = "    p = torch.sigmoid(x)\n"
 

@@ -333,6 +333,31 @@ FIXES = {
         "def f(y): return y.exp() / (0.5 + torch.exp(y))",
         ("torch.sigmoid(y + 0.6931471805599453)", True),
     ),
+    "probabilities of a model, behind an epsilon": (
+        """
+        class L(nn.Module):
+            def __init__(self, n):
+                super().__init__()
+                self.net = nn.Sequential(nn.Linear(4, n), nn.Softmax(dim=-1))
+            def forward(self, x, y):
+                q = self.net(x)
+                return -(y * torch.log(q + 1e-10)).sum()
+        """,
+        ("torch.log(torch.clamp(q, 1.2e-38))", False),
+    ),
+    "a property of a parameter that is bound anew": (
+        """
+        class L(nn.Module):
+            def __init__(self, n):
+                super().__init__()
+                self._w = nn.Parameter(torch.zeros(n))
+            @property
+            def probs(self): return F.softmax(self._w, dim=-1)
+            def forward(self, z): return (torch.log(self.probs) * z).sum()
+            def shrink(self, v): self._w = nn.Parameter(v)
+        """,
+        ("torch.log(torch.clamp(self.probs, 1.2e-38))", False),
+    ),
     "no two minus signs": (
         "def f(logits): return torch.log(1 + torch.exp(-1.0 * logits))",
         ("-F.logsigmoid(logits)", True),

@@ -12,7 +12,7 @@ from nanguard.floats import FORMATS
 from nanguard.matching.match import Match
 from nanguard.matching.ranges import RangeTable
 from nanguard.matching.rulefile import BOUNDS
-from nanguard.repair.edits import Placed, literals, placed, visible
+from nanguard.repair.edits import Basis, Placed, literals, placed, visible
 from nanguard.repair.ground import Ground, names_of
 from nanguard.repair.naming import Named, every_named
 from nanguard.repair.source import Move, Unprintable, Words, inwards, source_of
@@ -242,8 +242,11 @@ def _worded(
     settings = frozenset(name for text in words_of for name in names_of(text) - here)
     texts = [*before.values(), *(f"_{behind}" for _, behind in context.moves.values())]
     taken = settings | {name for text in texts for name in names_of(text)}
-    numbers = given(match, template, extra)
     leans = any(node.op == "clamp" and node.args[2].op != "const" for node in walk(template))  # on an upper bound
+    basis = Basis(
+        tuple(modules.values()), given=given(match, template, extra), tensors=context.tensors, agreed=context.sure,
+        constants=context.constants.keys(), leans=leans,
+    )  # fmt: skip
     everything = _under_casts({**before, **site.names})
     ways = [
         (Words(_under_casts({**numbered, **site.names}), modules, settings=context.settings), settings),
@@ -258,11 +261,7 @@ def _worded(
             continue
         if ground is None:
             return *written, None
-        known = context.sure and not names
-        put = placed(
-            site.span, ground, written[0], modules.values(), known, names, numbers, context.tensors, context.sure,
-            constants=context.constants.keys(), leans=leans,
-        )  # fmt: skip
+        put = placed(site.span, ground, written[0], replace(basis, sure=context.sure and not names, earlier=names))
         if put is not None:
             return *written, put
     if ground is None:
@@ -271,11 +270,9 @@ def _worded(
         words = Words({**everything, operand: put_in.name}, modules, context.moves, context.settings)
         written = spelled(term, words)
         if written is not None:
-            put = placed(
-                put_in.span(site.span), put_in.ground, written[0], modules.values(), False, taken, numbers,
-                context.tensors and context.tensors | {put_in.name}, context.sure, put_in.name,
-                context.constants.keys(), leans,
-            )  # fmt: skip
+            tensors = context.tensors and context.tensors | {put_in.name}
+            more = replace(basis, earlier=taken, tensors=tensors, put_in=put_in.name)
+            put = placed(put_in.span(site.span), put_in.ground, written[0], more)
             if put is not None:
                 return *written, put_in.placed(put)
     return None

@@ -27,21 +27,32 @@ class Placed:
     safe: bool
 
 
-def placed(
-    span: Span, ground: Ground, text: str, modules: Iterable[str], sure: bool, earlier: Iterable[str] = (),
-    given: Iterable[object] = (), tensors: frozenset[str] | None = None, agreed: bool = False,
-    put_in: str | None = None, constants: Collection[str] = (), leans: bool = False,
-) -> Placed | None:  # fmt: skip
-    """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly.
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What is known at a place of the expression there and of the text that is to stand in its stead.
 
     `modules` are the names by which the place reaches torch.  `sure` says that on every path that leads to the place
     the expression is known to compute what was replaced; otherwise the syntax has to show it.  The names in `earlier`
     are taken from statements before: they must hold here what they held there.  `given` are the numbers and texts
     that the rule puts in, `tensors` the names that are known to hold tensors and no settings.  `agreed` says that all
     callers that are known give the same settings.  `put_in` is a name that a statement put in gives to what the
-    expression is worked out from.  `constants` are what has a name and a
-    value that the rule reckons with; `leans` that it relies on what an operand that stays is known to be.
+    expression is worked out from.  `constants` are what has a name and a value that the rule reckons with; `leans`
+    that it relies on what an operand that stays is known to be.
     """
+
+    modules: Collection[str]
+    sure: bool = False
+    earlier: frozenset[str] = frozenset()
+    given: frozenset[object] = frozenset()
+    tensors: frozenset[str] | None = None
+    agreed: bool = False
+    put_in: str | None = None
+    constants: Collection[str] = ()
+    leans: bool = False
+
+
+def placed(span: Span, ground: Ground, text: str, basis: Basis) -> Placed | None:
+    """The edits that put `text` in the place of the expression at `span`, None where that cannot be done soundly."""
     node = _replaceable(ground.expression(span), ground)
     if node is None:
         return None
@@ -51,15 +62,15 @@ def placed(
     value = _parsed(exact)
     if value is None:
         return None
-    roots = {name.split(".")[0] for name in modules}
-    met = frozenset({put_in} if put_in is not None else ())
-    change = _Change(ground, node, value, frozenset(roots | {"torch"}), frozenset(earlier) | met, met, leans)
-    if not change.sound(sure) or not change.spoken(frozenset(given), tensors):
+    roots = {name.split(".")[0] for name in basis.modules}
+    met = frozenset({basis.put_in} if basis.put_in is not None else ())
+    change = _Change(ground, node, value, frozenset(roots | {"torch"}), basis.earlier | met, met, basis.leans)
+    if not change.sound(basis.sure) or not change.spoken(basis.given, basis.tensors):
         return None
-    settings = change.settings(tensors)
-    if settings and not (sure or agreed):  # another caller gives them other values
+    settings = change.settings(basis.tensors)
+    if settings and not (basis.sure or basis.agreed):  # another caller gives them other values
         return None
-    if not change.reckoned.isdisjoint(constants):  # what it puts there holds for the values that they have by default
+    if not change.reckoned.isdisjoint(basis.constants):  # it holds for the values that they have by default
         return None
     edits: list[Edit] = []
     if "torch" in names_in([value]) and "torch" not in roots:

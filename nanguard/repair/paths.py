@@ -166,14 +166,16 @@ class Paths:
         if text is None or node is None:
             return {}
         behind = [node, *Reach(text, node).sources(names_in([node]))]
+        properties = _properties(place)
         found: dict[Term, str] = {}
         for listed in ([node], behind):
             names = {part: ast.unparse(part) for tree in listed for part in ast.walk(tree) if _is_name(part)}
             held: dict[Term, set[str]] = {}
             for part, name in names.items():
                 value = _held(part, place)
-                if value is not None:
-                    held.setdefault(value, set()).add(name)
+                values = [value] if value is not None else properties.get(name, ()) if listed == [node] else ()
+                for each in values:
+                    held.setdefault(each, set()).add(name)
             found = {**{term: next(iter(texts)) for term, texts in held.items() if len(texts) == 1}, **found}
         return found
 
@@ -287,6 +289,13 @@ def _held(node: ast.AST, place: Place) -> Term | None:
             if isinstance(owner, Instance) and attr in owner.held:
                 return to_term(owner.held[attr])
     return None
+
+
+def _properties(place: Place) -> dict[str, tuple[Term, ...]]:
+    """What the attributes in an expression are that nothing holds, with the alternatives of each."""
+    inside = (node for node in ast.walk(place.node) if isinstance(node, ast.Attribute) and _is_name(node))
+    values = ((ast.unparse(node), place.values.get(node)) for node in inside)
+    return {name: (value, *alternatives(value)) for name, value in values if isinstance(value, Term)}
 
 
 def _differs_each_time(term: Term) -> bool:
