@@ -296,7 +296,12 @@ ARITHMETIC = (
                "torch.distributions.Normal.log_prob(loc, scale, value)"
                " -> -((value - loc) ** 2) / (2 * scale ** 2) - (log(scale) + 0.9189385332046727)")),
     _row("mul", _BINARY + " torch.multiply Tensor.multiply", params="x, other", range=iv.mul, commutes=True,
-         exact=lambda x, y: x * y),
+         exact=lambda x, y: x * y,
+         more=("torch.outer(x, other) -> unsqueeze(x, dim=-1) * unsqueeze(other, dim=0)",
+               "Tensor.outer(x, other) -> unsqueeze(x, dim=-1) * unsqueeze(other, dim=0)",
+               "torch.ger(x, other) -> unsqueeze(x, dim=-1) * unsqueeze(other, dim=0)",
+               "torch.deg2rad(x) -> x * 0.017453292519943295", "Tensor.deg2rad(x) -> x * 0.017453292519943295",
+               "torch.rad2deg(x) -> x * 57.29577951308232", "Tensor.rad2deg(x) -> x * 57.29577951308232")),
     _row("div", "torch.{} Tensor.{} Tensor.{}_ operator.truediv operator.itruediv torch.true_divide torch.divide"
          " Tensor.divide Tensor.true_divide", params="x, other", range=iv.div, exact=lambda x, y: x / y, singular=True),
     _row("floordiv", "operator.floordiv torch.floor_divide Tensor.floor_divide", params="x, other",

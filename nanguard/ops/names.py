@@ -42,6 +42,7 @@ _KEEPERS = frozenset({"update", "append"})
 _LISTING = frozenset({"where", "nonzero", "argwhere", "flatnonzero"})
 _COUNTING = frozenset({"torch.arange", "torch.range", "numpy.arange"})
 _MATH, _NUMPY = "math.", "numpy."
+_OTHERWISE = {"power": "pow", "absolute": "fabs", "abs": "fabs"}  # functions that Python calls by other names
 
 
 def shows(name: str) -> bool:
@@ -75,4 +76,7 @@ def of_numbers(name: str) -> bool:
 
 def on_numbers(name: str) -> str:
     """The function of Python's own that a function of numpy is for a single number: ``math.log`` for ``numpy.log``."""
-    return _MATH + name.removeprefix(_NUMPY) if name.startswith(_NUMPY) else name
+    if not name.startswith(_NUMPY):
+        return name
+    own = name.removeprefix(_NUMPY)
+    return _MATH + _OTHERWISE.get(own, own)

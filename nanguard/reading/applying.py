@@ -135,7 +135,7 @@ class Applying(Members):
             return self.apply(inside, args, keywords, node, state, frame)
         name = name.replace("torch.Tensor.", "Tensor.")
         plain = on_numbers(name)
-        if plain != name and plain in ops.spellings() and all(map(_is_known_number, args)):
+        if plain != name and plain in ops.spellings() and all(map(_is_single_number, args)):
             name = plain
         handler = KNOWN.get(name)
         if handler is not None:
@@ -200,9 +200,14 @@ class Applying(Members):
         return self.unknown(module.name, args, keywords, module, node)
 
 
-def _is_known_number(value: Value) -> bool:
-    held = known(value)
-    return held is not None and is_number(held)
+def _is_single_number(value: Value) -> bool:
+    """Whether a value is a number of Python: a constant, a size, or what is worked out from such."""
+    if not isinstance(value, Term):
+        return False
+    if value.op == "const":
+        return is_number(value)
+    worked_out = bool(value.args) and ops.family(value) == ops.ELEMENTWISE
+    return ops.size(value) or (worked_out and all(map(_is_single_number, value.args)))
 
 
 def _adds(function: Value) -> bool:
