@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from nanguard import collector, ops
 from nanguard.finding import FileResult, Finding, Note, Span, Target
-from nanguard.once import Settled, done_by_called, goes_on, lines_of, one_for_each, outermost_first, spread_out
+from nanguard.once import Settled, done_by_called, goes_on, lines_of, one_for_each, outermost_first, spread_out, sums
 from nanguard.reading import precision
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.read import Reading, modules, read, span
@@ -175,6 +175,7 @@ def suspects(
     places = [place for place in reading.places if _asked(place.target, names)]
     places.sort(key=lambda place: place.depth > 0)
     table: UseTable | None = None
+    begun: set[ast.expr] = set()
     counts: dict[tuple[ast.expr, str, bool], int] = {}
     for place in places:
         if concerned is not None and place.term not in concerned:
@@ -191,6 +192,7 @@ def suspects(
                 table = UseTable(
                     [place.term for place in reading.places], reading.returned, reading.shown, reading.handed
                 )
+                begun.update(_begun(places))
             uses = table.of(place.term)
             silent = _of_arrays(place) or _without_gradient(match.root) or _untaken_without_gradient(match)
             if silent and match.variant.hazard in _OF_GRADIENTS:
@@ -199,7 +201,7 @@ def suspects(
             behind = harmless(match.variant.hazard, repairable, uses)
             if behind and harmless(match.variant.hazard, repairable, replace(uses, masked=False)):
                 continue
-            if _goes_on(match, uses):
+            if place.node in begun and _rounds(match):
                 continue
             if _only_compared(place, uses) or not _of_data(match.root):
                 continue
@@ -295,13 +297,22 @@ def _untaken_without_gradient(match: Match) -> bool:
     return untaken is not None and _without_gradient(untaken)
 
 
-def _goes_on(match: Match, uses: Uses) -> bool:
-    """Whether a match is about the beginning of a longer sum: a number with others, beside which lost digits are few.
+def _begun(places: Iterable[Place]) -> Iterator[ast.expr]:
+    """The sums that go on: what follows is no number, and beside it the digits that the beginning loses are few.
 
-    ``logvar - 1 - prior + exp(prior - logvar)`` is such a one in ``... + square / exp(prior)``.  Two large operands
-    that cancel lose more than what a number rounds away.
+    ``logvar - 1 - prior + exp(prior - logvar)`` is such a one in ``... + square / exp(prior)``.  What has a name of its
+    own may well be added up with others, and is reported.
     """
-    return match.variant.hazard == "accuracy-loss" and uses.continued and any(map(_is_number, _summands(match.root)))
+    for place in places:
+        parts = list(sums(place.node))
+        added = place.values.get(parts[0].right) if len(parts) > 1 else None
+        if isinstance(added, Term) and number(added) is None:
+            yield parts[1]
+
+
+def _rounds(match: Match) -> bool:
+    """Whether a match is about what a number rounds away; two large operands that cancel lose more."""
+    return match.variant.hazard == "accuracy-loss" and any(number(part) is not None for part in _summands(match.root))
 
 
 def _summands(term: Term) -> Iterator[Term]:
@@ -310,10 +321,6 @@ def _summands(term: Term) -> Iterator[Term]:
             yield from _summands(arg)
     else:
         yield term
-
-
-def _is_number(term: Term) -> bool:
-    return number(term) is not None
 
 
 def _only_compared(place: Place, uses: Uses) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nanguard import ops
+from nanguard.matching.interval import Interval
 from nanguard.matching.ranges import RangeTable
 from nanguard.term import Term, number, walk
 
-_NEAR = 1.01  # of a bound: as far beyond it as rounding and an epsilon reach
+_NEAR = 1e-2  # beyond a bound, as a part of it or at all: as far as rounding and an epsilon reach
+_ORDINARY = 1e4  # and larger bounds stand where no ordinary value is
 
 
 def spare(root: Term, guards: Sequence[Term], ranges: RangeTable) -> bool:
@@ -23,9 +25,15 @@ def spare(root: Term, guards: Sequence[Term], ranges: RangeTable) -> bool:
 def _spares(guard: Term, root: Term, ranges: RangeTable) -> bool:
     interval = ranges.interval(guard.args[0])
     high = number(guard.args[2]) if guard.op == "clamp" else None
-    if high is not None and not interval.unknown and interval.high > high * _NEAR:
+    if high is not None and _cuts_off(high, interval):
         return False
     return interval.low >= 0 or _at_edge(guard, root)
+
+
+def _cuts_off(high: float, interval: Interval) -> bool:
+    """Whether ordinary values lie above a bound."""
+    known = high < _ORDINARY and not interval.unknown
+    return known and interval.high > high + _NEAR * max(abs(high), 1.0)
 
 
 def _at_edge(value: Term, root: Term) -> bool:

@@ -19,8 +19,7 @@ class Uses:
     `chosen`: a test of what it is worked out from decides between it and another form;
     `compared`: it goes into comparisons alone, which take a nan or an infinity as they are, and give no gradient back;
     `detached`: no gradient comes back from it; `offset`: it is added to a constant of ordinary size, beside which the
-    digits that a small value has lost do not count; `continued`: it is a summand of a longer sum; `logged`: it is
-    printed or logged, and that is all;
+    digits that a small value has lost do not count; `logged`: it is printed or logged, and that is all;
     `weighed`: it is the logarithm of what it is multiplied by, as in an entropy, or of what a mask tests that it is
     multiplied by: where that is next to 0, so is the product, whatever the logarithm is; `placed`: only where the
     largest or the smallest of its entries stand is asked.
@@ -32,7 +31,6 @@ class Uses:
     compared: bool = False
     detached: bool = False
     offset: bool = False
-    continued: bool = False
     logged: bool = False
     weighed: bool = False
     placed: bool = False
@@ -104,8 +102,6 @@ class UseTable:
             ),
             detached=term not in self.handed and all(ops.cuts(u) or self.of(u).detached for u, _ in users),
             offset=all(_offset(user) or (self.of(user).offset and _scales(user)) for user, _ in users),
-            continued=bool(users)
-            and all(_adds(user) or (self.of(user).continued and ops.family(user) == ops.CAST) for user, _ in users),
             logged=term not in self.handed and all(self.of(user).logged for user, _ in every),
             weighed=bool(users) and all(_weighs(user, term) for user, _ in users),
             placed=all(self.gives_places(user) or (self.of(user).placed and _passes(user)) for user, _ in every),
@@ -184,11 +180,6 @@ def _passes(user: Term) -> bool:
 def _offset(user: Term) -> bool:
     constants = [abs(value) for value in map(number, user.args) if value is not None]
     return user.op in ("add", "sub") and bool(constants) and max(constants) >= 0.1
-
-
-def _adds(user: Term) -> bool:
-    """A sum with something that is no number."""
-    return user.op in ("add", "sub") and all(number(arg) is None for arg in user.args)
 
 
 def _weighs(user: Term, term: Term) -> bool:
