@@ -50,8 +50,8 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Narrower:
-    """The suspects in what a program converts to a half dtype."""
+class Converted:
+    """The suspects in what a program converts to another dtype."""
 
     matcher: Matcher
     suspects: tuple[Suspect, ...]
@@ -66,15 +66,15 @@ class Scan:
     suspects: tuple[Suspect, ...]
     reading: Reading
     matcher: Matcher | None  # none was needed where nothing is risky
-    narrower: tuple[Narrower, ...] = ()
+    converted: tuple[Converted, ...] = ()
 
     @property
     def unproved(self) -> tuple[Finding, ...]:
         """The suspects as findings that are merely possible, one for each expression, for a run without torch."""
         settled = Settled()
         found: list[Finding] = []
-        narrower = [(part.matcher.ranges.dtype, part.suspects) for part in self.narrower]
-        for dtype, listed in (("float32", self.suspects), *narrower):
+        converted = [(part.matcher.ranges.dtype, part.suspects) for part in self.converted]
+        for dtype, listed in (("float32", self.suspects), *converted):
             for suspect in outermost_first(listed):
                 if not suspect.behind and not settled.covers(suspect):
                     settled.add(suspect)
@@ -105,21 +105,33 @@ def _scan(
     concerned = _standing(reading, spans) if spans is not None else _risky(reading) if plain else None
     if concerned is not None and not concerned:
         return Scan(result, 0, (), reading, None)
+    wide: set[Term] = set()
+    if concerned is not None and plain:
+        wide = concerned & precision.in_double([place.term for place in reading.places])
+        concerned = concerned - wide
     matcher = _matcher(settings.dtypes[0], settings)
     found = list(suspects(reading, matcher, _codes(settings), names, concerned))
-    narrower = tuple(_narrower(reading, settings, names))
-    count = len(found) + sum(len(part.suspects) for part in narrower)
-    return Scan(result, count, tuple(found), reading, matcher, narrower)
+    converted = tuple(_converted(reading, settings, names, wide))
+    count = len(found) + sum(len(part.suspects) for part in converted)
+    return Scan(result, count, tuple(found), reading, matcher, converted)
 
 
-def _narrower(reading: Reading, settings: Settings, names: Sequence[str] | None) -> Iterator[Narrower]:
-    """What goes wrong since a program converts to a half dtype by itself, which does not hold its constants."""
+def _converted(
+    reading: Reading, settings: Settings, names: Sequence[str] | None, wide: set[Term]
+) -> Iterator[Converted]:  # fmt: skip
+    """What goes wrong in the dtypes that a program converts to by itself.
+
+    A half dtype does not hold its constants; `wide` is what it works out in float64, where less goes wrong.
+    """
     terms = [place.term for place in reading.places]
+    if wide:
+        matcher = _matcher("float64", settings)
+        yield Converted(matcher, tuple(suspects(reading, matcher, _codes(settings), names, wide)))
     for dtype in sorted(precision.converts(terms).difference(settings.dtypes)):
         concerned = precision.rounded_away(terms, dtype)
         if concerned:
             matcher = _matcher(dtype, settings)
-            yield Narrower(matcher, tuple(suspects(reading, matcher, _codes(settings), names, concerned)))
+            yield Converted(matcher, tuple(suspects(reading, matcher, _codes(settings), names, concerned)))
 
 
 def _ranges(settings: Settings) -> Callable[[str, str], Mapping[str, Range]] | None:
@@ -197,6 +209,8 @@ def suspects(
             silent = _of_arrays(place) or _without_gradient(match.root) or _untaken_without_gradient(match)
             if silent and match.variant.hazard in _OF_GRADIENTS:
                 continue
+            if silent or uses.detached:
+                match = _forward(match)
             repairable = match.variant.stable is not None and not silent
             behind = harmless(match.variant.hazard, repairable, uses)
             if behind and harmless(match.variant.hazard, repairable, replace(uses, masked=False)):
@@ -226,6 +240,12 @@ def _matches(term: Term, matcher: Matcher) -> list[Match]:
         for match in matcher.matches(term.args[0], "forward-nonfinite")
         if not match.guards
     ]
+
+
+def _forward(match: Match) -> Match:
+    """A match of what no gradient comes back from: what its rule says of gradients beside its hazard does not hold."""
+    also = tuple(hazard for hazard in match.rule.also if hazard not in _OF_GRADIENTS)
+    return match if also == match.rule.also else replace(match, rule=replace(match.rule, also=also))
 
 
 def harmless(hazard: str, repairable: bool, uses: Uses) -> bool:
@@ -324,9 +344,14 @@ def _summands(term: Term) -> Iterator[Term]:
 
 
 def _only_compared(place: Place, uses: Uses) -> bool:
-    """Whether a value is worked out inside of a comparison, and for it alone: under a name it may have other uses."""
+    """Whether a value is worked out inside of a comparison, and for it alone: under a name it may have other uses.
+
+    Random numbers are not: those that are compared are drawn for that, ``log(rand)`` in a test of acceptance.
+    """
     if not uses.compared:
         return False
+    if ops.random(place.term) or (place.term.args and all(ops.random(node) for node in place.term.args)):
+        return True
     tests = (node for node, value in place.values.items() if isinstance(value, Term) and ops.compares(value))
     return any(node is not place.node and any(part is place.node for part in ast.walk(node)) for node in tests)
 
@@ -375,7 +400,7 @@ def stages(
     found: list[Finding] = []
     if scanned.matcher is not None:
         found.extend(prove(scanned.reading, scanned.suspects, scanned.matcher, settings, time_left))
-    for part in scanned.narrower:
+    for part in scanned.converted:
         found.extend(prove(scanned.reading, part.suspects, part.matcher, settings, time_left))
     for dtype in settings.dtypes[1:]:
         matcher = _matcher(dtype, settings)

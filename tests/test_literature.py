@@ -57,7 +57,7 @@ def test_table_is_large_and_names_are_told_apart() -> None:
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
 def test_bug_is_suspected_at_its_line_without_torch(pair: Pair) -> None:
     found = scanned(pair.bad)
-    suspects = [*found.suspects, *(suspect for part in found.narrower for suspect in part.suspects)]
+    suspects = [*found.suspects, *(suspect for part in found.converted for suspect in part.suspects)]
     assert {suspect.place.node.lineno for suspect in suspects} & pair.lines
 
 

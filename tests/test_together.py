@@ -448,3 +448,17 @@ def test_the_first_input_has_the_sign_of_the_entry_that_fails() -> None:
     assert one.witness is not None
     assert one.witness.inputs == {"self.fc(x)": [89.0, -89.0]}
     assert one.thresholds["float32"] == pytest.approx(-87.6, abs=0.1)  # where 3 / exp(x) is above the largest float
+
+
+def test_what_callers_show_inside_of_a_finding_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("likelihood.py").write_text(
+        HEAD + "def score(x, p):\n    return x * torch.log(p + 1e-10) + (1 - x) * torch.log(1 - p + 1e-10)\n"
+    )
+    for name in ("sigmoid", "softmax"):
+        given = "z" if name == "sigmoid" else "z, dim=1"
+        Path(f"{name}.py").write_text(
+            HEAD + f"from likelihood import score\n\n\ndef loss(x, z):\n    return score(x, torch.{name}({given}))\n"
+        )
+    report = check_paths(["."], Settings(static=True))
+    assert [(item.span.path, item.span.line) for item in report.findings] == [("likelihood.py", 6)]

@@ -73,6 +73,9 @@ class Interval:
             value = self.format.above(self.low)
         if value == self.high and self.high_open:
             value = self.format.below(self.high)
+        if value == 0 and self.nonzero:
+            value = 1.0 if self.integer else self.format.above(0.0)
+            value = value if self.holds(value) else -value
         return value
 
     def within(self, low: float, high: float, low_open: bool = False, high_open: bool = False) -> Interval:

@@ -354,12 +354,20 @@ ARITHMETIC = (
          masked=(0,), decides=1),
     _row("nan_to_num", "torch.{}(x;nan=0.0,posinf=None,neginf=None) Tensor.{}(x;nan=0.0,posinf=None,neginf=None)"
          " Tensor.{}_", params="x", torch="torch.nan_to_num", range=_nan_to_num,
-         exact=lambda x: x.is_a("nan").choose(0, x), catches=True),
+         exact=lambda x: x.is_a("nan").choose(0, x), catches=True,
+         more=("numpy.nan_to_num(x; copy=True, nan=0.0, posinf=None, neginf=None) -> detach(nan_to_num(x))",)),
 )  # fmt: skip
 
+_WITHIN = (
+    *(f"{name}(x, other, rtol=1e-05, atol=1e-08; equal_nan=False) -> le(abs(x - other), atol + rtol * abs(other))"
+      for name in ("torch.isclose", "Tensor.isclose", "numpy.isclose")),
+    "math.isclose(a, b; rel_tol=1e-09, abs_tol=0.0)"
+    " -> le(abs(a - b), maximum(rel_tol * maximum(abs(a), abs(b)), abs_tol))",
+)  # fmt: skip
 COMPARISONS = (
     *(
-        _row(name, f"torch.{name} Tensor.{name} operator.{name}", params="x, other", range=_step, exact=_compare(name))
+        _row(name, f"torch.{name} Tensor.{name} operator.{name}", params="x, other", range=_step, exact=_compare(name),
+             more=_WITHIN if name == "le" else ())
         for name in ("gt", "ge", "lt", "le", "eq", "ne")
     ),
     _row("logical_and", "torch.{} Tensor.{} operator.and_ torch.bitwise_and", params="x, other", range=_step,
@@ -370,9 +378,10 @@ COMPARISONS = (
          tensors=True, commutes=True, exact=lambda x, y: (x.compare("ne", 0) - y.compare("ne", 0)).abs()),
     _row("logical_not", "torch.{} Tensor.{} operator.invert torch.bitwise_not", range=_step,
          exact=lambda x: x.compare("eq", 0)),
-    _row("isnan", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("nan"), catches=True),
-    _row("isfinite", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("finite"), catches=True),
-    _row("isinf", "torch.{} Tensor.{} math.{}", range=_step, exact=lambda x: x.is_a("inf"), catches=True),
+    _row("isnan", "torch.{} Tensor.{} math.{} numpy.{}", range=_step, exact=lambda x: x.is_a("nan"), catches=True),
+    _row("isfinite", "torch.{} Tensor.{} math.{} numpy.{}", range=_step,
+         exact=lambda x: x.is_a("finite"), catches=True),
+    _row("isinf", "torch.{} Tensor.{} math.{} numpy.{}", range=_step, exact=lambda x: x.is_a("inf"), catches=True),
 )  # fmt: skip
 
 EXPONENTIAL = (

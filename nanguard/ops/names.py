@@ -41,6 +41,9 @@ _KEPT = re.compile(r"(^|[._])(logs|logger|log_dict|log_vars|metrics|stats)$")  #
 _KEEPERS = frozenset({"update", "append"})
 _LISTING = frozenset({"where", "nonzero", "argwhere", "flatnonzero"})
 _COUNTING = frozenset({"torch.arange", "torch.range", "numpy.arange"})
+_DECOMPOSING = frozenset({
+    f"torch.{name}" for name in ("linalg.eigh", "linalg.eig", "linalg.qr", "linalg.cholesky", "cholesky", "qr")
+})  # fmt: skip
 _MATH, _NUMPY = "math.", "numpy."
 _OTHERWISE = {"power": "pow", "absolute": "fabs", "abs": "fabs"}  # functions that Python calls by other names
 
@@ -67,6 +70,11 @@ def lists_places(name: str) -> bool:
 def reads_data(name: str) -> bool:
     """Whether a function gives what stands in a file: data, whatever the file is called."""
     return name in _READERS
+
+
+def decomposes(name: str) -> bool:
+    """Whether a function gives factors of a matrix that have full rank: eigenvectors, rotations, triangles."""
+    return name in _DECOMPOSING
 
 
 def of_numbers(name: str) -> bool:

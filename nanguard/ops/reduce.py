@@ -102,10 +102,11 @@ def _reduce(
 
 
 _KEPT = "dim=dim, keepdim=keepdim"
+_ALL = "dim=none, keepdim=false"
 
 REDUCTIONS = (
     _reduce("sum", "torch.{} Tensor.{} torch.nansum", _sum, "sum", more=tuple(
-        f"{name}(x) -> sum(diagonal(x, offset=0, dim1=0, dim2=1), dim=none, keepdim=false)"
+        f"{name}(x) -> sum(diagonal(x, offset=0, dim1=0, dim2=1), {_ALL})"
         for name in ("torch.trace", "Tensor.trace"))),
     _reduce("mean", "torch.{} Tensor.{} torch.nanmean", _mean, "mean"),
     _reduce("prod", "torch.{} Tensor.{}", _prod, "prod"),
@@ -134,7 +135,11 @@ REDUCTIONS = (
                 *(f"{name}(x; p: 'nuc', dim=(-2, -1), keepdim=False) -> matrix_norm(x, ord=p, {_KEPT})"
                   for name in ("torch.norm", "Tensor.norm")))),
     _reduce("any", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, integer=True, dtype=x.dtype)),
-    _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, integer=True, dtype=x.dtype)),
+    _reduce("all", "torch.{} Tensor.{}", lambda x: Interval(0.0, 1.0, integer=True, dtype=x.dtype), more=(
+            *(f"{name}(x, other, rtol=1e-05, atol=1e-08; equal_nan=False)"
+              f" -> all(le(abs(x - other), atol + rtol * abs(other)), {_ALL})"
+              for name in ("torch.allclose", "Tensor.allclose", "numpy.allclose")),
+            *(f"{name}(x, other) -> all(eq(x, other), {_ALL})" for name in ("torch.equal", "Tensor.equal")))),
 )  # fmt: skip
 
 

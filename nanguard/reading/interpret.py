@@ -423,12 +423,17 @@ def _place(function: ast.AST, active: Sequence[ast.AST]) -> int | None:
 def _never_differentiated(function: Function) -> bool:
     """Whether no gradient goes through a function whoever calls it.
 
-    It is of an autograd function, which says itself what its gradient is, or the constructor of a module: what that
-    works out becomes a parameter, a buffer or a setting.
+    It is of an autograd function, which says itself what its gradient is, of an optimizer, whose steps are not taken
+    back, or the constructor of a module: what that works out becomes a parameter, a buffer or a setting.
     """
     owner = function.owner
     if owner is None:
         return False
     bases = [base.name for cls in owner.order() for base in cls.bases if isinstance(base, External)]
     constructs = getattr(function.node, "name", "") == "__init__"
-    return any(base in _FUNCTIONS or (constructs and base in _MODULES) for base in bases)
+    return any(base in _FUNCTIONS or _steps(base) or (constructs and base in _MODULES) for base in bases)
+
+
+def _steps(base: str) -> bool:
+    """Whether a base class is an optimizer's: one of torch's, or one of another library, as its name says."""
+    return base.startswith("torch.optim.") or base.endswith("Optimizer")

@@ -11,12 +11,15 @@ from functools import lru_cache
 
 from nanguard import ops
 from nanguard.ops.names import lists_places
+from nanguard.reading.values import alternatives
 from nanguard.reading.walking import inside
 from nanguard.term import Term, const, make, number, walk
 
 
 def is_mask(value: object) -> bool:
-    """Whether a value selects entries: the result of a comparison, or an argument that is called a mask."""
+    """Whether a value selects entries: the result of a comparison, in another shape maybe, or what is called a mask."""
+    while isinstance(value, Term) and value.op in ("expand", "reshape", "unsqueeze", "t"):
+        value = value.args[0]
     return isinstance(value, Term) and (ops.compares(value) or value.attr("kind") == "mask")
 
 
@@ -24,7 +27,11 @@ def places_of(key: Term) -> Term | None:
     """The test that an index lists the places of: ``torch.where(p > 0)[0]``, ``(p > 0).nonzero().squeeze(1)``."""
     while key.op in ("index", "pick") or ops.family(key) in (ops.MOVEMENT, ops.CAST):
         key = key.args[0]
-    return key.args[0] if key.op == "opaque" and lists_places(key.name) and key.args else None
+    if key.op != "opaque" or not lists_places(key.name) or not key.args:
+        return None
+    test = key.args[0]
+    whole = len(key.args) == 1 and not any(map(is_mask, alternatives(test)))  # ``x.nonzero()``
+    return make("ne", (test, const(0))) if whole else test
 
 
 def narrow(term: Term, test: Term, outcome: bool) -> Term:
@@ -44,7 +51,9 @@ def narrow(term: Term, test: Term, outcome: bool) -> Term:
     value = number(bound)
     told = op if outcome else _OPPOSITE[op]
     if value is None and term.op == "sub":
-        return _difference(term, subject, told, bound)
+        between = _difference(term, subject, told, bound)
+        if between is not term:
+            return between
     if value is None and told not in ("eq", "ne"):
         value = ends(bound)[told in ("lt", "le")]
         if math.isinf(value) and told == "gt" and _is_setting(bound) and ends(subject)[0] >= 0:
@@ -135,7 +144,7 @@ def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, floa
     while True:
         subject = without_facts(subject)
         yield subject, op, value
-        numbers = [number(arg) for arg in subject.args]
+        numbers = [_single(arg) if subject.op == "sub" else number(arg) for arg in subject.args]
         match subject.op, numbers:
             case "div", [None, float(factor)] if factor != 0:
                 value *= factor
@@ -170,10 +179,21 @@ def said(subject: Term, op: str, value: float) -> Iterator[tuple[Term, str, floa
         subject = inner[0]
 
 
+def _single(term: Term) -> float | None:
+    """The one value that a term has, as a number or as a tensor that is filled with it, ``torch.zeros_like(x)``."""
+    while ops.family(term) == ops.CAST and term.op != "assume" and term.args:  # ``torch.tensor(0.0)``
+        term = term.args[0]
+    if ops.family(term) != ops.LEAF or term.op == "opaque":
+        return number(term)
+    low, high = ends(term)
+    return low if low == high else None
+
+
 def implied(test: Term, outcome: bool) -> Iterator[tuple[Term, Term]]:
     """Values that may be worked out behind a test that went `outcome`, each beside what the test has said of it.
 
-    Where ``mask.any()`` holds, the number of entries that the mask has is not 0.
+    Where ``mask.any()`` holds, the number of entries that the mask has is not 0.  Where ``(x == y).all()`` does not,
+    the norm of their difference is not.
     """
     if test.op == "logical_not":
         yield from implied(test.args[0], not outcome)
@@ -184,6 +204,31 @@ def implied(test: Term, outcome: bool) -> Iterator[tuple[Term, Term]]:
         for mask in (test.args[0], make("to", test.args, (("dtype", "float32"),))):
             count = make("sum", (mask,), test.attrs)
             yield count, _assume(count, "gt", 0.0)
+    elif test.op == "all" and not outcome and test.args[0].op in _CLOSE:
+        for difference in _differences(test.args[0]):
+            for name in ("torch.norm", "torch.linalg.norm"):
+                norm = ops.call(name, [difference], {})
+                if norm is not None:
+                    yield norm, _assume(norm, "gt", 0.0)
+
+
+_CLOSE = ("eq", "le")
+
+
+def _differences(same: Term) -> Iterator[Term]:
+    """What is 0 where two values are the same, as ``x == y`` asks or ``(x - y).abs() <= bound``."""
+    if same.op == "le":
+        size, bound = same.args
+        if size.op != "abs" or ends(bound)[0] < 0:
+            return
+        same = size.args[0]
+        if same.op != "sub":
+            yield same
+            return
+    first, second = same.args
+    if number(second) == 0:
+        yield first
+    yield from (make("sub", (first, second)), make("sub", (second, first)))
 
 
 def without_facts(term: Term) -> Term:

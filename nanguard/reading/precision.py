@@ -1,8 +1,8 @@
-"""Precision: what a program works out in a narrower dtype than that under check, since it has converted to it."""
+"""Precision: what a program works out in another dtype than that under check, since it has converted to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nanguard import ops
 from nanguard.floats import FORMATS, HALVES, Format
@@ -32,6 +32,16 @@ def converts(terms: Iterable[Term]) -> frozenset[str]:
     return frozenset(dtype for dtype in HALVES if dtype in casts)
 
 
+def in_double(terms: Sequence[Term]) -> set[Term]:
+    """The terms that are worked out in float64, since something that goes into them is converted to it."""
+    if not any(node.op == "to" and node.attr("dtype") == "float64" for node in walk(*terms)):
+        return set()
+    found: dict[Term, str | None] = {}
+    for node in walk(*terms):
+        found[node] = _dtype(node, found)
+    return {node for node, dtype in found.items() if dtype == "float64"}
+
+
 def _vanishes(term: Term, form: Format) -> bool:
     """Whether a constant is 0, or 1 from below, in a dtype."""
     value = number(term)
@@ -56,5 +66,5 @@ def _dtype(node: Term, known: dict[Term, str | None]) -> str | None:
         return "float32"
     met = {known[arg] for arg in node.args} - {None}
     if len(met) > 1:
-        return "float32"
+        return "float64" if "float64" in met else "float32"
     return met.pop() if met else None

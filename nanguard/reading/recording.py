@@ -242,7 +242,7 @@ def _drawn(term: Term, node: ast.expr) -> Term:
 
 
 COUNTER = symbol("counter", "size", low=0)  # one of a range of numbers
-_HALVES = {**{name: name for name in HALVES}, "half": "float16"}
+_DTYPES = {**{name: name for name in (*HALVES, "float64")}, "half": "float16", "double": "float64"}
 
 
 def _argument(value: Value) -> Attr:
@@ -251,6 +251,6 @@ def _argument(value: Value) -> Attr:
         return tuple(_argument(item) for item in value.items)
     if type(value) is Many and value.item is COUNTER:  # tuple(range(1, x.ndim)): dimensions that are not known
         return UNKNOWN
-    if isinstance(value, External) and value.name.removeprefix("torch.") in _HALVES:
-        return _HALVES[value.name.removeprefix("torch.")]
+    if isinstance(value, External) and value.name.removeprefix("torch.") in _DTYPES:
+        return _DTYPES[value.name.removeprefix("torch.")]
     return to_term(value)

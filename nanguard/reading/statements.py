@@ -95,6 +95,13 @@ class Statements(Expressions):
             self.record(make("dropped", (before, value)), node, state, frame)
 
     def assignment(self, node: ast.Assign, state: State, frame: Frame) -> list[State]:
+        if isinstance(node.value, ast.IfExp) and _unpacks(node.value, node.targets):
+            # ``low, high = (x, y) if x < y else (y, x)``: what the test says holds of the pair from here on
+            branches = self.decide(node.value.test, state, frame)
+            for outcome, branch in branches:
+                held = self.worked_out(node.value.body if outcome else node.value.orelse, branch, frame)
+                self.assign(node.targets[0], held, branch, frame)
+            return [branch for _, branch in branches]
         held = self.worked_out(node.value, state, frame)
         for target in node.targets:
             self.assign(target, held, state, frame)
@@ -270,6 +277,12 @@ class Statements(Expressions):
                     branch.env[part.name] = subject if whole else opaque(part.name, tuple(terms_in(subject)))
             results.extend(self.block(case.body, [branch], frame))
         return [*results, state]
+
+
+def _unpacks(value: ast.IfExp, targets: Sequence[ast.expr]) -> bool:
+    """Whether a conditional gives one tuple or another, which is taken apart at once."""
+    sides = (value.body, value.orelse, targets[0])
+    return len(targets) == 1 and all(isinstance(side, ast.Tuple) for side in sides)
 
 
 def totalled(after: Value | None, carried: Value | None, before: Value | None) -> Term | None:

@@ -474,11 +474,14 @@ def _within(findings: Iterable[Finding], files: Files) -> Iterator[Finding]:
 
 
 def _once(findings: Sequence[Finding], files: Files) -> Iterable[Finding]:
-    """Each place and code once: what is wrong in a helper is found from every file that calls it.
+    """Each place once: what is wrong in a helper is found from every file that calls it.
 
     The first proof stands, and that of the file itself, under the path that was asked for, comes before those of its
-    callers' files.
+    callers' files.  One cause is one finding: a part of a line that is found as a whole is told of for its repair
+    alone.
     """
+    from nanguard.once import one_for_each
+
     real = {path: os.path.realpath(path) for path in {finding.span.path for finding in findings}}
     best: dict[tuple[object, str], Finding] = {}
     for finding in findings:
@@ -486,7 +489,17 @@ def _once(findings: Sequence[Finding], files: Files) -> Iterable[Finding]:
         known = best.get(key)
         if known is None or _rank(finding, files) > _rank(known, files):
             best[key] = finding
-    return best.values()
+    lines: dict[tuple[str, int], list[Finding]] = {}
+    for finding in one_for_each(best.values()):
+        lines.setdefault((finding.span.path, finding.span.line), []).append(finding)
+    return [one for beside in lines.values() for one in beside if not any(_repeats(one, other) for other in beside)]
+
+
+def _repeats(inner: Finding, outer: Finding) -> bool:
+    """Whether a finding has nothing to repair and lies inside of one that was proved, both on the same line."""
+    within = outer.span.column <= inner.span.column and inner.span.end_column <= outer.span.end_column
+    one_line = inner.span.line == inner.span.end_line == outer.span.line == outer.span.end_line
+    return inner.span != outer.span and inner.fix is None and outer.confirmed and one_line and within
 
 
 def _rank(finding: Finding, files: Files) -> tuple[bool, bool]:

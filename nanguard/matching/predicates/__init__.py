@@ -54,6 +54,7 @@ OF_OPERANDS: Mapping[str, Callable[..., bool]] = {
     "starts_at": origins.starts_at,
     "starts_above": origins.starts_above,
     "length_of_noise": origins.length_of_noise,
+    "of_factor": origins.of_factor,
     "schedule": origins.schedule,
     "drawn": origins.drawn,
     "predicted": origins.predicted,

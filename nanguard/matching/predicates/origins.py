@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from nanguard import ops
 from nanguard.matching.predicates.asked import Ranges, core
-from nanguard.ops.names import counts_up
+from nanguard.ops.names import counts_up, decomposes
 from nanguard.term import Term, number, walk
 
 
@@ -121,6 +121,25 @@ def length_of_noise(ranges: Ranges, x: Term) -> bool:
 
 
 _known_noisy: WeakKeyDictionary[Term, bool] = WeakKeyDictionary()  # what is shared is asked about once
+
+
+_THROUGH = ("vector_norm", "sqrt", "sum", "mean", "pow", "mul", "square")
+
+
+def of_factor(ranges: Ranges, x: Term) -> bool:
+    """A length of the rows or columns of what a matrix is decomposed into, scaled maybe: eigenvectors, a triangle.
+
+    They make up a matrix of full rank, so none of them is 0.
+    """
+    below = [x]
+    while below:
+        node = below.pop()
+        made = (node, *node.args[:1]) if node.op == "opaque" else ()
+        if any(part.op == "opaque" and decomposes(part.name) for part in made):
+            return True
+        if node.op in _THROUGH or ops.family(node) in (ops.MOVEMENT, ops.CAST):
+            below.extend(node.args)
+    return False
 
 
 def schedule(ranges: Ranges, x: Term) -> bool:
