@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from nanguard import collector, ops
 from nanguard.finding import FileResult, Finding, Note, Span, Target
 from nanguard.once import Settled, done_by_called, goes_on, lines_of, one_for_each, outermost_first, spread_out, sums
+from nanguard.ops.names import DIFFERENTIABLE
 from nanguard.reading import precision
 from nanguard.reading.discover import targets as discover_targets
 from nanguard.reading.read import Reading, modules, read, span
@@ -34,7 +35,6 @@ _PROVING = 0.3  # part of the time limit of a file in which what reading suspect
 _STATIC = 0.7  # the same where it is not traced: the rest is for what is under way then
 _LAST = 0.8  # part of it by the clock on the wall, after which no proof is begun: the process is ended at 1
 _OF_GRADIENTS = ("gradient-nonfinite", "dead-gradient")
-_DIFFERENTIABLE = ("torch", "jax", "tensorflow", "autograd")
 _ATTEMPTS = 3  # terms of one expression (one for each path) that are put to the proof
 
 
@@ -308,7 +308,7 @@ def _without_gradient(root: Term) -> bool:
 def _of_arrays(place: Place) -> bool:
     """Whether a place works on arrays, which have no gradient: numpy is at hand there, and nothing of torch."""
     at_hand = {name.partition(".")[0] for name in modules(place)}
-    return "numpy" in at_hand and not at_hand.intersection(_DIFFERENTIABLE)
+    return "numpy" in at_hand and not at_hand.intersection(DIFFERENTIABLE)
 
 
 def _untaken_without_gradient(match: Match) -> bool:

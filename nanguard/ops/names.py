@@ -25,6 +25,7 @@ USUAL: Mapping[str, str] = {
 
 # What gives arrays, which have no gradient: functions of these modules, and a method that tensors do not have.
 ARRAYS = ("numpy.", "scipy.", ".astype")
+DIFFERENTIABLE = ("torch", "jax", "tensorflow", "autograd")  # what a file has at hand in which there are gradients
 
 # functions that get data out of a file, whose name is no number
 _READERS = frozenset({

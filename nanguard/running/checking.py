@@ -477,7 +477,7 @@ def _once(findings: Sequence[Finding], files: Files) -> Iterable[Finding]:
     """Each place once: what is wrong in a helper is found from every file that calls it.
 
     The first proof stands, and that of the file itself, under the path that was asked for, comes before those of its
-    callers' files.  One cause is one finding: a part of a line that is found as a whole is told of for its repair
+    callers' files.  One cause is one finding: a part of a line that is found as a whole is told of for a better repair
     alone.
     """
     from nanguard.once import one_for_each
@@ -496,10 +496,11 @@ def _once(findings: Sequence[Finding], files: Files) -> Iterable[Finding]:
 
 
 def _repeats(inner: Finding, outer: Finding) -> bool:
-    """Whether a finding has nothing to repair and lies inside of one that was proved, both on the same line."""
+    """Whether a finding is a part of one that was proved: the same hazard on the same line, with no better repair."""
     within = outer.span.column <= inner.span.column and inner.span.end_column <= outer.span.end_column
     one_line = inner.span.line == inner.span.end_line == outer.span.line == outer.span.end_line
-    return inner.span != outer.span and inner.fix is None and outer.confirmed and one_line and within
+    part = inner.span != outer.span and inner.hazard == outer.hazard and outer.confirmed and one_line and within
+    return part and (inner.fix is None or (outer.fix is not None and outer.fix.kind == inner.fix.kind))
 
 
 def _rank(finding: Finding, files: Files) -> tuple[bool, bool]:
