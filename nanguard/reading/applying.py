@@ -152,7 +152,8 @@ class Applying(Members):
             found = self.operation(name[:-1], args, keywords, node, state, frame)
         wants_gradient = known(keywords.get("requires_grad", const(False)))
         if wants_gradient is not None and wants_gradient.value is True and isinstance(found, Term):
-            return opaque("Parameter", tuple(terms_in(found)), f"{node.lineno}:{node.col_offset}")
+            held = () if ops.random(found) else tuple(terms_in(found))  # drawn once and learnt from then on
+            return opaque("Parameter", held, f"{node.lineno}:{node.col_offset}")
         return found if found is not None else self.unknown(name, args, keywords, External(name), node)
 
     def method(
