@@ -496,11 +496,15 @@ def _once(findings: Sequence[Finding], files: Files) -> Iterable[Finding]:
 
 
 def _repeats(inner: Finding, outer: Finding) -> bool:
-    """Whether a finding is a part of one that was proved: the same hazard on the same line, with no better repair."""
+    """Whether a finding is a part of one that was proved and can be repaired, on the same line.
+
+    It has no repair itself, or is the same hazard with the same kind of repair.
+    """
     within = outer.span.column <= inner.span.column and inner.span.end_column <= outer.span.end_column
     one_line = inner.span.line == inner.span.end_line == outer.span.line == outer.span.end_line
-    part = inner.span != outer.span and inner.hazard == outer.hazard and outer.confirmed and one_line and within
-    return part and (inner.fix is None or (outer.fix is not None and outer.fix.kind == inner.fix.kind))
+    if inner.span == outer.span or not (within and one_line and outer.confirmed) or outer.fix is None:
+        return False
+    return inner.fix is None or (inner.hazard == outer.hazard and inner.fix.kind == outer.fix.kind)
 
 
 def _rank(finding: Finding, files: Files) -> tuple[bool, bool]:
