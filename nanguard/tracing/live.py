@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from nanguard.analyse import harmless, outweighed
 from nanguard.finding import Finding, Report, Span, Target
+from nanguard.harmless import outweighed, unmet
 from nanguard.matching import match as matching
 from nanguard.matching import rules
 from nanguard.matching.match import Match
@@ -122,7 +122,7 @@ def _matches(sites: Sequence[Site], matcher: matching.Matcher) -> Iterator[tuple
 
 
 def _harmless(match: Match, uses: Uses) -> bool:
-    return harmless(match.variant.hazard, match.variant.stable is not None, uses)
+    return unmet(match.variant.hazard, match.variant.stable is not None, uses)
 
 
 def _about(match: Match) -> Iterator[Term]:
