@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from nanguard.analyse import examine
-from nanguard.reading.read import segment
+from nanguard.analyse import examine, scan
+from nanguard.reading.read import segment, span
 from nanguard.settings import Settings
 
 HEAD = "import math\nimport numpy as np\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -591,3 +591,12 @@ def test_an_expression_that_a_backslash_continues_is_told_on_one_line() -> None:
 def test_what_is_safe_is_silent_and_its_twin_is_found(safe: str, twin: str, code: str) -> None:
     assert found(safe) == set()
     assert code in found(twin)
+
+
+def test_only_what_stands_at_the_spans_asked_for_is_matched() -> None:
+    source = "import torch\n\ndef f(x, y):\n    return torch.log(torch.sigmoid(x)) + torch.log(torch.softmax(y, 1))\n"
+    whole = scan("loss.py", source, ast.parse(source), Settings(static=True), None)
+    spans = {suspect.match.rule.code: span("loss.py", suspect.place.node) for suspect in whole.suspects}
+    part = scan("loss.py", source, ast.parse(source), Settings(static=True), None, {spans["NG103"]})
+    assert "NG101" in spans
+    assert {span("loss.py", suspect.place.node) for suspect in part.suspects} == {spans["NG103"]}
